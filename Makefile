@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+.PHONY: help run dev test lint format migrate lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+
+run: $(VENV)/ready ## Serve on http://127.0.0.1:8000, with an embedded PostgreSQL unless DATABASE_URL is set
+	@$(BIN)/python -m service
+
+dev: $(VENV)/ready ## The same, restarted when a .py or .sql file changes
+	@$(BIN)/python -m service serve --reload
+
+test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/ready ## ruff and a strict type check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/ready ## Put the code into its format
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+migrate: $(VENV)/ready ## Apply the pending migrations
+	@$(BIN)/python -m service migrate
+
+lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with hashes
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
+		pyproject.toml --output-file requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
+		pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove the virtual environment and the caches; the data stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/ready: requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv package"; exit 1; }
+	@echo "Installing into $(VENV), once ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
