@@ -1,0 +1,7 @@
+-- name: get_user :one
+-- The account of a token, as its owner sees it.
+-- $1 user_id  uuid
+-- index: users_pkey
+SELECT /* accounts/get_user */ id, email, created_at
+FROM users
+WHERE id = $1

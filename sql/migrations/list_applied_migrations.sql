@@ -1,0 +1,6 @@
+-- name: list_applied_migrations :many
+-- What has been applied, in order, and when (UTC).
+-- index: none
+SELECT /* migrations/list_applied_migrations */ migration_id, applied_at_utc
+FROM _yoyo_migration
+ORDER BY migration_id

@@ -1,0 +1,9 @@
+-- name: get_task :one
+-- One task of the owner.
+-- $1 user_id  uuid
+-- $2 task_id  uuid
+-- index: tasks_pkey
+SELECT /* tasks/get_task */ id, user_id, title, description, is_completed, created_at, updated_at
+FROM tasks
+WHERE user_id = $1
+  AND id = $2

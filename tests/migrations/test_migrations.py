@@ -1,0 +1,147 @@
+"""Up, down to nothing, up again; what refuses to run; and what a killed run leaves behind. A database for each test."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from service import migrations
+from service.migrations import MIGRATIONS, MigrationError
+from tests.support import SECRET, command
+
+FIRST, *_, LAST = migrations.known()
+
+SCHEMA = """
+SELECT 'column', table_name, column_name, data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name IN ('users', 'tasks')
+UNION ALL
+SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text IN ('users', 'tasks')
+UNION ALL
+SELECT 'index', tablename, indexname, indexdef
+FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('users', 'tasks')
+ORDER BY 1, 2, 3
+"""
+
+
+def schema_of(url: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(SCHEMA).fetchall()
+
+
+def tables_of(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        return {row[0] for row in rows}
+
+
+def test_up_down_to_nothing_and_up_again_leaves_the_same_schema(empty_database: str) -> None:
+    assert migrations.apply(empty_database) == migrations.known()
+    first = schema_of(empty_database)
+    assert first
+
+    undone = [migration_id for _ in migrations.known() for migration_id in migrations.roll_back(empty_database)]
+    assert undone == migrations.known()[::-1]
+    assert schema_of(empty_database) == []
+
+    assert migrations.apply(empty_database) == migrations.known()
+    assert schema_of(empty_database) == first
+
+
+def test_applying_twice_does_nothing_the_second_time(empty_database: str) -> None:
+    migrations.apply(empty_database)
+
+    assert migrations.apply(empty_database) == []
+    assert migrations.pending(empty_database) == []
+
+
+def test_to_stops_at_a_migration_and_goes_back_to_it(empty_database: str) -> None:
+    assert migrations.pending(empty_database) == migrations.known()
+
+    assert migrations.apply(empty_database, FIRST) == [FIRST]
+    assert migrations.pending(empty_database) == migrations.known()[1:]
+    migrations.apply(empty_database)
+    assert migrations.roll_back(empty_database, FIRST) == migrations.known()[:0:-1]
+    with pytest.raises(MigrationError, match="there is no migration 9999_nothing"):
+        migrations.apply(empty_database, "9999_nothing")
+
+
+@pytest.mark.parametrize("table", ["users", "tasks"])
+def test_a_table_that_is_not_ours_stops_everything(empty_database: str, table: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(f"CREATE TABLE {table} (id int)".encode())
+
+    with pytest.raises(MigrationError) as refused:
+        migrations.apply(empty_database)
+
+    assert str(refused.value) == (
+        f"the database has a table {table} that these migrations did not make; nothing was changed"
+    )
+    assert tables_of(empty_database) == {table}
+
+
+def test_the_lock_of_a_killed_run_does_not_stop_the_next(empty_database: str) -> None:
+    migrations.apply(empty_database, FIRST)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")
+
+    assert migrations.apply(empty_database) == migrations.known()[1:]
+
+
+def test_a_migration_that_fails_is_undone_and_named(empty_database: str) -> None:
+    migrations.apply(empty_database, FIRST)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("CREATE TABLE tasks (id int)")
+
+    with pytest.raises(
+        MigrationError, match='0002_create_tasks failed and was undone: relation "tasks" already exists'
+    ):
+        migrations.apply(empty_database)
+
+    assert migrations.pending(empty_database) == migrations.known()[1:]
+
+
+def test_the_command_applies_shows_and_undoes(empty_database: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "WARNING"}
+
+    def says(*arguments: str) -> list[str]:
+        done = command(tmp_path, "migrate", *arguments, **settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert says("status") == [f"{migration_id}: pending" for migration_id in migrations.known()]
+    assert says("--to", FIRST) == [f"applied {FIRST}"]
+    assert says() == [f"applied {migration_id}" for migration_id in migrations.known()[1:]]
+    assert says() == ["applied nothing"]
+    status = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<when>", line) for line in says("status")]
+    assert status == [f"{migration_id}: applied <when> UTC" for migration_id in migrations.known()]
+    assert says("--rollback") == [f"rolled back {LAST}"]
+    assert says("--rollback", "--to", FIRST) == [f"rolled back {each}" for each in migrations.known()[-2:0:-1]] or [
+        "rolled back nothing"
+    ]
+
+
+def test_migrations_go_past_the_pooler_to_the_direct_url(empty_database: str, tmp_path: Path) -> None:
+    nowhere = "postgresql://todo@127.0.0.1:1/todo"
+
+    done = command(
+        tmp_path, "migrate",
+        DATABASE_URL=nowhere, DATABASE_DIRECT_URL=empty_database, BETTER_AUTH_SECRET=SECRET, LOG_LEVEL="WARNING",
+    )  # fmt: skip
+
+    assert done.stdout.splitlines() == [f"applied {migration_id}" for migration_id in migrations.known()]
+
+
+@pytest.mark.parametrize("migration_id", migrations.known())
+def test_every_migration_argues_for_itself_bounds_its_waits_and_can_be_undone(migration_id: str) -> None:
+    forward = (MIGRATIONS / f"{migration_id}.sql").read_text()
+    backward = (MIGRATIONS / f"{migration_id}.rollback.sql").read_text()
+
+    assert re.match(r"-- Why: .*\n(--  .*\n)*-- Phase: .*\n(--  .*\n)*-- Locks: .*\n(--  .*\n)*-- Undo: ", forward)
+    for text in (forward, backward):
+        assert "SET LOCAL lock_timeout" in text
+        assert "SET LOCAL statement_timeout" in text

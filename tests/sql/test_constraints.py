@@ -1,0 +1,87 @@
+"""The database's constraints are the widest of both contracts, and agree with Python on what is trimmed."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from service import fields
+from service.api import models as february
+from service.v1 import models as january
+from tests.support import new_email
+
+WHITE_SPACE = [chr(point) for point in range(0x110000) if chr(point).isspace()]
+
+
+@pytest.fixture
+def row(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def owner(row: psycopg.Connection) -> str:
+    found = row.execute(
+        "INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id::text", [new_email()]
+    ).fetchone()
+    assert found is not None
+    owner: str = found[0]
+    return owner
+
+
+def refused_by(row: psycopg.Connection, query: str, values: list[object]) -> str | None:
+    try:
+        with row.transaction(force_rollback=True):
+            row.execute(query.encode(), values)
+    except psycopg.errors.CheckViolation as violation:
+        return violation.diag.constraint_name
+    return None
+
+
+def refused_task(row: psycopg.Connection, owner: str, title: str, description: str | None = None) -> str | None:
+    return refused_by(
+        row, "INSERT INTO tasks (user_id, title, description) VALUES (%s, %s, %s)", [owner, title, description]
+    )
+
+
+def test_the_limits_are_the_wider_of_the_two_contracts(row: psycopg.Connection, owner: str) -> None:
+    title = max(february.TITLE_LIMIT, january.TITLE_LIMIT)
+    description = max(february.DESCRIPTION_LIMIT, january.DESCRIPTION_LIMIT)
+
+    assert refused_task(row, owner, "🙂" * title, "🙂" * description) is None
+    assert refused_task(row, owner, "🙂" * (title + 1)) == "tasks_title_length"
+    assert refused_task(row, owner, "") == "tasks_title_length"
+    assert refused_task(row, owner, "x", "🙂" * (description + 1)) == "tasks_description_length"
+    assert refused_task(row, owner, "x", "") == "tasks_description_length"
+
+
+@pytest.mark.parametrize("blank", WHITE_SPACE, ids=lambda blank: f"U+{ord(blank):04X}")
+def test_what_python_trims_the_database_does_not_take_untrimmed(
+    row: psycopg.Connection, owner: str, blank: str
+) -> None:
+    assert refused_task(row, owner, f"a{blank}") == "tasks_title_trimmed"
+    assert refused_task(row, owner, f"{blank}a") == "tasks_title_trimmed"
+    assert refused_task(row, owner, "a", f"{blank}a") == "tasks_description_trimmed"
+    assert refused_task(row, owner, f"a{blank}a", f"a{blank}a") is None
+
+
+@pytest.mark.parametrize("kept", ["\u200b", "\ufeff", "\u180e", "\u2060", "\x01", "\x7f", "t", "n", "f", "0", "\\"])
+def test_what_python_keeps_the_database_takes(row: psycopg.Connection, owner: str, kept: str) -> None:
+    assert f"{kept}a{kept}".strip() == f"{kept}a{kept}"
+    assert refused_task(row, owner, f"{kept}a{kept}", f"{kept}a{kept}") is None
+
+
+def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psycopg.Connection) -> None:
+    insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x')"
+
+    assert refused_by(row, insert, ["Ann@example.com"]) == "users_email_lower_case"
+    assert refused_by(row, insert, ["é" * fields.MAX_EMAIL]) is None
+    assert refused_by(row, insert, ["é" * (fields.MAX_EMAIL + 1)]) == "users_email_length"
+
+
+@pytest.mark.parametrize("letter", ["İ", "ẞ", "Σ", "Ǆ", "Ɐ", "\U00010d50", "\U0001e921", "Ꟊ"])
+def test_a_letter_that_python_lowers_its_own_way_is_no_fault(row: psycopg.Connection, letter: str) -> None:
+    insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x')"
+
+    assert refused_by(row, insert, [f"{letter}@example.com".lower()]) is None

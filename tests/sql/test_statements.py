@@ -1,0 +1,201 @@
+"""Each statement alone, as its file stands, in a transaction that is rolled back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from service import statements
+from service.accounts import CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS
+from service.health import COUNT_APPLIED
+from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, LOCK, known
+from service.statements import Statement
+from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
+
+TASK_COLUMNS = ["id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"]
+LEFT_ALONE = {
+    "set_title": False, "title": None,
+    "set_description": False, "description": None,
+    "set_is_completed": False, "is_completed": None,
+}  # fmt: skip
+
+Run = Callable[..., list[asyncpg.Record]]
+
+
+@pytest.fixture
+def run(database_url: str) -> Iterator[Run]:
+    """Runs a statement by its named parameters and returns its rows."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database_url))
+        transaction = connection.transaction()
+        runner.run(transaction.start())
+
+        def run(statement: Statement, **values: Any) -> list[asyncpg.Record]:
+            rows: Awaitable[list[asyncpg.Record]] = connection.fetch(statement.text, *statement.arguments(values))
+            return runner.run(rows)  # type: ignore[arg-type]  # a coroutine, which the stubs do not say
+
+        yield run
+        runner.run(transaction.rollback())
+        runner.run(connection.close())
+
+
+@pytest.fixture
+def owner(run: Run) -> UUID:
+    return new_user(run)
+
+
+@pytest.fixture
+def stranger(run: Run) -> UUID:
+    return new_user(run)
+
+
+def new_user(run: Run) -> UUID:
+    [user] = run(CREATE_USER, email=f"{uuid4().hex}@example.com", password_hash="x")
+    user_id: UUID = user["id"]
+    return user_id
+
+
+def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
+    [task] = run(CREATE_TASK, user_id=owner, title=title, description=description)
+    return task
+
+
+def test_create_user_returns_what_its_owner_may_see(run: Run) -> None:
+    [user] = run(CREATE_USER, email="ann@example.com", password_hash="x")
+
+    assert list(user.keys()) == ["id", "email", "created_at"]
+    assert user["email"] == "ann@example.com"
+
+
+def test_create_user_refuses_a_taken_email(run: Run) -> None:
+    run(CREATE_USER, email="ann@example.com", password_hash="x")
+
+    with pytest.raises(asyncpg.UniqueViolationError) as refused:
+        run(CREATE_USER, email="ann@example.com", password_hash="x")
+    assert refused.value.constraint_name == "users_email_key"
+
+
+def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
+    new_user(run)
+    [user] = run(CREATE_USER, email="ann@example.com", password_hash="the hash")
+
+    [found] = run(FIND_CREDENTIALS, email="ann@example.com")
+
+    assert dict(found) == dict(user) | {"password_hash": "the hash"}
+    assert run(FIND_CREDENTIALS, email="bob@example.com") == []
+
+
+def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger: UUID) -> None:
+    [user] = run(GET_USER, user_id=owner)
+
+    assert list(user.keys()) == ["id", "email", "created_at"]
+    assert user["id"] == owner
+    assert [row["id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
+    assert run(GET_USER, user_id=uuid4()) == run(USER_EXISTS, user_id=uuid4()) == []
+
+
+def test_create_task_makes_an_open_task_of_the_owner(run: Run, owner: UUID) -> None:
+    task = new_task(run, owner)
+
+    assert list(task.keys()) == TASK_COLUMNS
+    assert (task["user_id"], task["title"], task["description"]) == (owner, "Buy milk", "two litres")
+    assert task["is_completed"] is False
+    assert task["created_at"] == task["updated_at"]
+
+
+def test_create_task_refuses_an_owner_who_is_gone(run: Run) -> None:
+    with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
+        new_task(run, uuid4())
+    assert refused.value.constraint_name == "tasks_user_id_fkey"
+
+
+def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owner: UUID, stranger: UUID) -> None:
+    # In one transaction now() stands still, so the ids decide.
+    ids = sorted((new_task(run, owner)["id"] for _ in range(3)), reverse=True)
+    new_task(run, stranger)
+
+    assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=1000)] == ids
+    assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=2)] == ids[:2]
+    assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == TASK_COLUMNS
+
+
+def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
+    task = new_task(run, owner)
+
+    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
+    assert run(GET_TASK, user_id=stranger, task_id=task["id"]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "Bread"},
+        {"description": "rye"},
+        {"description": None},
+        {"is_completed": True},
+        {"title": "Bread", "description": None, "is_completed": True},
+    ],
+)
+def test_update_task_changes_what_is_flagged_and_nothing_else(run: Run, owner: UUID, change: dict[str, Any]) -> None:
+    task = new_task(run, owner)
+    flags = {f"set_{column}": True for column in change}
+
+    [changed] = run(UPDATE_TASK, user_id=owner, task_id=task["id"], **(LEFT_ALONE | change | flags))
+
+    assert dict(changed) == dict(task) | change
+    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
+
+
+def test_update_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
+    task = new_task(run, owner)
+    change = LEFT_ALONE | {"set_title": True, "title": "Mine"}
+
+    assert run(UPDATE_TASK, user_id=stranger, task_id=task["id"], **change) == []
+    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
+
+
+def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, stranger: UUID) -> None:
+    task = new_task(run, owner)
+
+    assert run(DELETE_TASK, user_id=stranger, task_id=task["id"]) == []
+    assert [row["id"] for row in run(DELETE_TASK, user_id=owner, task_id=task["id"])] == [task["id"]]
+    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == []
+
+
+def test_the_migrations_are_counted_and_listed(run: Run) -> None:
+    assert [row["applied"] for row in run(COUNT_APPLIED, migration_ids=known())] == [len(known())]
+    assert [row["applied"] for row in run(COUNT_APPLIED, migration_ids=["0000_never"])] == [0]
+    assert [row["migration_id"] for row in run(LIST_APPLIED)] == known()
+    assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == ["_yoyo_migration", "tasks", "users"]
+
+
+def test_every_file_is_used_and_read_as_it_stands() -> None:
+    used = {
+        each.name: each.text
+        for each in (
+            CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS, CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK,
+            DELETE_TASK, COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, LOCK,
+        )
+    }  # fmt: skip
+    on_disk = {
+        str(path.relative_to(statements.SQL).with_suffix("")): path.read_text()
+        for path in statements.SQL.rglob("*.sql")
+    }
+
+    assert used == on_disk
+
+
+def test_the_server_shows_the_statement_under_its_name(run: Run, database_url: str) -> None:
+    """pg_stat_activity shows the text of a session's last statement: the file, header first."""
+    run(GET_USER, user_id=uuid4())
+
+    async def seen_from_elsewhere() -> list[str]:
+        connection = await asyncpg.connect(database_url)
+        rows = await connection.fetch("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        await connection.close()
+        return [row["query"].partition("\n")[0] for row in rows]
+
+    assert asyncio.run(seen_from_elsewhere()) == ["-- name: get_user :one"]
