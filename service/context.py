@@ -1,0 +1,21 @@
+"""What the application holds while it serves: request.app.ctx."""
+
+from types import SimpleNamespace
+from typing import TypeAlias
+
+from sanic import Sanic
+from sanic.config import Config
+
+from service.auth.passwords import Passwords
+from service.auth.tokens import Tokens
+from service.database import Database
+
+
+class Context(SimpleNamespace):
+    tokens: Tokens
+    passwords: Passwords
+    database: Database
+    draining: bool = False
+
+
+App: TypeAlias = Sanic[Config, Context]

@@ -1,0 +1,68 @@
+"""What has to be true before the first request: a database, its schema, a secret. Once, in the main process."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from service import embedded, migrations
+from service.settings import Settings, SettingsError
+
+_log = logging.getLogger("service.launch")
+
+
+class NotReadyError(Exception):
+    """The service must not start like this. One line that names what to do."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What an operator can mend is one line each and an exit code: 2 for a setting, 1 for what it points to."""
+    try:
+        yield
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the command line's own voice
+        raise SystemExit(2) from None
+    except (NotReadyError, embedded.EmbeddedError, migrations.MigrationError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - as above
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def launched(settings: Settings) -> Iterator[Settings]:
+    """The settings, complete. The embedded server runs while the context does, and is migrated; another is checked."""
+    if settings.database_url is not None:
+        require_schema(settings)
+        yield settings
+        return
+    with embedded.running(settings.data_dir) as url:
+        _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
+        migrations.apply(url)
+        yield completed(settings)
+
+
+def completed(settings: Settings) -> Settings:
+    """What `launched` has started, as any other process finds it."""
+    if settings.database_url is not None:
+        return settings
+    update = {"database_url": SecretStr(embedded.url(settings.data_dir))}
+    if settings.secret is None:
+        update["better_auth_secret"] = SecretStr(embedded.generated_secret(settings.data_dir))
+    return settings.model_copy(update=update)
+
+
+def require_schema(settings: Settings) -> None:
+    """A schema ahead of this code is a rolling deploy, and fine."""
+    behind = migrations.pending(settings.dsn)
+    if behind:
+        raise NotReadyError(f"the schema is behind ({', '.join(behind)}); run: python -m service migrate")
+
+
+def where_data_lies(settings: Settings) -> str:
+    parts = urlsplit(settings.dsn)
+    if parts.hostname is None:
+        return str(settings.data_dir.absolute())
+    return f"{parts.hostname}{parts.path}"

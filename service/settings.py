@@ -1,0 +1,217 @@
+"""Every setting: its name, what it is for, its default, and what it must be."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENV_FILE = ".env"
+MIN_SECRET_BYTES = 32
+
+
+class SettingsError(Exception):
+    """A setting is missing or bad. The message is one line for each, and holds no value of a secret."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr | None = Field(
+        None, description="`postgresql://user:password@host:port/name`; not set: the embedded PostgreSQL of a laptop"
+    )
+    database_direct_url: SecretStr | None = Field(
+        None, description="the same database past any pooler, for migrations; not set: `DATABASE_URL`"
+    )
+    better_auth_secret: SecretStr | None = Field(
+        None, description="signs and verifies tokens (HS256), 32 bytes or more; required with `DATABASE_URL`"
+    )
+    jwt_secret: SecretStr | None = Field(None, description="another name of `BETTER_AUTH_SECRET`")
+    better_auth_secret_old: SecretStr | None = Field(
+        None, description="the secret before the current one: its tokens still verify, none are signed with it"
+    )
+    jwt_secret_old: SecretStr | None = Field(None, description="another name of `BETTER_AUTH_SECRET_OLD`")
+    jwt_expiration_hours: int = Field(24, ge=1, le=24 * 365, description="how long a token lives")
+    frontend_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("http://localhost:3000",), description="origins whose pages may call the API, comma separated"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    workers: int = Field(1, ge=1, le=256, description="processes that serve")
+    data_dir: Path = Field(Path(".data"), description="where the embedded PostgreSQL and the generated secret live")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="`WARNING` leaves out the line for each request"
+    )
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, else JSON")
+    pool_min: int = Field(1, ge=0, le=1000, description="database connections each process keeps open")
+    pool_max: int = Field(10, ge=1, le=1000, description="database connections each process opens at the most")
+    pool_timeout: float = Field(
+        5.0, gt=0, le=60, description="seconds a request waits for a connection or for a hashing slot"
+    )
+    statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
+    bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
+    drain: float = Field(
+        2.0, ge=0, le=5, description="seconds between saying unhealthy and refusing connections, at a stop"
+    )
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_postgresql_url(url.get_secret_value()):
+            raise _expected("a URL like postgresql://user:password@host:5432/name, special characters percent-encoded")
+        return url
+
+    @field_validator("better_auth_secret", "jwt_secret", "better_auth_secret_old", "jwt_secret_old")
+    @classmethod
+    def _is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise _expected(f"at least {MIN_SECRET_BYTES} bytes long")
+        return secret
+
+    @field_validator("frontend_url", mode="before")
+    @classmethod
+    def _are_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = tuple(origin.strip().removesuffix("/").lower() for origin in value.split(",") if origin.strip())
+        for origin in origins:
+            if not _is_origin(origin):
+                raise _expected("origins like https://app.example.com, comma separated; no path, no *")
+        return origins
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: object, info: Any) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if info.field_name == "log_level" else value.lower()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name, other in (("better_auth_secret", "jwt_secret"), ("better_auth_secret_old", "jwt_secret_old")):
+            values = {value for value in (getattr(self, name), getattr(self, other)) if value is not None}
+            if len(values) > 1:
+                raise _expected(f"the same as {other.upper()}: they are two names of one setting", name)
+        if self.database_url is not None and self.secret is None:
+            raise _expected("set (32 bytes or more) when DATABASE_URL is", "better_auth_secret")
+        if self.pool_min > self.pool_max:
+            raise _expected("no more than POOL_MAX", "pool_min")
+        return self
+
+    @property
+    def secret(self) -> str | None:
+        return _revealed(self.better_auth_secret or self.jwt_secret)
+
+    @property
+    def old_secret(self) -> str | None:
+        return _revealed(self.better_auth_secret_old or self.jwt_secret_old)
+
+    @property
+    def dsn(self) -> str:
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL: should be set; there is no embedded PostgreSQL here")
+        return self.database_url.get_secret_value()
+
+    @property
+    def direct_dsn(self) -> str:
+        return _revealed(self.database_direct_url) or self.dsn
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the name is pydantic-settings'
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        twins = _FileTwins(settings_cls, env_settings, dotenv_settings)
+        return init_settings, twins, env_settings, dotenv_settings
+
+
+class _FileTwins(PydanticBaseSettingsSource):
+    """DATABASE_URL_FILE=/run/secrets/url is DATABASE_URL, read from there: how containers are given secrets."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._environment: dict[str, str | None] = {}
+        for source in reversed(sources):
+            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
+                self._environment.update(source.env_vars)
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """The base class asks for it; `__call__` is all that is used."""
+        return None, field_name, field is None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name in FILE_TWINS:
+            path = self._environment.get(f"{name.lower()}_file")
+            if not path:
+                continue
+            if self._environment.get(name.lower()):
+                raise SettingsError(f"{name}: should not be set together with {name}_FILE")
+            try:
+                found[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise SettingsError(f"{name}_FILE: should be a text file that can be read") from None
+        return found
+
+
+FILE_TWINS = tuple(
+    name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None
+)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_line(detail["loc"], detail) for detail in error.errors(include_url=False, include_input=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _line(location: tuple[int | str, ...], detail: Any) -> str:
+    name = detail.get("ctx", {}).get("setting") or str(location[0])
+    message = detail["msg"].removeprefix("Input ")
+    return f"{name.upper()}: {message}"
+
+
+def _expected(what: str, setting: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("setting", "should be {what}", {"what": what, "setting": setting})
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _is_postgresql_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    # An @ behind the host is a password whose / was not encoded: a part of it would be taken for the host, and logged.
+    return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        return False
+    return origin == f"{parts.scheme}://{parts.netloc}"

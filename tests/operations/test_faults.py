@@ -1,0 +1,210 @@
+"""What the service answers when something below it fails: the contract's shape, the reason in the log, and recovery."""
+
+import logging.config
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sanic import HTTPResponse
+from sanic_testing.reusable import ReusableClient
+
+from service import migrations
+from service.app import create_app
+from service.request import Request
+from service.settings import load_settings
+from tests import support
+from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email, sign_up
+
+DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
+OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
+UNHEALTHY = {"status": "unhealthy"}
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """The application writes its log to this process's output, which pytest closes after the test."""
+    yield
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+
+
+@pytest.fixture
+def own_database(empty_database: str) -> str:
+    migrations.apply(empty_database)
+    return empty_database
+
+
+def as_user_of(service: Service, user: User) -> User:
+    return User(service.http, user.id, user.email, user.token)
+
+
+def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alone(
+    database_url: str, capfd: pytest.CaptureFixture[str], logging_restored: None
+) -> None:
+    app = create_app(load_settings(database_url=database_url, better_auth_secret=SECRET, log_format="json"))
+
+    message = b"the password was " + b"hunter" + b"22"
+
+    async def broken(_: Request) -> HTTPResponse:
+        raise UnicodeDecodeError("utf-8", message, 0, 1, "")
+
+    app.add_route(broken, "/api/broken")
+    with ReusableClient(app, port=support.free_port()) as client:
+        _, answer = client.get("/api/broken", headers={"X-Request-ID": "broken-1", "Origin": "http://localhost:3000"})
+
+    assert answer is not None
+    assert (answer.status, answer.json) == (
+        500,
+        {"error": "An internal server error occurred", "code": "INTERNAL_ERROR"},
+    )
+    assert answer.headers["X-Request-ID"] == "broken-1"
+    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    logged = capfd.readouterr().out
+    assert logged.count('"request_id":"broken-1"') == logged.count("in broken") == 1
+    assert "UnicodeDecodeError" in logged
+    assert "test_faults.py" in logged
+    assert "hunter22" not in logged
+
+
+@pytest.fixture
+def locked_tasks(database_url: str) -> Iterator[psycopg.Connection]:
+    """Nobody reads or writes a task while this connection is open."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE tasks")
+        yield connection
+
+
+def test_a_statement_that_takes_too_long_is_a_database_error(
+    start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
+) -> None:
+    service = start_service(STATEMENT_TIMEOUT=0.3)
+    user = as_user_of(service, ann)
+
+    answer = user.get(f"{contract.prefix}/tasks", headers={"X-Request-ID": "late"})
+
+    assert (answer.status_code, answer.json()) == (500, DATABASE_ERROR)
+    assert [line["reason"] for line in service.lines_of("late")] == ["TimeoutError"]
+    locked_tasks.rollback()
+    assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+
+
+def test_a_request_that_gets_no_connection_is_told_to_come_back(
+    start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
+) -> None:
+    service = start_service(POOL_MAX=1, POOL_TIMEOUT=0.3, STATEMENT_TIMEOUT=3)
+    user = as_user_of(service, ann)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: user.get(f"{contract.prefix}/tasks"), range(4)))
+
+    assert sorted(answer.status_code for answer in answers) == [500, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert (refused.json(), refused.headers["Retry-After"]) == (OVERLOADED, "1")
+    locked_tasks.rollback()
+    assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+
+
+def test_more_logins_than_can_be_hashed_in_time_are_told_to_come_back(
+    start_service: Callable[..., Service], ann: User
+) -> None:
+    service = start_service(POOL_TIMEOUT=0.2, POOL_MAX=50)
+    given = {"email": ann.email, "password": PASSWORD}
+
+    def log_in(_: int) -> httpx.Response:
+        return httpx.post(f"{service.url}/api/auth/login", json=given, timeout=60)
+
+    with ThreadPoolExecutor(60) as threads:
+        answers = list(threads.map(log_in, range(120)))
+
+    assert {answer.status_code for answer in answers} == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert (refused.json(), refused.headers["Retry-After"]) == (OVERLOADED, "1")
+    assert log_in(0).status_code == 200
+
+
+def test_while_passwords_are_hashed_others_are_served(start_service: Callable[..., Service], ann: User) -> None:
+    service = start_service(BCRYPT_ROUNDS=14, POOL_TIMEOUT=30)
+    given = {"email": new_email(), "password": PASSWORD}
+    finished: list[str] = []
+
+    def signs_up() -> None:
+        httpx.post(f"{service.url}/api/auth/signup", json=given, timeout=60)
+        finished.append("sign-up")
+
+    def reads() -> None:
+        time.sleep(0.1)
+        assert as_user_of(service, ann).get("/api/tasks").status_code == 200
+        finished.append("read")
+
+    with ThreadPoolExecutor(2) as threads:
+        for future in [threads.submit(signs_up), threads.submit(reads)]:
+            future.result()
+
+    assert finished == ["read", "sign-up"]
+
+
+def test_connections_that_were_cut_are_replaced(own_database: str, tmp_path: Path) -> None:
+    with support.running(tmp_path, DATABASE_URL=own_database, BETTER_AUTH_SECRET=SECRET) as service:
+        user = sign_up(service.http)
+        with psycopg.connect(own_database, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        statuses = [user.get("/api/tasks").status_code for _ in range(5)]
+
+    assert set(statuses) <= {200, 500}
+    assert statuses[1:] == [200] * 4
+
+
+def test_a_database_that_is_gone_is_said_in_every_answer_but_does_not_kill_the_service(
+    server_url: str, tmp_path: Path
+) -> None:
+    with support.new_database(server_url) as url:
+        migrations.apply(url)
+        with support.running(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET) as service:
+            user = sign_up(service.http)
+            task = user.post("/api/tasks", {"title": "x"}).json()
+            with psycopg.connect(server_url, autocommit=True) as connection:
+                name = url.partition("?")[0].rpartition("/")[2]
+                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            check_everything_says_so(service, user, task)
+            with psycopg.connect(server_url, autocommit=True) as connection:
+                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+            assert service.http.get("/health").json() == {"status": "healthy"}
+            assert user.get("/api/tasks").json() == {"tasks": [task]}
+
+
+def check_everything_says_so(service: Service, user: User, task: dict[str, Any]) -> None:
+    for prefix in ("/api", "/v1/api"):
+        path = f"{prefix}/tasks/{task['id']}"
+        for answer in (
+            user.get(f"{prefix}/tasks"),
+            user.post(f"{prefix}/tasks", {"title": "x"}),
+            user.get(path),
+            user.put(path, {"title": "x"}),
+            user.delete(path),
+            user.get(f"{prefix}/tasks/no-id"),
+            service.http.post(f"{prefix}/auth/login", json={"email": user.email, "password": PASSWORD}),
+            service.http.post(f"{prefix}/auth/signup", json={"email": new_email(), "password": PASSWORD}),
+        ):
+            assert (answer.status_code, answer.json()) == (500, DATABASE_ERROR)
+    health, live = service.http.get("/health"), service.http.get("/health/live")
+    assert (health.status_code, health.json()) == (503, UNHEALTHY)
+    assert (live.status_code, live.json()) == (200, {"status": "alive"})
+
+
+def test_a_schema_that_falls_behind_is_unhealthy(own_database: str, tmp_path: Path) -> None:
+    with support.running(tmp_path, DATABASE_URL=own_database, BETTER_AUTH_SECRET=SECRET) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+
+        migrations.roll_back(own_database)
+
+        answer = service.http.get("/health", headers={"X-Request-ID": "behind"})
+        assert (answer.status_code, answer.json()) == (503, UNHEALTHY)
+        assert [line["reason"] for line in service.lines_of("behind")] == ["the schema is behind"]

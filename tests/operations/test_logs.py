@@ -1,0 +1,109 @@
+"""One line for each request, in JSON or in text, and no secret in any of them."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests import support
+from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email, sign_up
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "status"),
+    [
+        ("GET", "/api/tasks", "/api/tasks", 200),
+        ("GET", "/v1/api/tasks/1?x=y", "/v1/api/tasks/{task_id}", 404),
+        ("DELETE", "/api/tasks/1", "/api/tasks/{task_id}", 404),
+        ("HEAD", "/health", "/health", 200),
+        ("GET", "/nowhere/<script>", None, 404),
+        ("PATCH", "/api/tasks", None, 405),
+        ("OPTIONS", "/api/tasks", None, 204),
+    ],
+)
+def test_a_request_leaves_one_line(
+    service: Service, ann: User, method: str, path: str, route: str | None, status: int
+) -> None:
+    request_id = f"log-{uuid4()}"
+
+    ann.request(method, path, headers={"X-Request-ID": request_id})
+
+    [line] = service.lines_of(request_id)
+    authenticated = route is not None and "tasks" in route
+    assert line == {
+        "time": line["time"],
+        "level": "info",
+        "message": "request",
+        "request_id": request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": line["duration_ms"],
+    } | ({"user_id": ann.id} if authenticated else {})
+    assert dt.datetime.fromisoformat(line["time"]).utcoffset() == dt.timedelta(0)
+    assert line["duration_ms"] >= 0
+
+
+def test_every_line_is_json_whatever_is_sent(service: Service) -> None:
+    for sent in (
+        b"G\nET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"G\xffT / HTTP/1.1\r\nHost: \xff\nx\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX-Request-ID: a\nb\r\nConnection: close\r\n\r\n",
+        b"\x80\x81 /\x1b[31m HTTP/1.1\r\n\r\n",
+    ):
+        service.raw(sent)
+
+    assert all({"time", "level", "message"} <= line.keys() for line in service.lines())
+
+
+def test_nothing_of_sanic_is_in_the_log(service: Service) -> None:
+    first, *rest = service.lines()
+
+    assert first["message"].startswith(f"ready: API {service.url}, documentation {service.url}/docs, data in ")
+    assert {line["message"] for line in rest} <= {
+        "request",
+        "a stored password hash is malformed; its owner cannot log in",
+    }
+
+
+def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connection) -> None:
+    user = sign_up(service.http)
+    for attempt in (
+        {"email": user.email, "password": PASSWORD},
+        {"email": user.email, "password": PASSWORD, "title": PASSWORD},
+        {"email": user.email, "password": [PASSWORD]},
+        {"email": PASSWORD, "password": "short"},
+    ):
+        service.http.post("/api/auth/login", json=attempt)
+        service.http.post("/v1/api/auth/signup", json=attempt)
+    user.get(f"/api/tasks/{user.token}")
+    service.http.get(f"/api/tasks?token={user.token}", headers={"Authorization": f"Bearer {user.token}x"})
+    row = database.execute("SELECT password_hash FROM users WHERE id = %s", [user.id]).fetchone()
+    assert row is not None
+
+    logged = service.log.read_text()
+
+    assert user.id in logged
+    for secret in (PASSWORD, SECRET, OLD_SECRET, user.token, user.token.rpartition(".")[2], row[0], "$2b$", user.email):
+        assert secret not in logged
+
+
+def test_text_is_for_people(start_service: Callable[..., Service]) -> None:
+    service = start_service(LOG_FORMAT="text")
+
+    service.http.get("/nowhere", headers={"X-Request-ID": "text-1"})
+
+    line = next(line for line in service.log.read_text().splitlines() if "text-1" in line)
+    assert " info    GET     - 404 " in line
+    assert line.endswith(" ms request_id=text-1")
+
+
+def test_a_level_above_info_leaves_out_what_went_well(tmp_path: Path, database_url: str) -> None:
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "warning"}
+    with support.running(tmp_path, **settings) as service:
+        service.http.post("/api/auth/login", json={"email": new_email(), "password": PASSWORD})
+
+        assert service.log.read_text() == ""

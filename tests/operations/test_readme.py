@@ -1,0 +1,82 @@
+"""README says what is true: its tables are compared with the code, its commands are run."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import Code
+from service.settings import Settings
+from tests import support
+from tests.support import ROOT, Service
+
+README = (ROOT / "README.md").read_text()
+
+
+def table_below(heading: str) -> list[str]:
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+def test_the_error_table_is_the_codes() -> None:
+    assert table_below("Errors") == [f"| `{code.name}` | {code.status} | {code.when} | {code.text} |" for code in Code]
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    assert table_below("Settings") == [
+        f"| `{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_walk_with_curl_runs_from_sign_up_to_delete(service: Service) -> None:
+    walk = README.partition("runs this -->\n```sh\n")[2].partition("```")[0]
+    assert "http://127.0.0.1:8000/api" in walk
+    walk = walk.replace("http://127.0.0.1:8000", service.url).replace("ann@example.com", support.new_email())
+    bash = shutil.which("bash") or "sh"
+
+    done = subprocess.run([bash, "-euc", walk], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.count('"title":"Buy milk"') == 3
+    assert '"description":null,"is_completed":true' in done.stdout
+    assert re.search(r'\{"message":"Task deleted successfully","id":"[0-9a-f-]{36}"\}$', done.stdout)
+
+
+def test_the_example_of_an_env_file_starts_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+
+    with support.running(tmp_path) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+
+
+def test_the_example_of_an_env_file_names_only_settings() -> None:
+    named = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+    assert named
+    assert set(named) <= {name.upper() for name in Settings.model_fields}
+
+
+def test_make_help_has_a_line_for_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
+    helped = set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE))
+
+    assert phony == helped
+    assert {"run", "test", "dev", "lint", "help"} <= phony
+
+
+def test_every_path_that_readme_names_exists() -> None:
+    named = set(re.findall(r"\b(?:service|sql|tests)/[\w/.]*", README))
+
+    assert len(named) > 8
+    assert [path for path in named if not (ROOT / path).exists()] == []

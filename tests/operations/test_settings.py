@@ -1,0 +1,186 @@
+"""A setting that is missing or bad stops the start: exit code 2, one line with its name, no traceback, no secret."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import SettingsError, load_settings
+from tests.support import SECRET, command
+
+URL = "postgresql://todo:hunter22@127.0.0.1:1/todo"
+SHORT = "short-but-secret"
+A_URL = "should be a URL like postgresql://user:password@host:5432/name, special characters percent-encoded"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "JWT_SECRET", "PORT", "HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"PORT": "eighty"}, "PORT: should be a valid integer, unable to parse string as an integer"),
+        ({"PORT": "0"}, "PORT: should be greater than or equal to 1"),
+        ({"PORT": "65536"}, "PORT: should be less than or equal to 65535"),
+        ({"WORKERS": "0"}, "WORKERS: should be greater than or equal to 1"),
+        ({"BCRYPT_ROUNDS": "9"}, "BCRYPT_ROUNDS: should be greater than or equal to 10"),
+        ({"BCRYPT_ROUNDS": "16"}, "BCRYPT_ROUNDS: should be less than or equal to 15"),
+        ({"JWT_EXPIRATION_HOURS": "0"}, "JWT_EXPIRATION_HOURS: should be greater than or equal to 1"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: should be 'auto', 'json' or 'text'"),
+        ({"POOL_MIN": "5", "POOL_MAX": "4"}, "POOL_MIN: should be no more than POOL_MAX"),
+        ({"POOL_TIMEOUT": "0"}, "POOL_TIMEOUT: should be greater than 0"),
+        ({"STATEMENT_TIMEOUT": "nan"}, "STATEMENT_TIMEOUT: should be less than or equal to 60"),
+        (
+            {"DATABASE_URL": "mysql://todo:hunter22@db/todo"},
+            f"DATABASE_URL: {A_URL}",
+        ),
+        (
+            {"DATABASE_URL": "postgresql://todo:hunter22/x@db/todo"},
+            f"DATABASE_URL: {A_URL}",
+        ),
+        (
+            {"DATABASE_DIRECT_URL": "hunter22"},
+            f"DATABASE_DIRECT_URL: {A_URL}",
+        ),
+        ({"DATABASE_URL": URL}, "BETTER_AUTH_SECRET: should be set (32 bytes or more) when DATABASE_URL is"),
+        ({"BETTER_AUTH_SECRET": SHORT}, "BETTER_AUTH_SECRET: should be at least 32 bytes long"),
+        ({"JWT_SECRET": SHORT}, "JWT_SECRET: should be at least 32 bytes long"),
+        ({"BETTER_AUTH_SECRET_OLD": SHORT}, "BETTER_AUTH_SECRET_OLD: should be at least 32 bytes long"),
+        ({"JWT_SECRET_OLD": SHORT}, "JWT_SECRET_OLD: should be at least 32 bytes long"),
+        (
+            {"BETTER_AUTH_SECRET": SECRET, "JWT_SECRET": SECRET + "!"},
+            "BETTER_AUTH_SECRET: should be the same as JWT_SECRET: they are two names of one setting",
+        ),
+        (
+            {"BETTER_AUTH_SECRET_OLD": SECRET, "JWT_SECRET_OLD": SECRET + "!"},
+            "BETTER_AUTH_SECRET_OLD: should be the same as JWT_SECRET_OLD: they are two names of one setting",
+        ),
+        ({"DATABASE_URL_FILE": "nowhere"}, "DATABASE_URL_FILE: should be a text file that can be read"),
+        (
+            {"JWT_SECRET": SECRET, "JWT_SECRET_FILE": "nowhere"},
+            "JWT_SECRET: should not be set together with JWT_SECRET_FILE",
+        ),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], line: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "*",
+        "localhost:3000",
+        "http://localhost:3000/app",
+        "http://a.example, *",
+        "ftp://a.example",
+        "http://",
+        "http://u:p@a.example",
+        "http://a.example:port",
+        "null",
+    ],
+)
+def test_an_origin_without_a_scheme_with_a_path_or_a_star_is_refused(
+    monkeypatch: pytest.MonkeyPatch, origins: str
+) -> None:
+    monkeypatch.setenv("FRONTEND_URL", origins)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert str(refused.value) == (
+        "FRONTEND_URL: should be origins like https://app.example.com, comma separated; no path, no *"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["migrate"], ["migrate", "status"]])
+def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = command(tmp_path, *arguments, DATABASE_URL=URL, JWT_SECRET=SHORT)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "JWT_SECRET: should be at least 32 bytes long\n"
+
+
+def test_every_bad_setting_has_its_line(tmp_path: Path) -> None:
+    done = command(tmp_path, PORT="x", WORKERS="-1")
+
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            "PORT: should be a valid integer, unable to parse string as an integer",
+            "WORKERS: should be greater than or equal to 1",
+        ],
+    )
+
+
+def test_a_database_that_is_away_is_said_in_one_line_without_the_password(tmp_path: Path) -> None:
+    done = command(tmp_path, DATABASE_URL=URL, JWT_SECRET=SECRET)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "127.0.0.1" in done.stderr
+    assert "hunter22" not in done.stderr
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Any:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def test_an_empty_value_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch, DATABASE_URL="", JWT_SECRET="", PORT="", FRONTEND_URL="", JWT_SECRET_FILE="")
+
+    assert (settings.database_url, settings.secret, settings.port) == (None, None, 8000)
+    assert settings.frontend_url == ("http://localhost:3000",)
+
+
+def test_the_environment_counts_more_than_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=9001\nHOST=0.0.0.0\nUNKNOWN=1\n")
+
+    settings = loaded(monkeypatch, PORT="9002")
+
+    assert (settings.port, settings.host) == (9002, "0.0.0.0")  # noqa: S104 - a setting, nothing listens
+
+
+def test_secrets_and_urls_may_be_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (("url", URL), ("direct", URL + "2"), ("secret", SECRET), ("old", SECRET[::-1])):
+        (tmp_path / name).write_text(f"{value}\n")
+    (tmp_path / ".env").write_text("BETTER_AUTH_SECRET_OLD_FILE=old\n")
+
+    settings = loaded(monkeypatch, DATABASE_URL_FILE="url", DATABASE_DIRECT_URL_FILE="direct", JWT_SECRET_FILE="secret")
+
+    assert (settings.dsn, settings.direct_dsn) == (URL, URL + "2")
+    assert (settings.secret, settings.old_secret) == (SECRET, SECRET[::-1])
+
+
+def test_two_names_with_one_value_are_one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch, BETTER_AUTH_SECRET=SECRET, JWT_SECRET=SECRET)
+
+    assert settings.secret == SECRET
+
+
+def test_no_secret_is_in_what_a_setting_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch, DATABASE_URL=URL, JWT_SECRET=SECRET)
+
+    assert "hunter22" not in repr(settings)
+    assert SECRET not in repr(settings)
+
+
+def test_origins_lose_their_trailing_slash_and_the_blanks_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch, FRONTEND_URL=" https://App.example.com/ ,http://localhost:5173, ")
+
+    assert settings.frontend_url == ("https://app.example.com", "http://localhost:5173")

@@ -1,0 +1,275 @@
+"""The embedded server: it starts and ends with the service, keeps the data, and is taken over after a kill -9."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from service import embedded, migrations
+from tests import support
+from tests.support import PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
+
+POSTMASTER = Path("postgresql") / "postmaster.pid"
+
+
+def logs_in(service: Service, user: User) -> int:
+    given = {"email": user.email, "password": PASSWORD}
+    return service.http.post("/api/auth/login", json=given).status_code
+
+
+def server_pid(data: Path) -> int:
+    return int((data / POSTMASTER).read_text().splitlines()[0])
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_running(pid: int) -> bool:
+    """A zombie is not: in a container nobody may be there to bury it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_ctrl_c_ends_everything_and_the_next_start_finds_the_data(tmp_path: Path) -> None:
+    data = tmp_path / ".data"
+    service = support.start(tmp_path)
+    service.wait_until_ready()
+    user = sign_up(service.http)
+    task = user.post("/api/tasks", {"title": "still there"}).json()
+
+    os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does it
+    assert service.wait() == 0
+    assert not (data / POSTMASTER).exists()
+
+    with support.running(tmp_path) as again:
+        assert User(again.http, user.id, user.email, user.token).get("/api/tasks").json() == {"tasks": [task]}
+    assert not (data / POSTMASTER).exists()
+
+
+def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lies(tmp_path: Path) -> None:
+    with support.running(tmp_path) as service:
+        time.sleep(0.1)
+        ready = [line["message"] for line in service.lines() if line["message"] != "request"]
+
+    assert ready[0] == "embedded PostgreSQL 18 under .data: for a laptop and for tests, not for production"
+    assert ready[-1] == (f"ready: API {service.url}, documentation {service.url}/docs, data in {tmp_path / '.data'}")
+
+
+def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    above = [*home.parents, home, *Path(embedded.__file__).parents, *Path(sys.prefix).parents]
+    before = [(path, path.stat().st_mode, path.stat().st_uid) for path in above]
+
+    with support.running(home):
+        made = {path.name: path.stat().st_mode & 0o777 for path in (home / ".data").iterdir()}
+        socket_mode = (embedded.socket_dir(home / ".data") / ".s.PGSQL.5432").stat().st_mode & 0o777
+
+    assert (home / ".data").stat().st_mode & 0o777 == 0o700
+    assert made["postgresql"] == 0o700
+    assert made["secret"] == 0o600
+    assert socket_mode == 0o700
+    assert [(path, path.stat().st_mode, path.stat().st_uid) for path in above] == before
+
+
+def test_after_kill_9_the_left_over_server_is_taken_over_and_ended(tmp_path: Path) -> None:
+    data = tmp_path / ".data"
+    service = support.start(tmp_path)
+    service.wait_until_ready()
+    user = sign_up(service.http)
+    service.stop(signal.SIGKILL)
+    left_over = server_pid(data)
+    assert is_running(left_over)
+
+    with support.running(tmp_path) as again:
+        assert server_pid(data) == left_over
+        assert logs_in(again, user) == 200
+    assert not is_running(left_over)
+
+
+def test_after_kill_9_of_both_the_data_is_there(tmp_path: Path) -> None:
+    service = support.start(tmp_path)
+    service.wait_until_ready()
+    user = sign_up(service.http)
+    service.stop(signal.SIGKILL)
+    os.kill(server_pid(tmp_path / ".data"), signal.SIGKILL)
+
+    with support.running(tmp_path) as again:
+        assert logs_in(again, user) == 200
+
+
+def test_a_second_service_on_the_same_data_or_port_is_refused_in_one_line(tmp_path: Path) -> None:
+    with support.running(tmp_path) as service:
+        same_data = command(tmp_path, PORT=free_port())
+        same_port = command(tmp_path, PORT=service.port, DATA_DIR="elsewhere")
+        assert logs_in(service, sign_up(service.http)) == 200
+
+    assert (same_data.returncode, same_data.stderr) == (
+        2,
+        "DATA_DIR: should be a directory of its own; another service is running in .data\n",
+    )
+    assert (same_port.returncode, same_port.stderr) == (
+        2,
+        f"PORT: should be a free port; {service.port} on 127.0.0.1: Address already in use\n",
+    )
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_migrate_works_beside_a_running_service_and_without_one(tmp_path: Path) -> None:
+    with support.running(tmp_path) as service:
+        beside = command(tmp_path, "migrate", "status")
+        assert service.http.get("/health").status_code == 200
+    alone = command(tmp_path, "migrate", "status")
+
+    assert "applied" in beside.stdout
+    assert beside.stdout == "".join(line + "\n" for line in alone.stdout.splitlines() if not line.startswith("{"))
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
+def test_a_path_too_long_for_a_socket_and_with_blanks_and_quotes_serves(tmp_path: Path) -> None:
+    deep = tmp_path / 'it\'s a "deep" checkout, $HOME' / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+
+    with support.running(deep) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+
+
+def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> None:
+    service = support.start(tmp_path, WORKERS=2)
+    service.wait_until_ready()
+    user = sign_up(service.http)
+    for _ in range(10):
+        with httpx.Client(base_url=service.url) as http:
+            assert User(http, user.id, user.email, user.token).get("/api/tasks").json() == {"tasks": []}
+
+    assert service.stop() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
+def test_several_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    service = support.start(tmp_path, WORKERS=2)
+    service.wait_until_ready()
+    service.stop(signal.SIGKILL)
+
+    deadline = time.monotonic() + 30
+    while is_listening(service.port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_listening(service.port)
+    os.killpg(service.process.pid, signal.SIGKILL)  # Sanic's own helper process, which holds nothing
+
+
+def test_sanics_own_command_line_serves_and_ends(tmp_path: Path) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory", f"--port={port}"],
+            cwd=tmp_path,
+            env=support.environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    service = Service(port, process, log)
+    service.wait_until_ready()
+
+    assert logs_in(service, sign_up(service.http)) == 200
+    assert service.stop() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+    assert all(isinstance(json.loads(line), dict) for line in log.read_text().splitlines())
+
+
+def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory"],
+        cwd=tmp_path,
+        env=support.environment(PORT="x"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout + done.stderr) == (
+        2,
+        "PORT: should be a valid integer, unable to parse string as an integer\n",
+    )
+
+
+def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(empty_database: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET}
+    behind = command(tmp_path, **settings)
+    assert (behind.returncode, behind.stdout) == (1, "")
+    assert behind.stderr == (
+        f"the schema is behind ({', '.join(migrations.known())}); run: python -m service migrate\n"
+    )
+
+    migrations.apply(empty_database)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(
+            "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
+            "VALUES ('x', '9999_later', now())"
+        )
+    with support.running(tmp_path, **settings) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+
+
+def test_before_it_stops_it_says_unhealthy_and_still_serves(database_url: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "DRAIN": 2}
+    with support.running(tmp_path, **settings) as service:
+        user = sign_up(service.http)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        health = service.http.get("/health")
+        served = user.post("/api/tasks", {"title": "in time"})
+
+        assert (health.status_code, health.json()) == (503, {"status": "unhealthy"})
+        assert served.status_code == 201
+        assert service.wait() == 0
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for folder in ("service", "sql", "migrations"):
+        shutil.copytree(ROOT / folder, tmp_path / "checkout" / folder)
+    return tmp_path / "checkout"
+
+
+@pytest.mark.parametrize(
+    ("changed", "was", "becomes"),
+    [
+        ("service/tasks.py", "LIST_LIMIT = 1000", "LIST_LIMIT = 1"),
+        ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 1000"),
+    ],
+)
+def test_dev_restarts_when_a_file_changes(checkout: Path, changed: str, was: str, becomes: str) -> None:
+    service = support.start(checkout, "serve", "--reload", PYTHONPATH=checkout)
+    service.wait_until_ready()
+    time.sleep(2)  # the reloader takes its first look
+
+    path = checkout / changed
+    path.write_text(path.read_text().replace(was, becomes))
+    deadline = time.monotonic() + 30
+    while sum("ready" in line["message"] for line in service.lines()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    user = sign_up(service.http)
+    for _ in range(2):
+        user.post("/api/tasks", {"title": "x"})
+    assert len(user.get("/api/tasks").json()["tasks"]) == 1
+    os.killpg(service.process.pid, signal.SIGINT)
+    assert service.wait() == 0
+    assert not (checkout / ".data" / POSTMASTER).exists()

@@ -1,0 +1,229 @@
+"""What the tests share: a real service in a process of its own, its database, and users of both contracts."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+from psycopg import sql
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "a-secret-of-the-tests-that-is-long-enough"
+OLD_SECRET = "the-secret-before-it-that-is-long-enough"
+PASSWORD = "correct horse"
+FRONTEND = "http://localhost:3000"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How a contract is spoken, so that what both promise is written once."""
+
+    name: str
+    prefix: str
+    flag: str
+    title_limit: int
+    description_limit: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def task(self, body: Any) -> Any:
+        """The one task of an answer."""
+        return body["task"] if self.name == "january" else body
+
+    def token_error(self, code: str, text: str) -> dict[str, str]:
+        return {"error": "Unauthorized" if self.name == "january" else text, "code": code}
+
+    def invalid(self, *details: tuple[str, str]) -> dict[str, Any]:
+        return {
+            "error": details[0][1] if self.name == "january" else "Validation failed",
+            "code": "VALIDATION_ERROR",
+            "details": [{"field": name, "message": message} for name, message in details],
+        }
+
+
+FEBRUARY = Contract("february", "/api", "is_completed", 200, 2000)
+JANUARY = Contract("january", "/v1/api", "completed", 255, 1000)
+
+TASK_NOT_FOUND = {"error": "Task not found", "code": "NOT_FOUND"}
+NOT_FOUND = {"error": "Not found", "code": "NOT_FOUND"}
+
+
+def new_email() -> str:
+    return f"{uuid4().hex}@example.com"
+
+
+@dataclass(frozen=True)
+class User:
+    http: httpx.Client
+    id: str
+    email: str
+    token: str
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}"} | arguments.pop("headers", {})
+        return self.http.request(method, path, headers=headers, **arguments)
+
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("GET", path, **arguments)
+
+    def post(self, path: str, json: Any = None, **arguments: Any) -> httpx.Response:
+        return self.request("POST", path, json=json, **arguments)
+
+    def put(self, path: str, json: Any = None, **arguments: Any) -> httpx.Response:
+        return self.request("PUT", path, json=json, **arguments)
+
+    def delete(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("DELETE", path, **arguments)
+
+    def creates(self, contract: Contract, title: str = "Water the plants", **fields: Any) -> dict[str, Any]:
+        answer = self.post(f"{contract.prefix}/tasks", {"title": title, **fields})
+        assert answer.status_code == 201, answer.text
+        task: dict[str, Any] = contract.task(answer.json())
+        return task
+
+
+def sign_up(http: httpx.Client, contract: Contract = FEBRUARY, **fields: Any) -> User:
+    given = {"email": new_email(), "password": PASSWORD} | fields
+    answer = http.post(f"{contract.prefix}/auth/signup", json=given)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    return User(http, body["user"]["id"], body["user"]["email"], body["token"])
+
+
+@dataclass
+class Service:
+    """A running `python -m service`, and what it wrote."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    http: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def lines_of(self, request_id: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line.get("request_id") == request_id]
+
+    def raw(self, sent: bytes, *, timeout: float = 30) -> bytes:
+        """Everything the service answers to these bytes until it closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(sent)
+            answer = b""
+            while received := connection.recv(65536):
+                answer += received
+        return answer
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the service ended with {self.process.returncode}: {self.log.read_text()}")
+            try:
+                if self.http.get("/health/live").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"the service was not ready in time: {self.log.read_text()}")
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(with_signal)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        self.http.close()
+        return self.process.wait(timeout=30)
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """Only what a test says: nothing of the machine's own settings reaches the service."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    defaults = {"PYTHONPATH": str(ROOT), "BCRYPT_ROUNDS": "10", "DRAIN": "0", "LOG_FORMAT": "json"}
+    return kept | defaults | {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def start(directory: Path, *command: str, **settings: object) -> Service:
+    """Starts a service in `directory`, where no .env is, and does not wait for it."""
+    port = int(str(settings.setdefault("PORT", free_port())))
+    log = directory / f"service-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", *command],
+            cwd=directory,
+            env=environment(**settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Service(port, process, log)
+
+
+@contextmanager
+def running(directory: Path, **settings: object) -> Iterator[Service]:
+    service = start(directory, **settings)
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.process.terminate()
+        service.wait()
+
+
+def command(directory: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=directory,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """An empty database on the server, gone afterwards."""
+    name = f"todo_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        try:
+            yield url_of_database(server_url, name)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def url_of_database(server_url: str, name: str) -> str:
+    scheme, _, rest = server_url.partition("://")
+    authority, _, path = rest.partition("/")
+    _, question_mark, query = path.partition("?")
+    return f"{scheme}://{authority}/{name}{question_mark}{query}"
