@@ -1,0 +1,53 @@
+"""Accounts: what both contracts mean by signing up, logging in and being somebody. No HTTP in here."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from service.context import Context
+from service.database import Database, Row
+from service.errors import Code, Problem
+from service.fields import normal_email
+from service.statements import statement
+
+CREATE_USER = statement("accounts/create_user", "one")
+FIND_CREDENTIALS = statement("accounts/find_credentials", "one")
+GET_USER = statement("accounts/get_user", "one")
+USER_EXISTS = statement("accounts/user_exists", "one")
+
+
+class Session(NamedTuple):
+    token: str
+    user: Row
+
+
+async def sign_up(services: Context, email: str, password: str) -> Session:
+    """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment."""
+    password_hash = await services.passwords.hash(password)
+    user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash)
+    return Session(services.tokens.issue(user["id"], user["email"]), user)
+
+
+async def log_in(services: Context, email: str, password: str) -> Session:
+    """INVALID_CREDENTIALS, after the same work, whether the address is unknown or the password wrong."""
+    user = await services.database.one(FIND_CREDENTIALS, email=normal_email(email) or email)
+    matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
+    if user is None or not matches:
+        raise Problem(Code.INVALID_CREDENTIALS)
+    return Session(services.tokens.issue(user["id"], user["email"]), user)
+
+
+async def get_user(database: Database, user_id: UUID) -> Row:
+    user = await database.one(GET_USER, user_id=user_id)
+    if user is None:
+        raise user_is_gone()
+    return user
+
+
+async def require_user(database: Database, user_id: UUID) -> None:
+    """After a miss: a token outlives its user, and then nothing is there for another reason than "not found"."""
+    if await database.one(USER_EXISTS, user_id=user_id) is None:
+        raise user_is_gone()
+
+
+def user_is_gone() -> Problem:
+    return Problem(Code.INVALID_TOKEN, reason="the user does not exist any more")

@@ -1,0 +1,1 @@
+"""February's contract, the current one: /api."""

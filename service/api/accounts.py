@@ -1,0 +1,31 @@
+from typing import Any
+
+from sanic import HTTPResponse
+
+from service import accounts
+from service.answers import answer, timestamp
+from service.api import models
+from service.bodies import parse
+from service.database import Row
+from service.request import Request
+
+
+async def sign_up(request: Request) -> HTTPResponse:
+    wanted = parse(models.SignUp, request)
+    session = await accounts.sign_up(request.app.ctx, wanted.email, wanted.password)
+    return answer({"token": session.token, "user": user_body(session.user)}, 201)
+
+
+async def log_in(request: Request) -> HTTPResponse:
+    given = parse(models.LogIn, request)
+    session = await accounts.log_in(request.app.ctx, given.email, given.password)
+    return answer({"token": session.token, "user": user_body(session.user)})
+
+
+async def get_me(request: Request) -> HTTPResponse:
+    user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
+    return answer({"user": user_body(user)})
+
+
+def user_body(row: Row) -> dict[str, Any]:
+    return {"id": str(row["id"]), "email": row["email"], "created_at": timestamp(row["created_at"])}

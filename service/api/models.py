@@ -1,0 +1,107 @@
+"""The bodies of February's contract: those it parses, and those its answers are documented and tested by."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from service import fields
+from service.tasks import Changes
+
+TITLE_LIMIT = 200
+DESCRIPTION_LIMIT = 2000
+
+
+_Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT)]
+_Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
+
+# Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
+# documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
+_Absent = SkipJsonSchema[None]
+_check_description = BeforeValidator(fields.optional_text("Description", DESCRIPTION_LIMIT))
+
+
+class SignUp(BaseModel):
+    email: Annotated[
+        str,
+        BeforeValidator(fields.new_email),
+        Field(max_length=fields.MAX_EMAIL, json_schema_extra={"format": "email"}),
+    ]
+    password: Annotated[
+        str,
+        BeforeValidator(fields.new_password),
+        Field(min_length=fields.MIN_PASSWORD, description=f"At most {fields.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+    ]
+
+
+class LogIn(BaseModel):
+    email: Annotated[str, BeforeValidator(fields.given_email)]
+    password: Annotated[str, BeforeValidator(fields.given_password)]
+
+
+class NewTask(BaseModel):
+    title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
+    description: Annotated[_Description, _check_description] = None
+
+
+class TaskChanges(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    title: Annotated[
+        _Title | _Absent,
+        BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
+        fields.left_alone_when_absent,
+    ] = None
+    description: Annotated[_Description, _check_description, fields.left_alone_when_absent] = None
+    is_completed: Annotated[
+        bool | _Absent, BeforeValidator(fields.flag("is_completed")), fields.left_alone_when_absent
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_a_field(self) -> Self:
+        if not self.model_fields_set:
+            raise fields.broken("At least one field is required")
+        return self
+
+    def changes(self) -> Changes:
+        return Changes(self.model_dump(exclude_unset=True))
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class User(Answer):
+    id: UUID
+    email: str
+    created_at: datetime
+
+
+class Session(Answer):
+    token: str
+    user: User
+
+
+class Me(Answer):
+    user: User
+
+
+class Task(Answer):
+    id: UUID
+    user_id: UUID
+    title: str
+    description: str | None
+    is_completed: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class TaskList(Answer):
+    tasks: list[Task]
+
+
+class Deleted(Answer):
+    message: str
+    id: UUID

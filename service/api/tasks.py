@@ -1,0 +1,49 @@
+from typing import Any
+
+from sanic import HTTPResponse
+
+from service import tasks
+from service.answers import answer, timestamp
+from service.api import models
+from service.bodies import parse
+from service.database import Row
+from service.request import Request
+
+
+async def list_tasks(request: Request) -> HTTPResponse:
+    rows = await tasks.list_tasks(request.app.ctx.database, request.ctx.user_id)
+    return answer({"tasks": [task_body(row) for row in rows]})
+
+
+async def create_task(request: Request) -> HTTPResponse:
+    new = parse(models.NewTask, request)
+    row = await tasks.create_task(request.app.ctx.database, request.ctx.user_id, new.title, new.description)
+    return answer(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"})
+
+
+async def get_task(request: Request, task_id: str) -> HTTPResponse:
+    row = await tasks.get_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    return answer(task_body(row))
+
+
+async def update_task(request: Request, task_id: str) -> HTTPResponse:
+    changes = parse(models.TaskChanges, request).changes()
+    row = await tasks.update_task(request.app.ctx.database, request.ctx.user_id, task_id, changes)
+    return answer(task_body(row))
+
+
+async def delete_task(request: Request, task_id: str) -> HTTPResponse:
+    row = await tasks.delete_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    return answer({"message": "Task deleted successfully", "id": str(row["id"])})
+
+
+def task_body(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "user_id": str(row["user_id"]),
+        "title": row["title"],
+        "description": row["description"],
+        "is_completed": row["is_completed"],
+        "created_at": timestamp(row["created_at"]),
+        "updated_at": timestamp(row["updated_at"]),
+    }

@@ -1,0 +1,132 @@
+"""The application: its steps in the order a request meets them, and everything that has a route."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from argparse import Namespace
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from sanic import Sanic
+from sanic.config import Config
+
+from service import NAME, access_log, docs, health, index
+from service.api.contract import CONTRACT as API
+from service.auth.passwords import Passwords
+from service.auth.tokens import Tokens
+from service.context import App, Context
+from service.database import Database
+from service.errors import error_handler
+from service.headers import add_headers, answer_preflight
+from service.launch import completed, launched, one_line_errors, where_data_lies
+from service.request import MAX_BODY, Request
+from service.settings import Settings, load_settings
+from service.v1.contract import CONTRACT as V1
+
+CONTRACTS = (API, V1)
+
+_log = logging.getLogger("service.app")
+
+
+def create_app(settings: Settings) -> App:
+    access_log.configure(settings.log_level, settings.log_format)
+    request_class: Any = Request  # Sanic's type has no room for the context of ours
+    app: App = Sanic(NAME, _config(settings), Context(), request_class=request_class, configure_logging=False)
+
+    app.on_request(answer_preflight)
+    for contract in CONTRACTS:
+        for blueprint in contract.blueprints():  # with the auth middleware, where a token is needed
+            app.blueprint(blueprint)
+    app.add_route(index.show, "/", ["GET", "HEAD"])
+    app.add_route(health.health, "/health", ["GET", "HEAD"])
+    app.add_route(health.live, "/health/live", ["GET", "HEAD"])
+    app.add_route(docs.page, "/docs", ["GET", "HEAD"])
+    app.add_route(docs.document(CONTRACTS), "/docs/openapi.json", ["GET", "HEAD"], name="openapi")
+    app.add_route(docs.asset, "/docs/<name>", ["GET", "HEAD"])
+    app.exception(Exception)(error_handler(API.error_text))
+
+    # Sanic runs these last to first: the headers, then the line in the log.
+    app.on_response(access_log.log_request)
+    app.on_response(add_headers(settings.frontend_url))
+
+    app.before_server_start(partial(_open, settings))
+    app.after_server_start(_end_with_parent)
+    app.after_server_start(partial(_say_ready, settings))
+    app.before_server_stop(partial(_drain, settings.drain))
+    app.after_server_stop(_close)
+    return app
+
+
+def app_factory(_: Namespace | None = None) -> App:
+    """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
+    with one_line_errors():
+        settings = load_settings()
+    app = create_app(settings)
+    running = ExitStack()
+
+    @app.main_process_start
+    async def launch(_: App) -> None:
+        with one_line_errors():
+            running.enter_context(launched(settings))
+
+    @app.main_process_stop
+    async def end(_: App) -> None:
+        running.close()
+
+    return app
+
+
+async def _open(settings: Settings, app: App) -> None:
+    settings = completed(settings)
+    assert settings.secret is not None  # noqa: S101 - completed
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    app.ctx.tokens = Tokens(settings.secret, settings.old_secret, settings.jwt_expiration_hours)
+    app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
+    app.ctx.database = await Database.connect(settings)
+
+
+async def _say_ready(settings: Settings, app: App) -> None:
+    api = app.get_server_location(app.state.server_info[0].settings)
+    _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies(completed(settings)))
+
+
+async def _end_with_parent(_: App) -> None:
+    """A worker of several whose parent was killed would go on and keep the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        threading.Thread(target=_stop_without, args=[parent.pid], daemon=True).start()
+
+
+def _stop_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _drain(seconds: float, app: App) -> None:
+    """Unhealthy from here on, but still serving, until whoever sends us requests has noticed."""
+    app.ctx.draining = True
+    await asyncio.sleep(seconds)
+
+
+async def _close(app: App) -> None:
+    app.ctx.passwords.close()
+    await app.ctx.database.close()
+
+
+def _config(settings: Settings) -> Config:
+    config = Config(env_prefix=None)  # only our settings count, no SANIC_* of the environment
+    config.AUTO_EXTEND = False
+    config.MOTD = False
+    config.REQUEST_MAX_SIZE = MAX_BODY
+    config.REQUEST_TIMEOUT = 10  # for the head of a request
+    config.KEEP_ALIVE_TIMEOUT = 75  # above the usual 60 s of a load balancer, which must be the one to hang up
+    # Never the first to give up: a body, a connection and a statement each have a limit of their own.
+    config.RESPONSE_TIMEOUT = int(20 + 3 * settings.pool_timeout + 2 * settings.statement_timeout)
+    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 2
+    return config

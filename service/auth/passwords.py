@@ -1,0 +1,66 @@
+"""bcrypt, off the event loop, in a pool that refuses what it could not finish in time."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import bcrypt
+
+from service.errors import Code, Problem
+
+MAX_BYTES = 72  # bcrypt sees no more, and bcrypt 5 raises above it
+
+# How many may wait for each thread. More could not be served within any patience, and every one holds a request.
+QUEUE_PER_THREAD = 32
+
+_log = logging.getLogger("service.passwords")
+Result = TypeVar("Result")
+
+
+class Passwords:
+    def __init__(self, rounds: int, threads: int, timeout: float) -> None:
+        self._rounds = rounds
+        self._timeout = timeout
+        self._places = threads * (1 + QUEUE_PER_THREAD)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
+        # Checked where there is no hash to check, so that an unknown email takes as long as a wrong password.
+        self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
+
+    async def hash(self, password: str) -> str:
+        salt = bcrypt.gensalt(self._rounds)
+        hashed = await self._run(lambda: bcrypt.hashpw(password.encode(), salt))
+        return hashed.decode()
+
+    async def matches(self, password: str, password_hash: str | None) -> bool:
+        return await self._run(lambda: self._check(password.encode(), password_hash))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, password: bytes, password_hash: str | None) -> bool:
+        if password_hash is not None and len(password) <= MAX_BYTES:
+            try:
+                return bcrypt.checkpw(password, password_hash.encode())
+            except ValueError:
+                _log.error("a stored password hash is malformed; its owner cannot log in")
+        bcrypt.checkpw(b"somebody", self._nobody)
+        return False
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._places <= 0:
+            raise Problem(Code.OVERLOADED, reason="the queue for hashing is full")
+        loop = asyncio.get_running_loop()
+        self._places -= 1
+        future = self._threads.submit(work)
+        # The place is free when the thread is, not when the client has gone.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free_place))
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise Problem(Code.OVERLOADED, reason="no hashing slot within POOL_TIMEOUT") from None
+
+    def _free_place(self) -> None:
+        self._places += 1

@@ -1,0 +1,58 @@
+"""The reference: the OpenAPI document, and a page around it that needs nothing from the network."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from sanic import HTTPResponse
+from sanic.exceptions import NotFound
+
+from service.answers import answer
+from service.docs.openapi import openapi
+from service.operations import Contract, Handler
+from service.request import Request
+
+# Nothing but this host's own files; `data:` is for the icons that the style sheet carries in itself.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_SWAGGER_UI = files("swagger_ui") / "static"
+_OURS = files("service.docs")
+_ASSETS = {
+    "page.js": (_OURS, "text/javascript"),
+    "page.css": (_OURS, "text/css"),
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript"),
+    "swagger-ui.css": (_SWAGGER_UI, "text/css"),
+    "favicon-32x32.png": (_SWAGGER_UI, "image/png"),
+}
+
+
+async def page(_: Request) -> HTTPResponse:
+    return HTTPResponse(_read("page.html"), headers=_headers(), content_type="text/html; charset=utf-8")
+
+
+async def asset(_: Request, name: str) -> HTTPResponse:
+    if name not in _ASSETS:
+        raise NotFound
+    return HTTPResponse(_read(name), headers=_headers(), content_type=_ASSETS[name][1])
+
+
+def document(contracts: Sequence[Contract]) -> Handler:
+    body = openapi(contracts)
+
+    async def show(_: Request) -> HTTPResponse:
+        return answer(body, headers=_headers())
+
+    return show
+
+
+def _headers() -> dict[str, str]:
+    return {"Cache-Control": "no-cache", "Content-Security-Policy": PAGE_POLICY}
+
+
+@cache
+def _read(name: str) -> bytes:
+    folder = _ASSETS[name][0] if name in _ASSETS else _OURS
+    return (folder / name).read_bytes()

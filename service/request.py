@@ -1,0 +1,107 @@
+"""The request as the service wants it: with an id, a body that arrives in time, an answer for a broken address."""
+
+import asyncio
+import re
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID, uuid4
+
+import sanic
+from sanic.exceptions import PayloadTooLarge, RequestTimeout, SanicException
+from sanic.http import Http
+
+if TYPE_CHECKING:  # the application's context leads back here
+    from service.context import App  # noqa: F401 - named in the type of Request
+
+MAX_BODY = 1024 * 1024
+
+# Seconds in which a body has to be here, whole. A client that drips cannot hold a place for longer.
+BODY_TIMEOUT = 10.0
+
+# How much, and how long, a refused client may go on sending before it is cut off. A connection that is closed with
+# unread bytes is reset, and the client never sees why it was refused.
+LINGER_BYTES = 32 * MAX_BODY
+LINGER_TIMEOUT = 3.0
+LINGER_SILENCE = 0.2
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext(SimpleNamespace):
+    """What the way of a request adds to it."""
+
+    user_id: UUID  # by the auth middleware
+    reason: str  # by the error handler, for the access log
+
+
+class Request(sanic.Request["App", RequestContext]):
+    __slots__ = ()
+
+    def __init__(self, url_bytes: bytes, *args: Any, **kwargs: Any) -> None:
+        # For a request that could not be read Sanic makes a stand-in (method NONE) out of the same address. Where the
+        # address is what could not be read, that fails again, and the client would get no answer at all.
+        if kwargs.get("method") == "NONE":
+            url_bytes = b"*"
+        super().__init__(url_bytes, *args, **kwargs)
+
+    @staticmethod
+    def make_context() -> RequestContext:
+        return RequestContext()
+
+    @property
+    def id(self) -> str:
+        if self._id is None:
+            given = self.headers.getall("x-request-id", [])
+            fits = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
+            self._id = given[0] if fits else str(uuid4())
+        return str(self._id)
+
+    @property
+    def http(self) -> Http:
+        """The connection. Sanic types it as any stream; this service speaks HTTP/1.1 alone."""
+        return cast("Http", self.stream)
+
+    @property
+    def was_unreadable(self) -> bool:
+        return self.method == "NONE"
+
+    async def receive_body(self) -> None:
+        http = self.http
+        if http.expecting_continue and (http.request_bytes or 0) > MAX_BODY:
+            http.expecting_continue = False  # the client waits to be told to go on; it is told why not
+            http.keep_alive = False
+            http.request_body = None
+            raise PayloadTooLarge
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                await super().receive_body()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        except TimeoutError:
+            http.keep_alive = False
+            http.request_body = None  # nobody waits for the rest of it
+            raise RequestTimeout from None
+        except PayloadTooLarge:
+            await self.linger()
+            raise
+
+    async def finish_reading(self) -> None:
+        """Before a refusal: take in what the client is still sending, or it may never read the answer."""
+        if self.was_unreadable:
+            await self.linger()
+        elif self.http.request_body:
+            with suppress(SanicException):
+                await self.receive_body()
+
+    async def linger(self) -> None:
+        """Read on and throw away, for a bounded time, until the client has fallen silent. The connection ends then."""
+        http = self.http
+        http.keep_alive = False
+        http.request_body = None
+        thrown_away = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_TIMEOUT):
+                while thrown_away < LINGER_BYTES:
+                    thrown_away += len(http.recv_buffer)
+                    http.recv_buffer.clear()
+                    async with asyncio.timeout(LINGER_SILENCE):
+                        await http.protocol.receive_more()

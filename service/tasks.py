@@ -1,0 +1,71 @@
+"""Tasks: what both contracts mean by them. The owner is the first argument of everything. No HTTP in here."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from service.accounts import require_user
+from service.database import Database, Row
+from service.errors import Code, Problem
+from service.ids import parse_uuid
+from service.statements import Statement, statement
+
+CREATE_TASK = statement("tasks/create_task", "one")
+LIST_TASKS = statement("tasks/list_tasks", "many")
+GET_TASK = statement("tasks/get_task", "one")
+UPDATE_TASK = statement("tasks/update_task", "one")
+DELETE_TASK = statement("tasks/delete_task", "one")
+
+LIST_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The fields that were sent, by their column's name. A description of None was sent to clear it."""
+
+    sent: dict[str, Any]
+
+    def flags_and_values(self) -> dict[str, Any]:
+        columns = ("title", "description", "is_completed")
+        flags = {f"set_{column}": column in self.sent for column in columns}
+        return flags | {column: self.sent.get(column) for column in columns}
+
+
+async def create_task(database: Database, user_id: UUID, title: str, description: str | None) -> Row:
+    """INVALID_TOKEN where the owner is gone: the foreign key says so."""
+    return await database.must(CREATE_TASK, user_id=user_id, title=title, description=description)
+
+
+async def list_tasks(database: Database, user_id: UUID) -> list[Row]:
+    """The newest thousand, newest first."""
+    rows = await database.many(LIST_TASKS, user_id=user_id, max_rows=LIST_LIMIT)
+    if not rows:
+        await require_user(database, user_id)
+    return rows
+
+
+async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:
+    """NOT_FOUND if it does not exist, is another user's, or `task_id` is no id."""
+    return await _one(database, GET_TASK, user_id, task_id)
+
+
+async def update_task(database: Database, user_id: UUID, task_id: str, changes: Changes) -> Row:
+    """NOT_FOUND as in get_task. Without any change the task stays as it is, `updated_at` included."""
+    if not changes.sent:
+        return await get_task(database, user_id, task_id)
+    return await _one(database, UPDATE_TASK, user_id, task_id, **changes.flags_and_values())
+
+
+async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
+    """NOT_FOUND as in get_task."""
+    return await _one(database, DELETE_TASK, user_id, task_id)
+
+
+async def _one(database: Database, statement: Statement, user_id: UUID, task_id: str, **values: object) -> Row:
+    known_id = parse_uuid(task_id)
+    if known_id is not None:
+        row = await database.one(statement, user_id=user_id, task_id=known_id, **values)
+        if row is not None:
+            return row
+    await require_user(database, user_id)
+    raise Problem(Code.NOT_FOUND, "Task not found")

@@ -1,0 +1,26 @@
+from typing import Any
+
+from sanic import HTTPResponse
+
+from service import accounts
+from service.answers import answer
+from service.bodies import parse
+from service.database import Row
+from service.request import Request
+from service.v1 import models
+
+
+async def sign_up(request: Request) -> HTTPResponse:
+    wanted = parse(models.SignUp, request)
+    session = await accounts.sign_up(request.app.ctx, wanted.email, wanted.password)
+    return answer({"token": session.token, "user": user_body(session.user)}, 201)
+
+
+async def log_in(request: Request) -> HTTPResponse:
+    given = parse(models.LogIn, request)
+    session = await accounts.log_in(request.app.ctx, given.email, given.password)
+    return answer({"token": session.token, "user": user_body(session.user)})
+
+
+def user_body(row: Row) -> dict[str, Any]:
+    return {"id": str(row["id"]), "email": row["email"]}

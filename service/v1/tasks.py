@@ -1,0 +1,49 @@
+from typing import Any
+
+from sanic import HTTPResponse
+
+from service import tasks
+from service.answers import answer, no_content, timestamp
+from service.bodies import parse
+from service.database import Row
+from service.request import Request
+from service.v1 import models
+
+
+async def list_tasks(request: Request) -> HTTPResponse:
+    rows = await tasks.list_tasks(request.app.ctx.database, request.ctx.user_id)
+    return answer({"tasks": [task_body(row) for row in rows]})
+
+
+async def create_task(request: Request) -> HTTPResponse:
+    new = parse(models.NewTask, request)
+    row = await tasks.create_task(request.app.ctx.database, request.ctx.user_id, new.title, new.description)
+    return answer({"task": task_body(row)}, 201)
+
+
+async def get_task(request: Request, task_id: str) -> HTTPResponse:
+    row = await tasks.get_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    return answer({"task": task_body(row)})
+
+
+async def update_task(request: Request, task_id: str) -> HTTPResponse:
+    changes = parse(models.TaskChanges, request).changes()
+    row = await tasks.update_task(request.app.ctx.database, request.ctx.user_id, task_id, changes)
+    return answer({"task": task_body(row)})
+
+
+async def delete_task(request: Request, task_id: str) -> HTTPResponse:
+    await tasks.delete_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    return no_content()
+
+
+def task_body(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "user_id": str(row["user_id"]),
+        "title": row["title"],
+        "description": row["description"],
+        "completed": row["is_completed"],
+        "created_at": timestamp(row["created_at"]),
+        "updated_at": timestamp(row["updated_at"]),
+    }

@@ -1,0 +1,70 @@
+"""One service keeps both contracts: what a user writes through one is read through the other."""
+
+import psycopg
+
+from tests.support import FEBRUARY, JANUARY, PASSWORD, User, sign_up
+
+
+def renamed(task: dict[str, object]) -> dict[str, object]:
+    """A task of February as January knows it."""
+    return {("completed" if name == "is_completed" else name): value for name, value in task.items()}
+
+
+def test_what_is_written_in_february_is_read_in_january_and_back(ann: User) -> None:
+    task = ann.creates(FEBRUARY, title="Buy milk", description="two litres")
+
+    assert ann.get(f"/v1/api/tasks/{task['id']}").json() == {"task": renamed(task)}
+    assert ann.get("/v1/api/tasks").json() == {"tasks": [renamed(task)]}
+
+    toggled = ann.put(f"/v1/api/tasks/{task['id']}", {"completed": True}).json()["task"]
+    assert renamed(ann.get(f"/api/tasks/{task['id']}").json()) == toggled
+
+    assert ann.delete(f"/v1/api/tasks/{task['id']}").status_code == 204
+    assert ann.get(f"/api/tasks/{task['id']}").status_code == 404
+
+
+def test_an_account_of_one_contract_logs_in_through_the_other(ann: User) -> None:
+    for there, here in ((JANUARY, FEBRUARY), (FEBRUARY, JANUARY)):
+        user = sign_up(ann.http, there)
+        answer = user.http.post(f"{here.prefix}/auth/login", json={"email": user.email, "password": PASSWORD})
+        assert (answer.status_code, answer.json()["user"]["id"]) == (200, user.id)
+        assert user.get(f"{here.prefix}/tasks").json() == {"tasks": []}
+
+
+def test_limits_bind_requests_and_never_answers(ann: User) -> None:
+    long_description = ann.creates(FEBRUARY, description="d" * 2000)
+    long_title = ann.creates(JANUARY, title="t" * 255)
+
+    assert ann.get(f"/v1/api/tasks/{long_description['id']}").json()["task"]["description"] == "d" * 2000
+    assert ann.get(f"/api/tasks/{long_title['id']}").json()["title"] == "t" * 255
+
+    # What was not sent is not judged.
+    assert ann.put(f"/api/tasks/{long_title['id']}", {"is_completed": True}).json()["title"] == "t" * 255
+
+
+def test_the_list_ends_at_the_newest_thousand(ann: User, database: psycopg.Connection) -> None:
+    database.execute(
+        "INSERT INTO tasks (user_id, title, created_at) "
+        "SELECT %s, 'task ' || n, now() + n * interval '1 second' FROM generate_series(1, 1001) AS n",
+        [ann.id],
+    )
+
+    for contract in (FEBRUARY, JANUARY):
+        titles = [task["title"] for task in ann.get(f"{contract.prefix}/tasks").json()["tasks"]]
+        assert titles == [f"task {n}" for n in range(1001, 1, -1)]
+
+
+def test_tasks_of_the_same_moment_are_in_the_order_of_their_ids(ann: User, database: psycopg.Connection) -> None:
+    database.execute("INSERT INTO tasks (user_id, title) SELECT %s, 'task' FROM generate_series(1, 20)", [ann.id])
+
+    for contract in (FEBRUARY, JANUARY):
+        ids = [task["id"] for task in ann.get(f"{contract.prefix}/tasks").json()["tasks"]]
+        assert len(ids) == 20
+        assert ids == sorted(ids, reverse=True)
+
+
+def test_a_time_without_a_fraction_keeps_its_six_digits(ann: User, database: psycopg.Connection) -> None:
+    task = ann.creates(FEBRUARY)
+    database.execute("UPDATE tasks SET created_at = '2026-01-31 23:00:00+01' WHERE id = %s", [task["id"]])
+
+    assert ann.get(f"/api/tasks/{task['id']}").json()["created_at"] == "2026-01-31T22:00:00.000000Z"

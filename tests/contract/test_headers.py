@@ -1,0 +1,150 @@
+"""The headers of every answer: those a browser needs to show it to a page, and those that keep it safe."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.support import FRONTEND, Contract, Service, User
+
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent"
+    ),
+    "Access-Control-Max-Age": "600",
+}
+SHARED = {
+    "Access-Control-Allow-Origin": FRONTEND,
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Expose-Headers": (
+        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
+    ),
+}
+
+
+def cors_headers(answer: httpx.Response) -> dict[str, str]:
+    return {name.title(): value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+def every_kind_of_answer(user: User, contract: Contract) -> list[httpx.Response]:
+    task = user.creates(contract)
+    origin = {"Origin": FRONTEND}
+    paths = {
+        200: ("GET", f"{contract.prefix}/tasks"),
+        201: ("POST", f"{contract.prefix}/tasks"),
+        404: ("GET", f"{contract.prefix}/tasks/1"),
+        405: ("PATCH", f"{contract.prefix}/tasks"),
+        400: ("PUT", f"{contract.prefix}/tasks/{task['id']}"),
+    }
+    answers = [
+        user.request(method, path, json={"title": "x"} if status == 201 else None, headers=origin)
+        for status, (method, path) in paths.items()
+    ]
+    answers.append(user.http.get(f"{contract.prefix}/tasks", headers=origin))
+    answers.append(user.http.get(f"{contract.prefix}/nowhere", headers=origin))
+    answers.append(user.http.post(f"{contract.prefix}/auth/login", content=b"a" * 2_000_000, headers=origin))
+    answers.append(user.delete(f"{contract.prefix}/tasks/{task['id']}", headers=origin))
+    assert {answer.status_code for answer in answers} >= {200, 201, 400, 401, 404, 405, 413}
+    return answers
+
+
+def test_every_answer_can_be_read_by_a_listed_page_and_says_nothing_to_caches(ann: User, contract: Contract) -> None:
+    for answer in every_kind_of_answer(ann, contract):
+        assert (answer.status_code, cors_headers(answer)) == (answer.status_code, SHARED)
+        assert answer.headers["Vary"] == "Origin"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-ID"])
+        assert answer.headers.get("Content-Type", "application/json") == "application/json"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, "http://localhost:3001", "https://localhost:3000", "http://localhost:3000.evil.example", "null", "*"],
+)
+def test_a_page_that_is_not_listed_gets_nothing(ann: User, contract: Contract, origin: str | None) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+
+    for answer in (
+        ann.get(f"{contract.prefix}/tasks", headers=headers),
+        ann.http.options(f"{contract.prefix}/tasks", headers=headers),
+        ann.http.get("/health", headers=headers),
+    ):
+        assert cors_headers(answer) == {}
+        assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/v1/api/tasks/1", "/health", "/nowhere", "/v1", "/"])
+def test_a_preflight_is_answered_on_any_path_with_all_methods(http: httpx.Client, path: str) -> None:
+    asked = {
+        "Origin": FRONTEND,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+
+    answer = http.options(path, headers=asked)
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert cors_headers(answer) == SHARED | PREFLIGHT
+
+
+def test_several_origins_may_be_listed(start_service: Callable[..., Service]) -> None:
+    http = start_service(FRONTEND_URL="https://app.example.com/, http://localhost:5173").http
+
+    for origin in ("https://app.example.com", "http://localhost:5173"):
+        answer = http.get("/health", headers={"Origin": origin})
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert cors_headers(http.get("/health", headers={"Origin": FRONTEND})) == {}
+
+
+@pytest.mark.parametrize("given", ["1", "a" * 128, "Trace_7.x-9", "0af7651916cd43dd8448eb211c80319c"])
+def test_a_good_request_id_of_the_client_comes_back(http: httpx.Client, given: str) -> None:
+    assert http.get("/health/live", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", [b"", b"a" * 129, b"a b", b"a;b", b"\xc3\xa9", b"a\xff", b"<script>"])
+def test_another_request_id_is_replaced(http: httpx.Client, given: bytes) -> None:
+    answer = http.get("/health/live", headers=[(b"X-Request-ID", given)])
+
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-ID"])
+
+
+def test_two_request_ids_are_replaced_by_one(http: httpx.Client) -> None:
+    answer = http.get("/health/live", headers=[("X-Request-ID", "one"), ("X-Request-ID", "two")])
+
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Request-ID"])
+
+
+def test_head_answers_as_get_does_without_the_body(ann: User) -> None:
+    task = ann.post("/api/tasks", {"title": "x"}).json()
+    paths = ["/", "/health", "/health/live", "/docs", "/docs/openapi.json", "/docs/page.js", "/api/auth/me"]
+    paths += [f"{prefix}/tasks{end}" for prefix in ("/api", "/v1/api") for end in ("", f"/{task['id']}", "/1")]
+
+    for path in [*paths, "/nowhere"]:
+        got, headed = ann.get(path), ann.request("HEAD", path)
+        assert (path, headed.status_code, headed.content) == (path, got.status_code, b"")
+        for name in ("Content-Type", "Content-Length", "Cache-Control", "Vary"):
+            assert headed.headers[name] == got.headers[name]
+
+
+def test_head_needs_a_token_where_get_does(http: httpx.Client, contract: Contract) -> None:
+    assert http.head(f"{contract.prefix}/tasks").status_code == 401
+
+
+def test_a_trailing_slash_is_the_same_path(ann: User, contract: Contract) -> None:
+    task = ann.creates(contract)
+
+    assert ann.get(f"{contract.prefix}/tasks/").json() == {"tasks": [task]}
+    assert contract.task(ann.get(f"{contract.prefix}/tasks/{task['id']}/").json()) == task
+    assert ann.http.get("/health/").json() == {"status": "healthy"}
+    assert ann.http.post(f"{contract.prefix}/auth/login/", json={}).status_code == 400
+
+
+def test_unknown_query_parameters_are_ignored(ann: User, contract: Contract) -> None:
+    task = ann.creates(contract)
+
+    answer = ann.get(f"{contract.prefix}/tasks?user_id=1&limit=x&offset=-1&id=%00&%ff=%ff")
+
+    assert (answer.status_code, answer.json()) == (200, {"tasks": [task]})

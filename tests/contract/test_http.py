@@ -1,0 +1,121 @@
+"""What HTTP itself refuses, byte by byte: the same JSON, under its own status."""
+
+import json
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import Service
+
+GOOD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+
+
+def status_and_body(raw: bytes) -> tuple[int, object]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+    assert status is not None, raw[:200]
+    assert b"content-type: application/json" in head
+    assert b"vary: origin" in head.lower()
+    assert b"x-request-id: " in head.lower()
+    assert b"access-control-allow-origin" not in head.lower()
+    return int(status[1]), json.loads(body)
+
+
+def refused(status: int, text: str) -> tuple[int, object]:
+    return status, {"error": text, "code": "INVALID_REQUEST"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET http://[ HTTP/1.1\r\n\r\n",
+        b"GET /%s HTTP/1.1\r\n\r\n" % "é".encode(),
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"\x00\x01\x02\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        GOOD + b"no colon\r\n\r\n",
+        GOOD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        GOOD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        GOOD + b"Content-Length: -1\r\n\r\n",
+        GOOD + b"Content-Length: ten\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_a_request_that_cannot_be_understood_is_refused(service: Service, sent: bytes) -> None:
+    assert status_and_body(service.raw(sent)) == refused(400, "The request could not be understood")
+
+
+def test_headers_that_are_too_large_are_refused(service: Service) -> None:
+    sent = GOOD + b"X-Padding: %s\r\n\r\n" % (b"a" * 100_000)
+
+    assert status_and_body(service.raw(sent)) == refused(431, "The request headers are too large")
+
+
+def test_an_address_that_is_too_long_is_refused(service: Service) -> None:
+    for length in (10_000, 300_000):
+        sent = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * length)
+        assert status_and_body(service.raw(sent)) == refused(414, "The address is too long")
+
+
+def test_an_unknown_expectation_is_refused(service: Service) -> None:
+    sent = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n{}"
+
+    assert status_and_body(service.raw(sent)) == refused(417, "The expectation cannot be met")
+
+
+def test_a_broken_chunk_is_refused(service: Service) -> None:
+    sent = (
+        b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+    )
+
+    assert status_and_body(service.raw(sent)) == refused(400, "The request could not be understood")
+
+
+def test_what_stops_arriving_is_refused_as_late(service: Service) -> None:
+    half_a_head = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    half_a_body = (
+        b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        b'{"email": '
+    )
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(service.raw, [half_a_head, half_a_body]))
+
+    expected = refused(408, "The request did not arrive in time")
+    assert [status_and_body(answer) for answer in answers] == [expected, expected]
+
+
+def test_a_client_that_asks_first_is_told_why_not_before_it_sends(service: Service) -> None:
+    head = (
+        b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(head % 2)
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert b"HTTP/1.1 400 " in connection.recv(65536)
+
+    assert service.raw(head % 2_000_000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_requests_on_one_connection_are_answered_in_order(service: Service) -> None:
+    sent = GOOD + b"\r\n" + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + GOOD + b"Connection: close\r\n\r\n"
+
+    assert re.findall(rb"HTTP/1.1 (\d{3}) ", service.raw(sent)) == [b"200", b"404", b"200"]
+
+
+def test_a_client_that_hangs_up_harms_nobody(service: Service) -> None:
+    for sent in (b"", b"GET", GOOD, b"POST /api/auth/login HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", GOOD + b"\r\n"):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+                connection.sendall(sent)
+    time.sleep(0.1)
+
+    assert service.http.get("/health").json() == {"status": "healthy"}
