@@ -21,6 +21,9 @@ REFUSALS = {
 }
 TOO_MANY_CONNECTIONS = "53300"
 
+# A connection that is cut while a statement is on its way to it shows as InternalClientError.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 CLOSE_TIMEOUT = 3.0
 
 
@@ -73,11 +76,11 @@ class Database:
             connection = await self._pool.acquire(timeout=self._acquire_timeout)
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason="no database connection within POOL_TIMEOUT") from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise problem_of(error) from None
         try:
             yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise problem_of(error) from None
         finally:
             await self._pool.release(connection)
@@ -87,7 +90,7 @@ async def _leave_as_it_is(_: object) -> None:
     """Instead of asyncpg's reset query, a second round trip per request: our statements leave no session state."""
 
 
-def problem_of(error: asyncpg.PostgresError | asyncpg.InterfaceError | OSError) -> Problem:
+def problem_of(error: Exception) -> Problem:
     """What went wrong, without the row: `detail` and str() of an error may hold a password's hash."""
     if not isinstance(error, asyncpg.PostgresError):
         # TimeoutError is an OSError: a statement that took longer than STATEMENT_TIMEOUT.

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import bcrypt
 import httpx
 import psycopg
 import pytest
 
 from service import embedded, migrations
+from service.auth.tokens import Tokens
 from tests import support
-from tests.support import FEBRUARY, JANUARY, OLD_SECRET, SECRET, Contract, Service, User
+from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contract, Service, User
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +80,31 @@ def contract(request: pytest.FixtureRequest) -> Contract:
     return chosen
 
 
-@pytest.fixture
-def ann(http: httpx.Client) -> User:
-    return support.sign_up(http)
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    return bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
 
 
 @pytest.fixture
-def bob(http: httpx.Client) -> User:
-    return support.sign_up(http)
+def new_user(http: httpx.Client, database: psycopg.Connection, password_hash: str) -> Callable[[], User]:
+    """Users past the sign-up, which takes its time for a hash and has tests of its own."""
+
+    def insert() -> User:
+        email = support.new_email()
+        row = database.execute(
+            "INSERT INTO users (email, password_hash) VALUES (%s, %s) RETURNING id", [email, password_hash]
+        ).fetchone()
+        assert row is not None
+        return User(http, str(row[0]), email, Tokens(SECRET, None, 1).issue(row[0], email))
+
+    return insert
+
+
+@pytest.fixture
+def ann(new_user: Callable[[], User]) -> User:
+    return new_user()
+
+
+@pytest.fixture
+def bob(new_user: Callable[[], User]) -> User:
+    return new_user()

@@ -1,6 +1,6 @@
 """What the service answers when something below it fails: the contract's shape, the reason in the log, and recovery."""
 
-import logging.config
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +28,10 @@ UNHEALTHY = {"status": "unhealthy"}
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
     """The application writes its log to this process's output, which pytest closes after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
-    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture
