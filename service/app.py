@@ -21,7 +21,7 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.context import App, Context
 from service.database import Database
-from service.errors import error_handler
+from service.error_handler import error_handler
 from service.headers import add_headers, answer_preflight
 from service.launch import completed, launched, one_line_errors, where_data_lies
 from service.request import MAX_BODY, Request

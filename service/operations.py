@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from sanic import Blueprint, HTTPResponse
 
 from service.auth.middleware import authenticate
-from service.errors import Code, ErrorText, error_handler
+from service.error_handler import ErrorText, error_handler
+from service.errors import Code
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 

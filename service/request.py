@@ -4,15 +4,14 @@ import asyncio
 import re
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import sanic
 from sanic.exceptions import PayloadTooLarge, RequestTimeout, SanicException
 from sanic.http import Http
 
-if TYPE_CHECKING:  # the application's context leads back here
-    from service.context import App  # noqa: F401 - named in the type of Request
+from service.context import App
 
 MAX_BODY = 1024 * 1024
 
@@ -35,7 +34,7 @@ class RequestContext(SimpleNamespace):
     reason: str  # by the error handler, for the access log
 
 
-class Request(sanic.Request["App", RequestContext]):
+class Request(sanic.Request[App, RequestContext]):
     __slots__ = ()
 
     def __init__(self, url_bytes: bytes, *args: Any, **kwargs: Any) -> None:

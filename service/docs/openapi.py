@@ -6,7 +6,8 @@ from typing import Any
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service import NAME, VERSION
-from service.errors import TOKEN_CODES, UNREADABLE, Code
+from service.error_handler import UNREADABLE
+from service.errors import TOKEN_CODES, Code
 from service.operations import Contract, Operation
 
 Json = dict[str, Any]

@@ -1,0 +1,99 @@
+"""From an exception to an answer: one handler, which asks the contract that has the route how an error reads."""
+
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sanic import HTTPResponse
+from sanic.exceptions import SanicException
+from sanic_routing.exceptions import NoMethod, NotFound
+
+from service.answers import answer
+from service.errors import TOKEN_CODES, Code, Problem
+from service.request import Request
+
+# What HTTP itself refuses, under its own status.
+UNREADABLE = {
+    400: "The request could not be understood",
+    408: "The request did not arrive in time",
+    414: "The address is too long",
+    417: "The expectation cannot be met",
+    431: "The request headers are too large",
+}
+
+ErrorText = Callable[[Request, Problem], str]
+
+
+def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
+    """The handler of one contract, which says in `error_text` how an error reads for its clients."""
+
+    async def handle(request: Request, exception: Exception) -> HTTPResponse:
+        problem = problem_of(request, exception)
+        await request.finish_reading()
+        if problem.reason is not None:
+            request.ctx.reason = problem.reason
+        body: dict[str, object] = {"error": error_text(request, problem), "code": problem.code.name}
+        if problem.details:
+            body["details"] = [detail._asdict() for detail in problem.details]
+        return answer(body, problem.status, headers_of(request, problem))
+
+    return handle
+
+
+def problem_of(request: Request, exception: Exception) -> Problem:
+    """What an exception is to a client. What nobody expected is INTERNAL_ERROR, and its story goes to the log."""
+    if isinstance(exception, Problem):
+        return exception
+    if isinstance(exception, SanicException) and exception.status_code != 500:
+        return _problem_of_http(request, exception.status_code)
+    return Problem(Code.INTERNAL_ERROR, reason=story_of(exception))
+
+
+def story_of(exception: BaseException) -> str:
+    """Where it happened and what it was, without its message: that may quote a password out of a request."""
+    frames = "".join(traceback.format_tb(exception.__traceback__))
+    cause = exception.__cause__ or exception.__context__
+    return (
+        f"{story_of(cause)}then\n{frames}{type(exception).__name__}\n"
+        if cause
+        else f"{frames}{type(exception).__name__}\n"
+    )
+
+
+def _problem_of_http(request: Request, status: int) -> Problem:
+    if request.was_unreadable and status == 413:
+        # Sanic says 413 of a head that is too large, whatever part of it was.
+        http = request.http
+        status = 431 if b"\r\n" in http.recv_buffer[: http.HEADER_MAX_SIZE] else 414
+    match status:
+        case 404:
+            return Problem(Code.NOT_FOUND)
+        case 405:
+            return Problem(Code.METHOD_NOT_ALLOWED)
+        case 413:
+            return Problem(Code.PAYLOAD_TOO_LARGE)
+        case 503:
+            return Problem(Code.OVERLOADED, reason="the handler took longer than RESPONSE_TIMEOUT")
+    return Problem(Code.INVALID_REQUEST, UNREADABLE.get(status, UNREADABLE[400]), status=status)
+
+
+def headers_of(request: Request, problem: Problem) -> dict[str, str]:
+    if problem.code in TOKEN_CODES:
+        return {"WWW-Authenticate": "Bearer"}
+    if problem.code is Code.OVERLOADED:
+        return {"Retry-After": "1"}
+    if problem.code is Code.METHOD_NOT_ALLOWED:
+        return {"Allow": ", ".join(allowed_methods(request))}
+    return {}
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Asked of the router: for a path with a parameter Sanic's own exception does not know."""
+    allowed = []
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        try:
+            request.app.router.resolve(path=request.path, method=method)
+        except (NotFound, NoMethod):
+            continue
+        allowed.append(method)
+    return [*allowed, "OPTIONS"]
