@@ -2,15 +2,17 @@
 
 import argparse
 import errno
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from service import access_log, embedded, migrations
+from service import access_log, embedded, migrations, workers
 from service.app import app_factory, create_app
 from service.launch import launched, one_line_errors
 from service.migrations import MIGRATIONS
@@ -30,6 +32,9 @@ def main(arguments: list[str]) -> None:
 
 
 def serve(settings: Settings, *, reload: bool) -> None:
+    # Until Sanic has handlers of its own, a signal ends the start in order, the embedded server with it.
+    signal.signal(signal.SIGINT, _end_the_start)
+    signal.signal(signal.SIGTERM, _end_the_start)
     with _listening(settings) as sock, launched(settings) as complete:
         app = create_app(complete)
         single = settings.workers == 1 and not reload
@@ -41,11 +46,22 @@ def serve(settings: Settings, *, reload: bool) -> None:
             reload_dir=[str(SQL), str(MIGRATIONS)],
             motd=False,
             access_log=False,
+            backlog=2048,
         )
-        if single:
-            Sanic.serve_single(app)
-        else:
-            Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
+        try:
+            if single:
+                Sanic.serve_single(app)
+            else:
+                app.main_process_ready(workers.mend_manager)
+                Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
+        finally:
+            # What is left to do is quick, and nothing may be left undone.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _end_the_start(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def migrate(settings: Settings, options: argparse.Namespace) -> None:
@@ -70,7 +86,7 @@ def _status(url: str) -> Iterator[str]:
 @contextmanager
 def _database_to_migrate(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
-        yield settings.direct_dsn
+        yield settings.require_direct_url()
         return
     with embedded.reachable(settings.data_dir) as url:
         yield url
@@ -84,6 +100,8 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((settings.host, settings.port))
+        except (TypeError, UnicodeError):
+            raise SettingsError("HOST: should be an address of this machine") from None
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 raise SettingsError(

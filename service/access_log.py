@@ -4,6 +4,7 @@ import logging
 import logging.config
 import re
 import sys
+import traceback
 from datetime import UTC, datetime
 from functools import cache
 from time import perf_counter
@@ -67,6 +68,13 @@ def _pattern(path: str) -> str:
     return "/" + re.sub(r"<(\w+)(:\w+)?>", r"{\1}", path)
 
 
+def story_of(exception: BaseException) -> str:
+    """Where it happened and what it was, without its message: that may quote a password out of a request."""
+    before = exception.__cause__ or exception.__context__
+    frames = "".join(traceback.format_tb(exception.__traceback__))
+    return f"{story_of(before) if before else ''}{frames}{type(exception).__name__}\n"
+
+
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -75,15 +83,17 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["reason"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1]:
+            line["reason"] = story_of(record.exc_info[1])
         return orjson.dumps(line).decode()
 
 
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = dict(getattr(record, "fields", {}))
-        reason = fields.pop("reason", None) or (record.exc_info and self.formatException(record.exc_info))
+        reason = fields.pop("reason", None)
+        if record.exc_info and record.exc_info[1]:
+            reason = story_of(record.exc_info[1])
         if "route" in fields:
             method, route = fields.pop("method") or "-", fields.pop("route") or "-"
             text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"

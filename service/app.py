@@ -1,12 +1,9 @@
 """The application: its steps in the order a request meets them, and everything that has a route."""
 
 import asyncio
+import atexit
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-import time
 from argparse import Namespace
 from contextlib import ExitStack
 from functools import partial
@@ -14,16 +11,17 @@ from typing import Any
 
 from sanic import Sanic
 from sanic.config import Config
+from sanic.exceptions import RequestCancelled
 
-from service import NAME, access_log, docs, health, index
+from service import NAME, access_log, docs, health, index, workers
 from service.api.contract import CONTRACT as API
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.context import App, Context
 from service.database import Database
-from service.error_handler import error_handler
+from service.error_handler import client_has_gone, error_handler
 from service.headers import add_headers, answer_preflight
-from service.launch import completed, launched, one_line_errors, where_data_lies
+from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
 from service.v1.contract import CONTRACT as V1
@@ -47,15 +45,17 @@ def create_app(settings: Settings) -> App:
     app.add_route(health.live, "/health/live", ["GET", "HEAD"])
     app.add_route(docs.page, "/docs", ["GET", "HEAD"])
     app.add_route(docs.document(CONTRACTS), "/docs/openapi.json", ["GET", "HEAD"], name="openapi")
-    app.add_route(docs.asset, "/docs/<name>", ["GET", "HEAD"])
+    for number, name in enumerate(docs.ASSETS):
+        app.add_route(docs.asset(name), f"/docs/{name}", ["GET", "HEAD"], name=f"asset_{number}")
     app.exception(Exception)(error_handler(API.error_text))
+    app.error_handler.add(RequestCancelled, client_has_gone)
 
     # Sanic runs these last to first: the headers, then the line in the log.
     app.on_response(access_log.log_request)
     app.on_response(add_headers(settings.frontend_url))
 
     app.before_server_start(partial(_open, settings))
-    app.after_server_start(_end_with_parent)
+    app.after_server_start(workers.end_with_parent)
     app.after_server_start(partial(_say_ready, settings))
     app.before_server_stop(partial(_drain, settings.drain))
     app.after_server_stop(_close)
@@ -64,20 +64,32 @@ def create_app(settings: Settings) -> App:
 
 def app_factory(_: Namespace | None = None) -> App:
     """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
+    workers.leave_signals_to_parent()
     with one_line_errors():
         settings = load_settings()
     app = create_app(settings)
     running = ExitStack()
 
-    @app.main_process_start
     async def launch(_: App) -> None:
         with one_line_errors():
             running.enter_context(launched(settings))
 
-    @app.main_process_stop
+    async def launch_without_manager(app: App) -> None:
+        if not workers.is_worker():
+            atexit.register(running.close)
+            await launch(app)
+
     async def end(_: App) -> None:
         running.close()
 
+    async def migrate(_: App) -> None:
+        migrate_embedded(settings)
+
+    app.main_process_start(launch)
+    app.main_process_ready(workers.mend_manager)
+    app.main_process_stop(end)
+    app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened
+    app.before_reload_trigger(migrate)
     return app
 
 
@@ -93,19 +105,6 @@ async def _open(settings: Settings, app: App) -> None:
 async def _say_ready(settings: Settings, app: App) -> None:
     api = app.get_server_location(app.state.server_info[0].settings)
     _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies(completed(settings)))
-
-
-async def _end_with_parent(_: App) -> None:
-    """A worker of several whose parent was killed would go on and keep the port."""
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        threading.Thread(target=_stop_without, args=[parent.pid], daemon=True).start()
-
-
-def _stop_without(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _drain(seconds: float, app: App) -> None:

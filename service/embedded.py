@@ -23,6 +23,15 @@ LONGEST_SOCKET_PATH = 103  # of macOS; Linux has 107
 START_TIMEOUT = 60.0
 RETRY_TIMEOUT = 10.0
 STOP_TIMEOUT = 30.0
+SERVER_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "port": str(PORT),
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_parameter_max_length": "0",
+    "log_error_verbosity": "terse",  # the detail of a refused row is the row
+}
 
 # PostgreSQL refuses to run as root. In a user namespace that maps root to nobody it sees another number, while every
 # file stays root's own: no permission is loosened and no system user is made.
@@ -52,15 +61,15 @@ def running(data_dir: Path) -> Iterator[str]:
     """The URL of a server that runs while the context does. One that a killed service left behind is taken over."""
     make_private(data_dir)
     with _owned(data_dir):
-        cluster = cluster_dir(data_dir)
-        if not cluster.is_dir():
-            _initialise(cluster)
-        started = _start(data_dir)
+        if not cluster_dir(data_dir).is_dir():
+            _initialise(cluster_dir(data_dir))
+        server = _Server(data_dir)
         try:
+            server.start()
             _create_database(data_dir)
             yield url(data_dir)
         finally:
-            _stop(cluster, started)
+            server.stop()
 
 
 @contextmanager
@@ -74,9 +83,12 @@ def reachable(data_dir: Path) -> Iterator[str]:
 
 
 def make_private(directory: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: should be a directory that can be made and written to; {error}") from None
 
 
 def cluster_dir(data_dir: Path) -> Path:
@@ -84,9 +96,10 @@ def cluster_dir(data_dir: Path) -> Path:
 
 
 def socket_dir(data_dir: Path) -> Path:
-    """Beside the data, or where that path is too long for a socket, in a short directory of this user alone."""
+    """Beside the data; where that path is too long for a socket, or libpq would split it, in a short private one."""
     cluster = cluster_dir(data_dir)
-    if len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH:
+    short = len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH
+    if short and not set(str(cluster)) & set(',"'):
         return cluster
     digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"todo-{os.geteuid()}-{digest}"
@@ -94,7 +107,11 @@ def socket_dir(data_dir: Path) -> Path:
 
 @contextmanager
 def _owned(data_dir: Path) -> Iterator[None]:
-    with (data_dir / "lock").open("w") as lock:
+    try:
+        file = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: should be a directory that can be written to; {error}") from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -123,60 +140,62 @@ def _initialise(cluster: Path) -> None:
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
         )  # fmt: skip
         if done.returncode != 0:
-            raise EmbeddedError(f"the embedded PostgreSQL could not be set up: {_last_line(done.stderr)}")
+            raise EmbeddedError(f"the embedded PostgreSQL could not be set up: {_reason(done.stderr)}")
         target.rename(cluster)
 
 
-def _start(data_dir: Path) -> subprocess.Popen[bytes] | None:
-    """The server's process, or none where one was left behind that still runs."""
-    cluster, sockets, log = cluster_dir(data_dir), socket_dir(data_dir), data_dir.absolute() / "postgresql.log"
-    _check_socket_dir(sockets)
-    settings = {
-        "listen_addresses": "",
-        "unix_socket_directories": f'"{sockets}"',
-        "unix_socket_permissions": "0700",
-        "port": str(PORT),
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_parameter_max_length": "0",
-    }
-    command = [*_as_no_root(), _binary("postgres"), "-D", str(cluster)]
-    for name, value in settings.items():
-        command += ["-c", f"{name}={value}"]
-    process: subprocess.Popen[bytes] | None = None
-    deadline = time.monotonic() + START_TIMEOUT
-    # A server that was killed a moment ago may still have a process table entry, and then its lock file counts.
-    patience = time.monotonic() + RETRY_TIMEOUT
-    while (answer := _answer(data_dir)) != "ready":
-        if answer == "silent" and process is None:
-            with log.open("ab") as output:
-                # A session of its own: Ctrl-C is for the service, which stops the server when it is done with it.
-                process = subprocess.Popen(  # noqa: S603 - our own binary
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+class _Server:
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._cluster = cluster_dir(data_dir)
+        self._sockets = socket_dir(data_dir)
+        self._log = data_dir.absolute() / "postgresql.log"
+        self._process: subprocess.Popen[bytes] | None = None  # ours; a left-over one is nobody's child
+
+    def start(self) -> None:
+        _check_socket_dir(self._sockets)
+        deadline = time.monotonic() + START_TIMEOUT
+        # A server that was killed a moment ago may still be in the process table, and then its lock file counts.
+        patience = time.monotonic() + RETRY_TIMEOUT
+        while (answer := _answer(self._data_dir)) != "ready":
+            if answer == "silent" and self._process is None:
+                self._spawn()
+            elif answer == "silent" and self._process is not None and self._process.poll() is not None:
+                if time.monotonic() > patience:
+                    raise EmbeddedError(f"the embedded PostgreSQL did not start: {_reason(self._log.read_bytes())}")
+                time.sleep(0.5)
+                self._process = None
+            elif time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"the embedded PostgreSQL was not ready within {START_TIMEOUT:.0f} s; see {self._log}"
                 )
-        elif answer == "silent" and process is not None and process.poll() is not None:
-            if time.monotonic() > patience:
-                raise EmbeddedError(f"the embedded PostgreSQL did not start: {_last_line(log.read_bytes())}")
-            time.sleep(0.5)
-            process = None
-        elif time.monotonic() > deadline:
-            raise EmbeddedError(f"the embedded PostgreSQL was not ready within {START_TIMEOUT:.0f} s; see {log}")
-        time.sleep(0.05)
-    return process
+            time.sleep(0.05)
 
+    def _spawn(self) -> None:
+        command = [*_as_no_root(), _binary("postgres"), "-D", str(self._cluster)]
+        for name, value in (SERVER_SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}).items():
+            command += ["-c", f"{name}={value}"]
+        with self._log.open("ab") as output:
+            # A session of its own: Ctrl-C is for the service, which stops the server when it is done with it.
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
 
-def _stop(cluster: Path, started: subprocess.Popen[bytes] | None) -> None:
-    """Fast shutdown. A server that is not our child is gone when its pid file is: it removes that at the very end."""
-    pid_file = cluster / "postmaster.pid"
-    with suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
-        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGINT)
-    if started is not None:
-        with suppress(subprocess.TimeoutExpired):
-            started.wait(STOP_TIMEOUT)
-        return
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while pid_file.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    def stop(self) -> None:
+        """Fast shutdown. A server that is not our child is gone when its pid file is, which it removes at the end."""
+        pid_file = self._cluster / "postmaster.pid"
+        with suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+            pid = self._process.pid if self._process else int(pid_file.read_text().splitlines()[0])
+            os.kill(pid, signal.SIGINT)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self._process is None and pid_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self._sockets != self._cluster:
+            with suppress(OSError):
+                self._sockets.rmdir()
 
 
 def _create_database(data_dir: Path) -> None:
@@ -188,7 +207,7 @@ def _create_database(data_dir: Path) -> None:
         return
     made = _run("createdb", *arguments, DATABASE)
     if made.returncode != 0:
-        raise EmbeddedError(f"the embedded PostgreSQL has no database: {_last_line(made.stderr)}")
+        raise EmbeddedError(f"the embedded PostgreSQL has no database: {_reason(made.stderr)}")
 
 
 def _answer(data_dir: Path) -> str:
@@ -230,5 +249,6 @@ def _binary(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / name)
 
 
-def _last_line(output: bytes) -> str:
-    return (output.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
+def _reason(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+    return next((line for line in reversed(lines) if "FATAL" in line), lines[-1])

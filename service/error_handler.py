@@ -1,13 +1,13 @@
 """From an exception to an answer: one handler, which asks the contract that has the route how an error reads."""
 
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sanic import HTTPResponse
-from sanic.exceptions import SanicException
+from sanic.exceptions import RequestCancelled, SanicException
 from sanic_routing.exceptions import NoMethod, NotFound
 
+from service.access_log import story_of
 from service.answers import answer
 from service.errors import TOKEN_CODES, Code, Problem
 from service.request import Request
@@ -40,6 +40,11 @@ def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Corou
     return handle
 
 
+async def client_has_gone(_: Request, __: RequestCancelled) -> HTTPResponse:
+    """Nobody reads this answer. The line in the log has a status of its own, so that it is nobody's fault."""
+    return HTTPResponse(status=499)
+
+
 def problem_of(request: Request, exception: Exception) -> Problem:
     """What an exception is to a client. What nobody expected is INTERNAL_ERROR, and its story goes to the log."""
     if isinstance(exception, Problem):
@@ -47,17 +52,6 @@ def problem_of(request: Request, exception: Exception) -> Problem:
     if isinstance(exception, SanicException) and exception.status_code != 500:
         return _problem_of_http(request, exception.status_code)
     return Problem(Code.INTERNAL_ERROR, reason=story_of(exception))
-
-
-def story_of(exception: BaseException) -> str:
-    """Where it happened and what it was, without its message: that may quote a password out of a request."""
-    frames = "".join(traceback.format_tb(exception.__traceback__))
-    cause = exception.__cause__ or exception.__context__
-    return (
-        f"{story_of(cause)}then\n{frames}{type(exception).__name__}\n"
-        if cause
-        else f"{frames}{type(exception).__name__}\n"
-    )
 
 
 def _problem_of_http(request: Request, status: int) -> Problem:

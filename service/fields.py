@@ -1,5 +1,6 @@
 """The rules of a field: the first that fails is its message. Limits and names come from the contract that asks."""
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -76,9 +77,11 @@ def given_email(value: object) -> str:
 def normal_email(email: str) -> str | None:
     """The one place where an address is brought into the form it is stored in and looked up by."""
     try:
-        return validate_email(email.strip(), check_deliverability=False).normalized.lower()
+        address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError:
         return None
+    # Lowering may leave letters apart that belong together; then the stored form would not find itself.
+    return unicodedata.normalize("NFC", address)
 
 
 def new_password(value: object) -> str:

@@ -14,9 +14,12 @@ REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempot
 EXPOSED_HEADERS = "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
 
 
-def answer_preflight(request: Request) -> HTTPResponse | None:
+async def answer_preflight(request: Request) -> HTTPResponse | None:
     """A request middleware: it runs on paths that do not exist too, because a browser asks before it knows."""
-    return no_content() if request.method == "OPTIONS" else None
+    if request.method != "OPTIONS":
+        return None
+    await request.finish_reading()
+    return no_content()
 
 
 def add_headers(origins: Iterable[str]) -> Callable[[Request, HTTPResponse], None]:

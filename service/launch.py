@@ -1,6 +1,7 @@
 """What has to be true before the first request: a database, its schema, a secret. Once, in the main process."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pydantic import SecretStr
 
 from service import embedded, migrations
 from service.settings import Settings, SettingsError
+
+ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 _log = logging.getLogger("service.launch")
 
@@ -40,8 +43,31 @@ def launched(settings: Settings) -> Iterator[Settings]:
         return
     with embedded.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
-        migrations.apply(url)
+        with _undisturbed():
+            applied = migrations.apply(url)
+        for migration_id in applied:
+            _log.info("applied migration %s", migration_id)
         yield completed(settings)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A signal waits until this is done: yoyo answers an interruption with an error of its own about savepoints."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+
+def migrate_embedded(settings: Settings) -> None:
+    """While somebody works on the code: a migration is tried when it is saved, and may be wrong."""
+    if settings.database_url is None:
+        try:
+            for migration_id in migrations.apply(embedded.url(settings.data_dir)):
+                _log.info("applied migration %s", migration_id)
+        except migrations.MigrationError as error:
+            _log.error("%s", error)
 
 
 def completed(settings: Settings) -> Settings:

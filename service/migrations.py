@@ -1,6 +1,5 @@
 """yoyo behind three verbs: apply, roll back, pending. What a DBA reads is migrations/*.sql and nothing else."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -25,8 +24,6 @@ LOCK = statement("migrations/lock_migrations", "exec")
 
 LOCK_KEY = 7_466_111  # ours alone; any other number would do
 CONNECT_TIMEOUT = 10
-
-_log = logging.getLogger("service.migrations")
 
 
 class MigrationError(Exception):
@@ -65,6 +62,9 @@ def apply(url: str, to: str | None = None) -> list[str]:
 def roll_back(url: str, to: str | None = None) -> list[str]:
     """Undoes the last migration, or with `to` every one after it, newest first. Returns what it undid."""
     with _exclusively(url) as (backend, done):
+        ahead = sorted(done - set(known()))
+        if ahead:
+            raise MigrationError(f"the database is ahead of this code; roll back {ahead[-1]} with the code that has it")
         newest_first = [migration_id for migration_id in reversed(known()) if migration_id in done]
         chosen = newest_first[:1] if to is None else [each for each in newest_first if each not in _up_to(known(), to)]
         _run(backend.rollback_migrations, chosen)
@@ -86,7 +86,6 @@ def _run(verb: Callable[[MigrationList], None], chosen: Sequence[str]) -> None:
             verb(MigrationList([every[migration_id]]))
         except psycopg.Error as error:
             raise MigrationError(f"{migration_id} failed and was undone: {_one_line(error)}") from None
-        _log.info("migration %s done", migration_id)
 
 
 @contextmanager
@@ -139,6 +138,8 @@ def _connection(url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
+    except psycopg.OperationalError as error:
+        raise MigrationError(f"DATABASE_URL: should be a database that answers; {_one_line(error)}") from None
     except psycopg.Error as error:
         raise MigrationError(_one_line(error)) from None
 

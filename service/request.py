@@ -8,7 +8,8 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import sanic
-from sanic.exceptions import PayloadTooLarge, RequestTimeout, SanicException
+from sanic.compat import Header
+from sanic.exceptions import BadURL, PayloadTooLarge, RequestTimeout, SanicException
 from sanic.http import Http
 
 from service.context import App
@@ -35,14 +36,19 @@ class RequestContext(SimpleNamespace):
 
 
 class Request(sanic.Request[App, RequestContext]):
-    __slots__ = ()
+    __slots__ = ("was_unreadable",)
 
-    def __init__(self, url_bytes: bytes, *args: Any, **kwargs: Any) -> None:
-        # For a request that could not be read Sanic makes a stand-in (method NONE) out of the same address. Where the
-        # address is what could not be read, that fails again, and the client would get no answer at all.
-        if kwargs.get("method") == "NONE":
+    def __init__(self, url_bytes: bytes, headers: Header, *args: Any, **kwargs: Any) -> None:
+        # For a head that it refuses Sanic makes a stand-in, without a head. Where the address is what is wrong, the
+        # stand-in would fail as the request did; where the headers could be read, they say who may read the answer.
+        self.was_unreadable = "head" not in kwargs
+        if self.was_unreadable:
             url_bytes = b"*"
-        super().__init__(url_bytes, *args, **kwargs)
+            refused = self._current.get(None)
+            headers = refused.headers if refused is not None and not refused.responded else headers
+        super().__init__(url_bytes, headers, *args, **kwargs)
+        if self._parsed_url.path is None:
+            raise BadURL("an address without a path")
 
     @staticmethod
     def make_context() -> RequestContext:
@@ -60,10 +66,6 @@ class Request(sanic.Request[App, RequestContext]):
     def http(self) -> Http:
         """The connection. Sanic types it as any stream; this service speaks HTTP/1.1 alone."""
         return cast("Http", self.stream)
-
-    @property
-    def was_unreadable(self) -> bool:
-        return self.method == "NONE"
 
     async def receive_body(self) -> None:
         http = self.http

@@ -1,9 +1,12 @@
 """Every setting: its name, what it is for, its default, and what it must be."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -16,6 +19,7 @@ from pydantic_settings import (
 )
 
 ENV_FILE = ".env"
+_ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 MIN_SECRET_BYTES = 32
 
 
@@ -85,9 +89,8 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         origins = tuple(origin.strip().removesuffix("/").lower() for origin in value.split(",") if origin.strip())
-        for origin in origins:
-            if not _is_origin(origin):
-                raise _expected("origins like https://app.example.com, comma separated; no path, no *")
+        if not origins or not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise _expected("origins like https://app.example.com, comma separated; no path, no *")
         return origins
 
     @field_validator("log_level", "log_format", mode="before")
@@ -126,6 +129,13 @@ class Settings(BaseSettings):
     @property
     def direct_dsn(self) -> str:
         return _revealed(self.database_direct_url) or self.dsn
+
+    def require_direct_url(self) -> str:
+        """For migrations, which lock: a session of their own, that no pooler hands to somebody else in between."""
+        host = urlsplit(self.direct_dsn).hostname or ""
+        if host.partition(".")[0].endswith("-pooler"):
+            raise SettingsError("DATABASE_DIRECT_URL: should be set, to the host without -pooler, for migrations")
+        return self.direct_dsn
 
     @classmethod
     def settings_customise_sources(
@@ -197,21 +207,12 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 
 def _is_postgresql_url(url: str) -> bool:
+    """Judged by libpq too, here and nowhere else: what it says of a URL it cannot read quotes the password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError:
+        conninfo_to_dict(url)
+    except (ValueError, ProgrammingError):
         return False
     # An @ behind the host is a password whose / was not encoded: a part of it would be taken for the host, and logged.
     return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path
-
-
-def _is_origin(origin: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-        _ = parts.port
-    except ValueError:
-        return False
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        return False
-    return origin == f"{parts.scheme}://{parts.netloc}"

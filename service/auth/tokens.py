@@ -74,7 +74,7 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise Problem(Code.TOKEN_EXPIRED)
     if "nbf" in claims:
         nbf = claims["nbf"]
-        if type(nbf) not in (int, float) or nbf > now:
+        if type(nbf) not in (int, float) or not -_LATEST_EXP <= nbf <= now:  # NaN is on neither side
             raise _invalid("nbf has not passed, or is no time")
 
 

@@ -5,7 +5,6 @@ from functools import cache
 from importlib.resources import files
 
 from sanic import HTTPResponse
-from sanic.exceptions import NotFound
 
 from service.answers import answer
 from service.docs.openapi import openapi
@@ -20,7 +19,7 @@ PAGE_POLICY = (
 
 _SWAGGER_UI = files("swagger_ui") / "static"
 _OURS = files("service.docs")
-_ASSETS = {
+ASSETS = {
     "page.js": (_OURS, "text/javascript"),
     "page.css": (_OURS, "text/css"),
     "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript"),
@@ -33,10 +32,11 @@ async def page(_: Request) -> HTTPResponse:
     return HTTPResponse(_read("page.html"), headers=_headers(), content_type="text/html; charset=utf-8")
 
 
-async def asset(_: Request, name: str) -> HTTPResponse:
-    if name not in _ASSETS:
-        raise NotFound
-    return HTTPResponse(_read(name), headers=_headers(), content_type=_ASSETS[name][1])
+def asset(name: str) -> Handler:
+    async def show(_: Request) -> HTTPResponse:
+        return HTTPResponse(_read(name), headers=_headers(), content_type=ASSETS[name][1])
+
+    return show
 
 
 def document(contracts: Sequence[Contract]) -> Handler:
@@ -54,5 +54,5 @@ def _headers() -> dict[str, str]:
 
 @cache
 def _read(name: str) -> bytes:
-    folder = _ASSETS[name][0] if name in _ASSETS else _OURS
+    folder = ASSETS[name][0] if name in ASSETS else _OURS
     return (folder / name).read_bytes()

@@ -143,9 +143,9 @@ def test_an_unknown_path_is_not_found_with_and_without_a_token(ann: User, contra
 
 @pytest.mark.parametrize("path", ["/v1", "/v2/api/tasks", "/v1/health", "/docs/nothing.js", "/docs/../app.py", "/.env"])
 def test_an_unknown_path_elsewhere_is_not_found(http: httpx.Client, path: str) -> None:
-    answer = http.get(path)
-
-    assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
+    for method in ("GET", "POST", "DELETE", "NONE"):
+        answer = http.request(method, path)
+        assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,7 @@ def test_an_unknown_path_elsewhere_is_not_found(http: httpx.Client, path: str) -
         ("POST", "/tasks/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
         ("TRACE", "/tasks/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
         ("BREW", "/tasks", "GET, HEAD, POST, OPTIONS"),
+        ("NONE", "/auth/signup", "POST, OPTIONS"),
     ],
 )
 def test_a_wrong_method_names_the_right_ones_and_asks_for_no_token(

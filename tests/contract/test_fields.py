@@ -91,6 +91,7 @@ def test_a_password_that_just_fits_signs_up_and_logs_in(http: httpx.Client, cont
         ("ÄNN.{}@example.com", "änn.{}@example.com"),
         ("İ.{}@example.com", "i\u0307.{}@example.com"),
         ("ann.{}@BÜCHER.example.com", "ann.{}@bücher.example.com"),
+        ("J\u030c.{}@example.com", "\u01f0.{}@example.com"),
     ],
 )
 def test_an_email_is_stored_trimmed_and_in_lower_case_and_found_however_it_is_written(

@@ -32,6 +32,8 @@ def refused(status: int, text: str) -> tuple[int, object]:
     "sent",
     [
         b"GET http://[ HTTP/1.1\r\n\r\n",
+        b"GET http://x HTTP/1.1\r\n\r\n",
+        b"POST http://x?a=b HTTP/1.1\r\n\r\n",
         b"GET /%s HTTP/1.1\r\n\r\n" % "é".encode(),
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET /\r\n\r\n",
@@ -66,6 +68,22 @@ def test_an_unknown_expectation_is_refused(service: Service) -> None:
     sent = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n{}"
 
     assert status_and_body(service.raw(sent)) == refused(417, "The expectation cannot be met")
+
+
+def test_a_refusal_of_headers_that_could_be_read_is_for_the_page_that_sent_them(service: Service) -> None:
+    for wrong in (b"Expect: 200-ok\r\nContent-Length: 2", b"Content-Length: ten"):
+        sent = b"POST /api/tasks HTTP/1.1\r\nOrigin: http://localhost:3000\r\nX-Request-ID: mine\r\n" + wrong
+        answer = service.raw(sent + b"\r\n\r\n{}")
+        assert b"Access-Control-Allow-Origin: http://localhost:3000\r\n" in answer
+        assert b"X-Request-ID: mine\r\n" in answer
+
+
+def test_a_refusal_knows_nothing_of_the_request_before_it(service: Service) -> None:
+    first = GOOD + b"Origin: http://localhost:3000\r\nX-Request-ID: first\r\n\r\n"
+
+    answer = service.raw(first + b"nonsense\r\n\r\n")
+
+    assert answer.count(b"Access-Control-Allow-Origin") == answer.count(b"X-Request-ID: first") == 1
 
 
 def test_a_broken_chunk_is_refused(service: Service) -> None:
@@ -111,11 +129,13 @@ def test_requests_on_one_connection_are_answered_in_order(service: Service) -> N
     assert re.findall(rb"HTTP/1.1 (\d{3}) ", service.raw(sent)) == [b"200", b"404", b"200"]
 
 
-def test_a_client_that_hangs_up_harms_nobody(service: Service) -> None:
+def test_a_client_that_hangs_up_harms_nobody_and_is_no_fault(service: Service) -> None:
+    lines_before = len(service.lines())
     for sent in (b"", b"GET", GOOD, b"POST /api/auth/login HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", GOOD + b"\r\n"):
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
                 connection.sendall(sent)
-    time.sleep(0.1)
+    time.sleep(0.5)
 
     assert service.http.get("/health").json() == {"status": "healthy"}
+    assert {line["level"] for line in service.lines()[lines_before:]} == {"info"}

@@ -70,6 +70,20 @@ def test_to_stops_at_a_migration_and_goes_back_to_it(empty_database: str) -> Non
         migrations.apply(empty_database, "9999_nothing")
 
 
+def test_rolling_back_a_database_that_is_ahead_is_refused(empty_database: str) -> None:
+    migrations.apply(empty_database)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(
+            "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
+            "VALUES ('x', '9999_later', now())"
+        )
+
+    with pytest.raises(MigrationError, match="the database is ahead of this code; roll back 9999_later"):
+        migrations.roll_back(empty_database)
+
+    assert migrations.pending(empty_database) == []
+
+
 @pytest.mark.parametrize("table", ["users", "tasks"])
 def test_a_table_that_is_not_ours_stops_everything(empty_database: str, table: str) -> None:
     with psycopg.connect(empty_database) as connection:

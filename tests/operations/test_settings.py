@@ -43,6 +43,10 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             {"DATABASE_URL": "postgresql://todo:hunter22/x@db/todo"},
             f"DATABASE_URL: {A_URL}",
         ),
+        ({"DATABASE_URL": "postgresql://todo:hunter22%zz@db/todo"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo:hunter22%00@db/todo"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo:hunter22@db:port/todo"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo:hunter22@db/todo?password2=hunter22"}, f"DATABASE_URL: {A_URL}"),
         (
             {"DATABASE_DIRECT_URL": "hunter22"},
             f"DATABASE_DIRECT_URL: {A_URL}",
@@ -91,6 +95,10 @@ def test_a_bad_setting_is_named_with_what_it_should_be(
         "http://u:p@a.example",
         "http://a.example:port",
         "null",
+        ",",
+        "http://*.example.com",
+        "http://a b",
+        "http://a.example:",
     ],
 )
 def test_an_origin_without_a_scheme_with_a_path_or_a_star_is_refused(
@@ -133,6 +141,24 @@ def test_a_database_that_is_away_is_said_in_one_line_without_the_password(tmp_pa
     assert len(done.stderr.splitlines()) == 1
     assert "127.0.0.1" in done.stderr
     assert "hunter22" not in done.stderr
+
+
+def test_migrations_refuse_a_pooler(tmp_path: Path) -> None:
+    pooled = "postgresql://todo:hunter22@ep-cool-name-123456-pooler.eu.example.com/todo"
+
+    done = command(tmp_path, "migrate", DATABASE_URL=pooled, JWT_SECRET=SECRET)
+
+    assert (done.returncode, done.stderr) == (
+        2,
+        "DATABASE_DIRECT_URL: should be set, to the host without -pooler, for migrations\n",
+    )
+
+
+def test_a_host_that_is_none_is_said_in_one_line(tmp_path: Path) -> None:
+    for host in ("192.0.2.1", "nowhere.invalid", "ä" * 70):
+        done = command(tmp_path, HOST=host)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert done.stderr.startswith("HOST: should be an address of this machine")
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Any:

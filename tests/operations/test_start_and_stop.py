@@ -147,6 +147,40 @@ def test_a_path_too_long_for_a_socket_and_with_blanks_and_quotes_serves(tmp_path
         assert service.http.get("/health").json() == {"status": "healthy"}
 
 
+def test_a_signal_during_the_start_ends_it_in_order(tmp_path: Path) -> None:
+    for number, delay in ((signal.SIGTERM, 0.9), (signal.SIGINT, 1.1)):
+        service = support.start(tmp_path)
+        while not (tmp_path / ".data" / POSTMASTER).exists():
+            time.sleep(0.01)
+        time.sleep(delay - 0.9)
+        assert service.stop(number) == 0
+        assert not (tmp_path / ".data" / POSTMASTER).exists()
+        assert "Traceback" not in service.log.read_text()
+
+
+def test_several_workers_end_though_they_were_stopped_during_their_start(tmp_path: Path) -> None:
+    service = support.start(tmp_path, WORKERS=2)
+    while "embedded PostgreSQL" not in service.log.read_text():
+        time.sleep(0.01)
+    time.sleep(0.5)
+
+    assert service.stop() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
+def test_a_second_ctrl_c_harms_nothing(tmp_path: Path) -> None:
+    service = support.start(tmp_path, WORKERS=2)
+    service.wait_until_ready()
+    time.sleep(1)
+
+    for _ in range(3):
+        os.killpg(service.process.pid, signal.SIGINT)
+        time.sleep(0.2)
+
+    assert service.wait() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
 def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> None:
     service = support.start(tmp_path, WORKERS=2)
     service.wait_until_ready()
@@ -171,12 +205,13 @@ def test_several_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     os.killpg(service.process.pid, signal.SIGKILL)  # Sanic's own helper process, which holds nothing
 
 
-def test_sanics_own_command_line_serves_and_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
+def test_sanics_own_command_line_serves_and_ends(tmp_path: Path, how: list[str]) -> None:
     port = free_port()
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory", f"--port={port}"],
+            [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory", f"--port={port}", *how],
             cwd=tmp_path,
             env=support.environment(),
             stdout=output,
@@ -239,6 +274,22 @@ def test_before_it_stops_it_says_unhealthy_and_still_serves(database_url: str, t
         assert (health.status_code, health.json()) == (503, {"status": "unhealthy"})
         assert served.status_code == 201
         assert service.wait() == 0
+
+
+@pytest.mark.parametrize("data_dir", ["a,b", 'a"b', "a b/c"])
+def test_a_data_directory_of_any_name_serves(tmp_path: Path, data_dir: str) -> None:
+    with support.running(tmp_path, DATA_DIR=data_dir) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+
+
+@pytest.mark.parametrize("data_dir", ["a file", "a file/below", "/proc/nowhere"])
+def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path, data_dir: str) -> None:
+    (tmp_path / "a file").touch()
+
+    done = command(tmp_path, DATA_DIR=data_dir)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert done.stderr.startswith("DATA_DIR: should be a directory that can be made and written to; ")
 
 
 @pytest.fixture

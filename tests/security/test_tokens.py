@@ -196,6 +196,8 @@ def test_another_secret_is_invalid_even_where_the_token_has_expired(ann: User, c
         {"exp": [NOW + HOUR]},
         {"nbf": NOW + HOUR},
         {"nbf": str(NOW)},
+        {"nbf": float("nan")},
+        {"nbf": float("-inf")},
         {"nbf": None},
         {"nbf": True},
         {"aud": "somebody"},

@@ -1,0 +1,54 @@
+"""What Sanic's manager of workers leaves open: a stop during the start, a second signal, a parent that is gone."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from service.context import App
+
+
+def is_worker() -> bool:
+    return multiprocessing.parent_process() is not None
+
+
+async def mend_manager(app: App) -> None:
+    """In the main process, before the workers are started."""
+    manager: Any = app.manager
+    every_worker_is_up = manager._all_workers_ack
+
+    # A worker that was told to stop never says that it is up, and the manager would wait for it for ever.
+    manager._all_workers_ack = lambda: manager._shutting_down or every_worker_is_up()
+
+    def stop_once(number: int, frame: FrameType | None) -> None:
+        # At a second signal the manager kills its process group: itself, and whoever called it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        manager.shutdown_signal(number, frame)
+
+    signal.signal(signal.SIGINT, stop_once)
+    signal.signal(signal.SIGTERM, stop_once)
+
+
+def leave_signals_to_parent() -> None:
+    """In a worker, from its first moment: Ctrl-C reaches the whole group, and the parent passes it on in order."""
+    if is_worker():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def end_with_parent(_: App) -> None:
+    """In a worker: one whose parent was killed would go on, and keep the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        threading.Thread(target=_stop_without, args=[parent.pid], daemon=True).start()
+
+
+def _stop_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    while True:  # the first signal is lost on a worker that is still starting
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
