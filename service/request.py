@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
@@ -99,10 +100,11 @@ class Request(sanic.Request[App, RequestContext]):
         http.keep_alive = False
         http.request_body = None
         thrown_away = 0
+        deadline = time.monotonic() + LINGER_TIMEOUT
+        # wait_for and not timeout(): Sanic may have cancelled this task to end the wait for a head, and the timeout()
+        # of early 3.11 then takes its own cancellation for somebody else's.
         with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_TIMEOUT):
-                while thrown_away < LINGER_BYTES:
-                    thrown_away += len(http.recv_buffer)
-                    http.recv_buffer.clear()
-                    async with asyncio.timeout(LINGER_SILENCE):
-                        await http.protocol.receive_more()
+            while thrown_away < LINGER_BYTES and time.monotonic() < deadline:
+                thrown_away += len(http.recv_buffer)
+                http.recv_buffer.clear()
+                await asyncio.wait_for(http.protocol.receive_more(), LINGER_SILENCE)

@@ -203,6 +203,8 @@ def test_several_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert not is_listening(service.port)
     os.killpg(service.process.pid, signal.SIGKILL)  # Sanic's own helper process, which holds nothing
+    with support.running(tmp_path, PORT=service.port) as again:
+        assert again.http.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
