@@ -51,7 +51,7 @@ class Wiretap:
             return connection
         return socket.create_connection((self.server.hostname or "127.0.0.1", self.server.port or 5432))
 
-    def pass_on(self, source: socket.socket, target: socket.socket, parse: bool) -> None:  # noqa: FBT001 - a thread's
+    def pass_on(self, source: socket.socket, target: socket.socket, parse: bool) -> None:
         with suppress(OSError), source, target:
             buffer, started = b"", False
             while received := source.recv(65536):
@@ -63,7 +63,7 @@ class Wiretap:
                 target.sendall(received)  # counted first, or the answer could overtake the count
 
     @staticmethod
-    def first_message(buffer: bytes, started: bool) -> bytes:  # noqa: FBT001 - as above
+    def first_message(buffer: bytes, started: bool) -> bytes:
         """A message is a type and a length; the first of a connection has no type."""
         skipped = 1 if started else 0
         if len(buffer) < skipped + 4:

@@ -1,0 +1,76 @@
+"""Hashing: off the event loop, in a queue with an end, and the same work whether there is a hash to check or not."""
+
+import asyncio
+import threading
+
+import bcrypt
+import pytest
+
+from service.auth.passwords import QUEUE_PER_THREAD, Passwords
+from service.errors import Code, Problem
+
+HASH = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(10)).decode()
+
+
+def test_beyond_its_queue_it_refuses_at_once_and_later_it_serves_again() -> None:
+    async def ask_for(count: int) -> list[bool | BaseException]:
+        asked = (hasher.matches("correct horse", HASH) for _ in range(count))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    hasher = Passwords(10, threads=1, timeout=60)
+    with asyncio.Runner() as runner:
+        answers = runner.run(ask_for(QUEUE_PER_THREAD + 6))
+        again = runner.run(ask_for(1))
+    hasher.close()
+
+    refused = [answer for answer in answers if isinstance(answer, Problem)]
+    assert answers.count(True) == QUEUE_PER_THREAD + 1  # the one at work and those who wait
+    assert [problem.code for problem in refused] == [Code.OVERLOADED] * 5
+    assert again == [True]
+
+
+@pytest.mark.parametrize(
+    ("password", "stored", "matches"),
+    [
+        ("correct horse", HASH, True),
+        ("correct horsf", HASH, False),
+        ("correct horse", None, False),
+        ("correct horse", "broken", False),
+        ("a" * 73, HASH, False),
+        ("somebody", None, False),
+        ("nobody", None, False),
+    ],
+)
+def test_every_check_is_one_run_of_bcrypt_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, matches: bool
+) -> None:
+    runs: list[threading.Thread] = []
+    check = bcrypt.checkpw
+
+    def counted(given: bytes, against: bytes) -> bool:
+        answer = check(given, against)  # raises at once where `against` is no hash: that is no run
+        runs.append(threading.current_thread())
+        return answer
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    hasher = Passwords(10, threads=1, timeout=60)
+
+    assert asyncio.run(hasher.matches(password, stored)) is matches
+    hasher.close()
+    assert len(runs) == 1
+    assert runs[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+def test_hashes_of_other_makers_verify(prefix: str) -> None:
+    hasher = Passwords(10, threads=1, timeout=60)
+
+    assert asyncio.run(hasher.matches("correct horse", HASH.replace("$2b$", prefix)))
+    hasher.close()
+
+
+def test_a_hash_has_the_cost_of_the_setting() -> None:
+    hasher = Passwords(11, threads=1, timeout=60)
+
+    assert asyncio.run(hasher.hash("correct horse")).startswith("$2b$11$")
+    hasher.close()
