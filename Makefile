@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test lint format migrate lock clean
+.PHONY: help run dev test fuzz lint format migrate lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,9 @@ dev: $(VENV)/ready ## The same, restarted when a .py or .sql file changes
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
+	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 lint: $(VENV)/ready ## ruff and a strict type check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -13,7 +13,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse(model: type[Model], request: Request) -> Model:
-    sent = read_object(request)
+    return validate(model, read_object(request))
+
+
+def validate(model: type[Model], sent: dict[str, Any]) -> Model:
     # A required field that is absent reaches its rule as null, or its message would be pydantic's and not ours.
     absent = {name: None for name, field in model.model_fields.items() if field.is_required() and name not in sent}
     try:

@@ -21,7 +21,8 @@ UNREADABLE = {
     431: "The request headers are too large",
 }
 
-ErrorText = Callable[[Request, Problem], str]
+# Of the operation's handler and the problem: how an error reads for the clients of a contract.
+ErrorText = Callable[[str | None, Problem], str]
 
 
 def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
@@ -32,12 +33,17 @@ def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Corou
         await request.finish_reading()
         if problem.reason is not None:
             request.ctx.reason = problem.reason
-        body: dict[str, object] = {"error": error_text(request, problem), "code": problem.code.name}
-        if problem.details:
-            body["details"] = [detail._asdict() for detail in problem.details]
-        return answer(body, problem.status, headers_of(request, problem))
+        operation = request.route.handler.__name__ if request.route else None
+        return answer(error_body(error_text, operation, problem), problem.status, headers_of(request, problem))
 
     return handle
+
+
+def error_body(error_text: ErrorText, operation: str | None, problem: Problem) -> dict[str, object]:
+    body: dict[str, object] = {"error": error_text(operation, problem), "code": problem.code.name}
+    if problem.details:
+        body["details"] = [detail._asdict() for detail in problem.details]
+    return body
 
 
 async def client_has_gone(_: Request, __: RequestCancelled) -> HTTPResponse:

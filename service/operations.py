@@ -36,6 +36,7 @@ class Operation:
 class Contract:
     name: str
     title: str
+    description: str
     prefix: str
     error_text: ErrorText
     operations: Sequence[Operation]

@@ -1,5 +1,6 @@
 """One database server and one service for the whole run. Every test signs up users of its own and cleans up nothing."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -108,3 +109,12 @@ def ann(new_user: Callable[[], User]) -> User:
 @pytest.fixture
 def bob(new_user: Callable[[], User]) -> User:
     return new_user()
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """The application writes its log to this process's output, which pytest closes after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level

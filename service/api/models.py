@@ -5,10 +5,11 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from service import fields
-from service.tasks import Changes
+from service.tasks import LIST_LIMIT, Changes
 
 TITLE_LIMIT = 200
 DESCRIPTION_LIMIT = 2000
@@ -23,7 +24,12 @@ _Absent = SkipJsonSchema[None]
 _check_description = BeforeValidator(fields.optional_text("Description", DESCRIPTION_LIMIT))
 
 
+_ACCOUNT: JsonDict = {"email": "ann@example.com", "password": "correct horse"}
+
+
 class SignUp(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
+
     email: Annotated[
         str,
         BeforeValidator(fields.new_email),
@@ -37,17 +43,23 @@ class SignUp(BaseModel):
 
 
 class LogIn(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
+
     email: Annotated[str, BeforeValidator(fields.given_email)]
     password: Annotated[str, BeforeValidator(fields.given_password)]
 
 
 class NewTask(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
+
     title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
     description: Annotated[_Description, _check_description] = None
 
 
 class TaskChanges(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "examples": [{"is_completed": True, "description": None}]}
+    )
 
     title: Annotated[
         _Title | _Absent,
@@ -99,7 +111,7 @@ class Task(Answer):
 
 
 class TaskList(Answer):
-    tasks: list[Task]
+    tasks: Annotated[list[Task], Field(max_length=LIST_LIMIT)]
 
 
 class Deleted(Answer):

@@ -1,20 +1,36 @@
 """The OpenAPI 3.1 document. Nothing about an operation is written here: it comes from the contract that has it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service import NAME, VERSION
-from service.error_handler import UNREADABLE
-from service.errors import TOKEN_CODES, Code
+from service.bodies import validate
+from service.error_handler import UNREADABLE, error_body
+from service.errors import TOKEN_CODES, Code, Problem
 from service.operations import Contract, Operation
 
 Json = dict[str, Any]
 
+DESCRIPTION = """\
+A todo backend. Every user sees their own tasks and nothing of anyone else's.
+
+Two contracts are served side by side, and what is written through one is read through the other. Paths are complete:
+those that start with `/v1` are January's. HEAD answers on every GET, without the body; a trailing slash is the same
+path.
+"""
+SERVERS = [
+    {"url": "/", "description": "Base URL of February's clients, and of every path in this document"},
+    {"url": "/v1", "description": "Base URL of January's clients, which add /api/... to it themselves"},
+]
+
 PATH_PARAMETER = "<task_id>"
-ALWAYS = (Code.INVALID_REQUEST, Code.INTERNAL_ERROR, Code.DATABASE_ERROR, Code.OVERLOADED)
-WITH_BODY = (Code.VALIDATION_ERROR, Code.PAYLOAD_TOO_LARGE)
+HTTP_STATUSES = [status for status in UNREADABLE if status != Code.INVALID_REQUEST.status]
+ALWAYS = (Code.INVALID_REQUEST, Code.PAYLOAD_TOO_LARGE, Code.INTERNAL_ERROR, Code.DATABASE_ERROR, Code.OVERLOADED)
+
+# Broken on purpose, in the order in which they are tried: the first that a model refuses is the example of its refusal.
+BROKEN_BODIES: Sequence[Json] = ({}, {"title": ""})
 
 ERROR_SCHEMA: Json = {
     "type": "object",
@@ -38,11 +54,24 @@ ERROR_SCHEMA: Json = {
 HEADERS: Json = {
     "X-Request-ID": {
         "description": "Names the request in the log; the client's own when it is 1 to 128 of A-Za-z0-9._-",
-        "schema": {"type": "string"},
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
-    "Location": {"description": "The path of the new task", "schema": {"type": "string", "format": "uri-reference"}},
-    "WWW-Authenticate": {"description": "On errors about tokens", "schema": {"type": "string", "const": "Bearer"}},
-    "Retry-After": {"description": "Seconds", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "Location": {
+        "description": "The path of the new task",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "WWW-Authenticate": {
+        "description": "On errors about tokens",
+        "required": True,
+        "schema": {"type": "string", "const": "Bearer"},
+    },
+    "Retry-After": {
+        "description": "Seconds",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
 }
 
 
@@ -56,9 +85,12 @@ def openapi(contracts: Sequence[Contract]) -> Json:
             paths.setdefault(path, {})[operation.method.lower()] = _operation(contract, operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": NAME, "version": VERSION, "description": "Every user sees their own tasks and nothing else."},
-        "servers": [{"url": "/"}],
-        "tags": [{"name": contract.title} for contract in contracts] + [{"name": "Service"}],
+        "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
+        "servers": SERVERS,
+        "tags": [
+            *({"name": contract.title, "description": contract.description} for contract in contracts),
+            {"name": "Service", "description": "For operators and load balancers."},
+        ],
         "paths": paths | _service_paths(),
         "components": {
             "schemas": schemas,
@@ -80,17 +112,17 @@ def _schemas(contract: Contract) -> Json:
 
 
 def _component(contract: Contract, model: str) -> str:
-    """Two contracts may give two models one name."""
-    return f"{contract.name}.{model}"
+    """Two contracts may give two models one name; the current contract's has no prefix."""
+    return model if contract.name == "api" else f"{contract.name.upper()}{model}"
 
 
 def _operation(contract: Contract, operation: Operation) -> Json:
     described: Json = {
         "tags": [contract.title],
-        "operationId": f"{contract.name}_{operation.handler.__name__}",
+        "operationId": _operation_id(contract, operation),
         "summary": operation.summary,
         "security": [{"bearer": []}] if operation.needs_token else [],
-        "responses": _success(contract, operation) | _refusals(operation),
+        "responses": _success(contract, operation) | _refusals(contract, operation),
     }
     if PATH_PARAMETER in operation.path:
         described["parameters"] = [
@@ -104,8 +136,17 @@ def _operation(contract: Contract, operation: Operation) -> Json:
         ]
     if operation.body is not None:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.body.__name__)}"}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        [example] = operation.body.model_json_schema()["examples"]
+        content = {"schema": schema, "example": example}
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
     return described
+
+
+def _operation_id(contract: Contract, operation: Operation) -> str:
+    """`createTask`, and `v1CreateTask`: what a generator makes a function of."""
+    words = operation.handler.__name__.split("_")
+    first, *rest = words if contract.name == "api" else [contract.name, *words]
+    return first + "".join(word.title() for word in rest)
 
 
 def _success(contract: Contract, operation: Operation) -> Json:
@@ -116,33 +157,57 @@ def _success(contract: Contract, operation: Operation) -> Json:
     return {str(operation.status): described}
 
 
-def _refusals(operation: Operation) -> Json:
+def _refusals(contract: Contract, operation: Operation) -> Json:
+    by_status: dict[int, list[Problem]] = {}
+    for problem in _problems(operation):
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        str(status): _error(
+            {each.code.name: error_body(contract.error_text, operation.handler.__name__, each) for each in problems},
+            {each.code for each in problems},
+        )
+        for status, problems in sorted(by_status.items())
+    }
+
+
+def _problems(operation: Operation) -> Iterator[Problem]:
+    """Everything that this operation can answer and that is no success."""
     codes = [*operation.refusals, *ALWAYS]
-    if operation.body is not None:
-        codes += WITH_BODY
     if operation.needs_token:
         codes += TOKEN_CODES
-    if PATH_PARAMETER in operation.path:
-        codes.append(Code.NOT_FOUND)
-    by_status: dict[int, list[Code]] = {status: [Code.INVALID_REQUEST] for status in UNREADABLE if status != 400}
     for code in Code:
         if code in codes:
-            by_status.setdefault(code.status, []).append(code)
-    return {str(status): _error(by_status[status]) for status in sorted(by_status)}
+            yield Problem(code)
+    for status in HTTP_STATUSES:
+        yield Problem(Code.INVALID_REQUEST, UNREADABLE[status], status=status)
+    if PATH_PARAMETER in operation.path:
+        yield Problem(Code.NOT_FOUND, "Task not found")
+    if operation.body is not None:
+        yield _refusal_of_a_body(operation)
 
 
-def _error(codes: Iterable[Code]) -> Json:
-    codes = list(codes)
+def _refusal_of_a_body(operation: Operation) -> Problem:
+    assert operation.body is not None  # noqa: S101 - asked by the caller
+    for broken in BROKEN_BODIES:
+        try:
+            validate(operation.body, broken)
+        except Problem as problem:
+            return problem
+    raise ValueError(f"{operation.body} takes every body of BROKEN_BODIES")
+
+
+def _error(examples: Json, codes: Iterable[Code]) -> Json:
+    codes = set(codes)
     headers = _headers("X-Request-ID")
-    if TOKEN_CODES.issuperset(codes):
+    if codes <= TOKEN_CODES:
         headers |= _headers("WWW-Authenticate")
     if Code.OVERLOADED in codes:
         headers |= _headers("Retry-After")
-    return {
-        "description": ", ".join(code.name for code in codes),
-        "headers": headers,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    content = {
+        "schema": {"$ref": "#/components/schemas/Error"},
+        "examples": {name: {"value": body} for name, body in examples.items()},
     }
+    return {"description": ", ".join(examples), "headers": headers, "content": {"application/json": content}}
 
 
 def _headers(*names: str) -> Json:
@@ -150,33 +215,37 @@ def _headers(*names: str) -> Json:
 
 
 def _service_paths() -> Json:
-    def answers(word: str) -> Json:
-        schema = {
-            "type": "object",
-            "required": ["status"],
-            "additionalProperties": False,
-            "properties": {"status": {"type": "string", "const": word}},
-        }
-        return {
-            "description": word,
-            "headers": _headers("X-Request-ID"),
-            "content": {"application/json": {"schema": schema}},
-        }
+    def word(description: str, word: str) -> Json:
+        return _object(description, {"status": {"type": "string", "const": word}})
 
-    def described(name: str, summary: str, responses: Json) -> Json:
-        return {
-            "get": {
-                "tags": ["Service"],
-                "operationId": name,
-                "summary": summary,
-                "security": [],
-                "responses": responses,
-            }
-        }
-
+    text: Json = {"type": "string"}
+    names = {"name": text, "version": text, "docs": {"type": "string", "format": "uri-reference"}}
     return {
-        "/health": described(
-            "health", "Whether this copy should get requests", {"200": answers("healthy"), "503": answers("unhealthy")}
+        "/": _get("index", "Say what this is", {"200": _object("The service and its reference", names)}),
+        "/health": _get(
+            "health",
+            "Say whether this copy should get requests",
+            {
+                "200": word("The database answers and its schema is not behind", "healthy"),
+                "503": word("The database is away, its schema is behind, or the service is stopping", "unhealthy"),
+            },
         ),
-        "/health/live": described("live", "Whether the process serves at all", {"200": answers("alive")}),
+        "/health/live": _get("live", "Say that the process serves at all", {"200": word("It does", "alive")}),
     }
+
+
+def _object(description: str, properties: Json) -> Json:
+    schema = {"type": "object", "required": list(properties), "additionalProperties": False, "properties": properties}
+    content = {"application/json": {"schema": schema}}
+    return {"description": description, "headers": _headers("X-Request-ID"), "content": content}
+
+
+def _get(name: str, summary: str, responses: Json) -> Json:
+    problems = [Problem(Code.INVALID_REQUEST), Problem(Code.PAYLOAD_TOO_LARGE), Problem(Code.INTERNAL_ERROR)]
+    problems += [Problem(Code.INVALID_REQUEST, UNREADABLE[status], status=status) for status in HTTP_STATUSES]
+    errors = {
+        str(each.status): _error({each.code.name: {"error": each.text, "code": each.code.name}}, {each.code})
+        for each in problems
+    }
+    operation = {"tags": ["Service"], "operationId": name, "summary": summary, "security": []}
+    return {"get": operation | {"responses": responses | errors}}

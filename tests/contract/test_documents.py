@@ -8,11 +8,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from service.app import CONTRACTS
-from service.docs.openapi import openapi
+from service.app import CONTRACTS, create_app
+from service.docs.openapi import BROKEN_BODIES, openapi
+from service.errors import Code
 from service.operations import Contract as ServedContract
 from service.operations import Operation
-from tests.support import PASSWORD, User, new_email
+from service.settings import load_settings
+from tests.support import PASSWORD, SECRET, User, new_email
 
 DOCUMENT = openapi(CONTRACTS)
 OPERATIONS = [(contract, operation) for contract in CONTRACTS for operation in contract.operations]
@@ -37,25 +39,110 @@ def test_every_operation_is_in_the_document_and_nothing_else() -> None:
         for contract, operation in OPERATIONS
     }
 
-    assert documented == served | {("GET", "/health"), ("GET", "/health/live")}
+    assert documented == served | {("GET", "/"), ("GET", "/health"), ("GET", "/health/live")}
+
+
+def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(logging_restored: None) -> None:
+    app = create_app(load_settings(database_url="postgresql://nowhere", better_auth_secret=SECRET))
+    routed = {
+        (method, f"/{route.path}".replace("<task_id:str>", "{task_id}"))
+        for route in app.router.routes
+        for method in route.methods - {"HEAD"}
+    }
+
+    reference = {(method, path) for method, path in routed if path.startswith("/docs")}
+    assert routed - reference == {
+        (method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods
+    }
+    assert {("GET", "/docs"), ("GET", "/docs/openapi.json")} <= reference
 
 
 def test_operations_have_names_of_their_own() -> None:
     names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
 
-    assert len(set(names)) == len(names) == len(OPERATIONS) + 2
+    assert len(set(names)) == len(names) == len(OPERATIONS) + 3
 
 
 def test_required_fields_limits_and_nullability_are_said() -> None:
     schemas = DOCUMENT["components"]["schemas"]
 
-    assert schemas["api.NewTask"]["required"] == ["title"]
-    assert schemas["api.NewTask"]["properties"]["title"]["maxLength"] == 200
-    assert schemas["v1.NewTask"]["properties"]["title"]["maxLength"] == 255
-    assert "required" not in schemas["api.TaskChanges"]
-    assert schemas["api.TaskChanges"]["properties"]["is_completed"]["type"] == "boolean"
-    assert {"type": "null"} in schemas["api.TaskChanges"]["properties"]["description"]["anyOf"]
-    assert set(schemas["api.Task"]["required"]) == set(schemas["api.Task"]["properties"])
+    assert schemas["NewTask"]["required"] == ["title"]
+    assert schemas["NewTask"]["properties"]["title"]["maxLength"] == 200
+    assert schemas["V1NewTask"]["properties"]["title"]["maxLength"] == 255
+    assert "required" not in schemas["TaskChanges"]
+    assert schemas["TaskChanges"]["properties"]["is_completed"]["type"] == "boolean"
+    assert {"type": "null"} in schemas["TaskChanges"]["properties"]["description"]["anyOf"]
+    assert set(schemas["Task"]["required"]) == set(schemas["Task"]["properties"])
+
+
+def documented(contract: ServedContract, operation: Operation) -> Any:
+    path = (contract.prefix + operation.path).replace("<task_id>", "{task_id}")
+    return DOCUMENT["paths"][path][operation.method.lower()]
+
+
+EACH_OPERATION = pytest.mark.parametrize(
+    ("contract", "operation"), OPERATIONS, ids=[f"{c.name}-{o.handler.__name__}" for c, o in OPERATIONS]
+)
+
+
+@EACH_OPERATION
+def test_every_refusal_has_a_schema_its_headers_and_an_example_for_each_code(
+    contract: ServedContract, operation: Operation
+) -> None:
+    responses = documented(contract, operation)["responses"]
+
+    statuses = {"400", "408", "413", "414", "417", "431", "500", "503"}
+    statuses |= {"401", "404"} if "<task_id>" in operation.path else {"401"} if operation.needs_token else set()
+    statuses |= {str(code.status) for code in operation.refusals}
+    assert set(responses) == statuses | {str(operation.status)}
+    for status in statuses:
+        content = responses[status]["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+        for name, example in content["examples"].items():
+            assert example["value"]["code"] == name
+            assert Code[name].status == int(status) or name == "INVALID_REQUEST"
+        assert "X-Request-ID" in responses[status]["headers"]
+    assert ("WWW-Authenticate" in responses.get("401", {"headers": {}})["headers"]) is operation.needs_token
+    assert "Retry-After" in responses["503"]["headers"]
+
+
+@EACH_OPERATION
+def test_the_example_of_a_refused_body_is_what_the_service_answers(
+    ann: User, contract: ServedContract, operation: Operation
+) -> None:
+    if operation.body is None:
+        return
+    example = documented(contract, operation)["responses"]["400"]["content"]["application/json"]["examples"]
+    task = ann.post("/api/tasks", {"title": "x"}).json()
+    path = (contract.prefix + operation.path).replace("<task_id>", task["id"])
+
+    answers = [ann.request(operation.method, path, json=broken).json() for broken in BROKEN_BODIES]
+
+    assert example["VALIDATION_ERROR"]["value"] in answers
+
+
+@EACH_OPERATION
+def test_the_example_of_a_request_is_accepted(ann: User, contract: ServedContract, operation: Operation) -> None:
+    if operation.body is None:
+        return
+    example = documented(contract, operation)["requestBody"]["content"]["application/json"]["example"]
+    task = ann.post("/api/tasks", {"title": "x"}).json()
+    path = (contract.prefix + operation.path).replace("<task_id>", task["id"])
+    if "email" in example:
+        example = example | {"email": ann.email if operation.handler.__name__ == "log_in" else new_email()}
+
+    answer = ann.request(operation.method, path, json=example)
+
+    assert answer.status_code == operation.status, answer.text
+
+
+def test_names_read_like_functions_and_tags_in_the_order_of_interest() -> None:
+    names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+
+    assert all(re.fullmatch(r"[a-z][A-Za-z0-9]*", name) for name in names)
+    assert {"signUp", "listTasks", "createTask", "v1CreateTask", "health"} <= set(names)
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == ["February", "January", "Service"]
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["/", "/v1"]
 
 
 def body_for(operation: Operation) -> dict[str, Any] | None:
@@ -67,9 +154,7 @@ def body_for(operation: Operation) -> dict[str, Any] | None:
     return bodies.get(operation.handler.__name__)
 
 
-@pytest.mark.parametrize(
-    ("contract", "operation"), OPERATIONS, ids=[f"{c.name}-{o.handler.__name__}" for c, o in OPERATIONS]
-)
+@EACH_OPERATION
 def test_every_answer_has_the_documented_status_and_exactly_the_documented_fields(
     ann: User, contract: ServedContract, operation: Operation
 ) -> None:

@@ -1,6 +1,5 @@
 """What the service answers when something below it fails: the contract's shape, the reason in the log, and recovery."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +22,6 @@ from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email, 
 DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
 UNHEALTHY = {"status": "unhealthy"}
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """The application writes its log to this process's output, which pytest closes after the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""The running service held against its own document: requests of any shape, and every answer as documented."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.app import CONTRACTS
+from service.docs.openapi import openapi
+from tests.support import Service, User
+
+SCHEMA = schemathesis.openapi.from_dict(openapi(CONTRACTS))
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+]
+
+bounded = settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    # One user serves all examples of an operation: their tasks are theirs alone.
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.parametrize("with_token", [True, False], ids=["with a token", "without"])
+@SCHEMA.parametrize()
+@bounded
+def test_every_answer_is_as_documented(
+    case: schemathesis.Case[Any], service: Service, ann: User, with_token: bool
+) -> None:
+    headers = {"Authorization": f"Bearer {ann.token}"} if with_token else {}
+
+    case.call_and_validate(base_url=service.url, headers=headers, checks=CHECKS)
