@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test fuzz lint format migrate lock clean
+.PHONY: help run dev test test-browser fuzz lint format migrate lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,8 +8,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 help: ## Show what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
 
 run: $(VENV)/ready ## Serve on http://127.0.0.1:8000, with an embedded PostgreSQL unless DATABASE_URL is set
 	@$(BIN)/python -m service
@@ -19,6 +19,9 @@ dev: $(VENV)/ready ## The same, restarted when a .py or .sql file changes
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-browser: $(VENV)/ready ## The reference and a client of each contract in Chromium (skipped where there is none)
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)

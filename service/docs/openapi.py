@@ -16,13 +16,14 @@ Json = dict[str, Any]
 DESCRIPTION = """\
 A todo backend. Every user sees their own tasks and nothing of anyone else's.
 
-Two contracts are served side by side, and what is written through one is read through the other. Paths are complete:
-those that start with `/v1` are January's. HEAD answers on every GET, without the body; a trailing slash is the same
-path.
+Two contracts are served side by side, and what is written through one is read through the other. Paths are complete,
+for the server `/`: those that start with `/v1` are January's. HEAD answers on every GET, without the body; a trailing
+slash is the same path.
 """
+# The first is what every path here is relative to. The second is what January's clients are given: they add /api/...
 SERVERS = [
-    {"url": "/", "description": "Base URL of February's clients, and of every path in this document"},
-    {"url": "/v1", "description": "Base URL of January's clients, which add /api/... to it themselves"},
+    {"url": "/", "description": "February's base URL"},
+    {"url": "/v1", "description": "January's base URL"},
 ]
 
 PATH_PARAMETER = "<task_id>"

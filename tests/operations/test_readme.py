@@ -69,7 +69,7 @@ def test_the_example_of_an_env_file_names_only_settings() -> None:
 def test_make_help_has_a_line_for_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
-    helped = set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE))
+    helped = set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE))
 
     assert phony == helped
     assert {"run", "test", "dev", "lint", "help"} <= phony

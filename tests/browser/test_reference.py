@@ -1,0 +1,80 @@
+"""/docs in a real browser: from this host alone, under its policy, readable on a phone, and "try it" works."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.webdriver import CHROMEDRIVER, CHROMIUM, Browser, browser
+from tests.support import Service, User
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or CHROMEDRIVER is None, reason="Chromium and chromedriver are not installed"
+)
+
+# Typing into a field that React owns.
+TYPE = """
+const [field, text] = arguments;
+const setter = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set;
+setter.call(field, text);
+field.dispatchEvent(new Event("input", { bubbles: true }));
+"""
+CREATE = "#operations-February-createTask"
+# The selector of what is clicked; answers whether it was there.
+CLICK = "const found = document.querySelector(arguments[0]); if (found) found.click(); return Boolean(found)"
+
+
+@pytest.fixture
+def page(tmp_path: Path, service: Service) -> Iterator[Browser]:
+    with browser(tmp_path / "profile") as started:
+        started.resize(1200, 1000)
+        started.open(f"{service.url}/docs")
+        started.wait_for("return document.querySelectorAll('.opblock').length")
+        yield started
+
+
+def keep(page: Browser, name: str) -> None:
+    """SCREENSHOTS=directory keeps what the browser saw."""
+    if os.environ.get("SCREENSHOTS"):
+        page.screenshot(Path(os.environ["SCREENSHOTS"]) / f"{name}.png")
+
+
+def test_it_shows_every_operation_and_asks_no_other_host(page: Browser, service: Service) -> None:
+    keep(page, "reference")
+
+    document = service.http.get("/docs/openapi.json").json()
+    assert page.run("return document.querySelectorAll('.opblock').length") == sum(map(len, document["paths"].values()))
+    addresses = [url for url in page.requested() if not url.startswith(("data:", "blob:", "chrome:"))]
+    assert len(addresses) >= 5
+    assert [url for url in addresses if not url.startswith(f"{service.url}/docs")] == []
+    assert page.console() == []
+
+
+def test_it_can_be_read_on_a_phone(page: Browser) -> None:
+    page.resize(390, 844)
+    page.wait_for("return window.innerWidth < 600")
+    page.wait_for(CLICK, f"{CREATE} .opblock-summary-control")
+    page.wait_for("return document.querySelector(arguments[0])", f"{CREATE} .opblock-body")
+    keep(page, "phone")
+
+    assert page.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_try_it_works_with_a_pasted_token(page: Browser, ann: User) -> None:
+    page.wait_for(CLICK, ".btn.authorize")
+    field = page.wait_for("return document.querySelector('.auth-container input')")
+    page.run(TYPE, field, ann.token)
+    page.wait_for(CLICK, ".auth-btn-wrapper .authorize")
+    page.wait_for(CLICK, ".auth-btn-wrapper .btn-done")
+    page.wait_for(CLICK, f"{CREATE} .opblock-summary-control")
+    page.wait_for("return document.querySelector(arguments[0])?.value.includes('Buy milk')", f"{CREATE} textarea")
+    page.wait_for(CLICK, f"{CREATE} .execute")
+
+    status = f"{CREATE} .live-responses-table .response .response-col_status"
+    shown = page.wait_for("return document.querySelector(arguments[0])?.innerText", status)
+    keep(page, "tried")
+
+    assert shown.startswith("201")
+    assert [task["title"] for task in ann.get("/api/tasks").json()["tasks"]] == ["Buy milk"]
+    assert page.console() == []
