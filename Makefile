@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser fuzz lint format migrate lock clean
+.PHONY: help run dev test test-browser test-typescript fuzz lint format migrate lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,9 @@ test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than t
 
 test-browser: $(VENV)/ready ## The reference and a client of each contract in Chromium (skipped where there is none)
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+test-typescript: $(VENV)/ready ## A client typed from the document (skipped where node and npm are not installed)
+	@$(BIN)/python -m pytest tests/typescript $(ARGS)
 
 fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)

@@ -17,8 +17,9 @@ def _drop_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-# In the documentation a field that may be left out of a change has no default: what is absent stays as it is.
-left_alone_when_absent = Field(json_schema_extra=_drop_default)
+# In the documentation a field that may be left out has no default. In a change, what is absent stays as it is; and
+# generators take a default for a promise that the field is always there.
+may_be_absent = Field(json_schema_extra=_drop_default)
 
 
 def broken(message: str) -> PydanticCustomError:

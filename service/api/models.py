@@ -53,7 +53,7 @@ class NewTask(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
 
     title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
-    description: Annotated[_Description, _check_description] = None
+    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
 
 
 class TaskChanges(BaseModel):
@@ -64,12 +64,10 @@ class TaskChanges(BaseModel):
     title: Annotated[
         _Title | _Absent,
         BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
-        fields.left_alone_when_absent,
+        fields.may_be_absent,
     ] = None
-    description: Annotated[_Description, _check_description, fields.left_alone_when_absent] = None
-    is_completed: Annotated[
-        bool | _Absent, BeforeValidator(fields.flag("is_completed")), fields.left_alone_when_absent
-    ] = None
+    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
+    is_completed: Annotated[bool | _Absent, BeforeValidator(fields.flag("is_completed")), fields.may_be_absent] = None
 
     @model_validator(mode="after")
     def _has_a_field(self) -> Self:

@@ -53,7 +53,7 @@ class NewTask(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
 
     title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
-    description: Annotated[_Description, _check_description] = None
+    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
 
 
 class TaskChanges(BaseModel):
@@ -62,12 +62,10 @@ class TaskChanges(BaseModel):
     title: Annotated[
         _Title | _Absent,
         BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
-        fields.left_alone_when_absent,
+        fields.may_be_absent,
     ] = None
-    description: Annotated[_Description, _check_description, fields.left_alone_when_absent] = None
-    completed: Annotated[bool | _Absent, BeforeValidator(fields.flag("completed")), fields.left_alone_when_absent] = (
-        None
-    )
+    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
+    completed: Annotated[bool | _Absent, BeforeValidator(fields.flag("completed")), fields.may_be_absent] = None
 
     def changes(self) -> Changes:
         sent = self.model_dump(exclude_unset=True)

@@ -1,0 +1,68 @@
+"""The program of README: types generated from the document, checked strictly, run against the service."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, Service
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("npm") is None or shutil.which("node") is None, reason="node and npm are not installed"
+)
+
+FILES = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", "client.ts")
+
+
+def run(project: Path, *command: str, **environment: str) -> str:
+    path = {"PATH": f"{project / 'node_modules' / '.bin'}:{Path(str(shutil.which('node'))).parent}:/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=project, env=path | environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = tmp_path_factory.mktemp("typescript")
+    for name in FILES:
+        shutil.copy(Path(__file__).parent / name, project)
+    done = subprocess.run(
+        [str(shutil.which("npm")), "ci", "--no-audit", "--no-fund"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+def test_the_program_compiles_strictly_and_runs(project: Path, service: Service) -> None:
+    (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
+    run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
+
+    run(project, "tsc", "--strict", "--project", ".")
+
+    assert run(project, "node", "client.js", API=service.url) == "[ 'Buy milk: false' ] true\n"
+
+
+def test_the_types_are_not_any(project: Path, service: Service) -> None:
+    """A program that is wrong must not compile."""
+    (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
+    run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
+    right = (project / "client.ts").read_text()
+
+    for good, bad in (('title: "Buy milk"', "title: 7"), ("is_completed", "completed"), ("/api/tasks", "/api/task")):
+        (project / "client.ts").write_text(right.replace(good, bad))
+        with pytest.raises(AssertionError, match=r"error TS\d+"):
+            run(project, "tsc", "--strict", "--project", ".")
+    (project / "client.ts").write_text(right)
+
+
+def test_readme_shows_this_program() -> None:
+    assert (Path(__file__).parent / "client.ts").read_text() in (ROOT / "README.md").read_text()
