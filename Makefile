@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript fuzz lint format migrate lock clean
+.PHONY: help run dev test test-browser test-typescript fuzz lint format migrate lock collection clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,9 @@ lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with
 		pyproject.toml --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 		pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+collection: $(VENV)/ready ## Make service/docs/todo.http, the requests for an editor's HTTP client, from the document
+	@$(BIN)/python -m service.docs.collection
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

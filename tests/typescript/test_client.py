@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None or shutil.which("node") is None, reason="node and npm are not installed"
 )
 
-FILES = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", "client.ts")
+FILES = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", "client.ts", "todo.ts")
 
 
 def run(project: Path, *command: str, **environment: str) -> str:
@@ -64,5 +64,24 @@ def test_the_types_are_not_any(project: Path, service: Service) -> None:
     (project / "client.ts").write_text(right)
 
 
-def test_readme_shows_this_program() -> None:
-    assert (Path(__file__).parent / "client.ts").read_text() in (ROOT / "README.md").read_text()
+def test_the_ten_lines_for_an_app_run_too(project: Path, service: Service) -> None:
+    (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
+    run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
+    run(project, "tsc", "--strict", "--project", ".")
+    (project / "use.js").write_text(
+        'import { todo } from "./todo.js";\n'
+        'const account = { email: `${crypto.randomUUID()}@example.com`, password: "correct horse" };\n'
+        'const { token } = await todo("POST", "/api/auth/signup", undefined, account);\n'
+        'const task = await todo("POST", "/api/tasks", token, { title: "Buy milk" });\n'
+        'console.log((await todo("DELETE", `/api/tasks/${task.id}`, token)).message);\n'
+        'await todo("GET", `/api/tasks/${task.id}`, token).catch((error) => console.log(error.code, error.message));\n'
+    )
+
+    said = run(project, "node", "use.js", NEXT_PUBLIC_API_URL=service.url)
+
+    assert said == "Task deleted successfully\nNOT_FOUND Task not found\n"
+
+
+@pytest.mark.parametrize("name", ["client.ts", "todo.ts"])
+def test_readme_shows_this_program(name: str) -> None:
+    assert (Path(__file__).parent / name).read_text() in (ROOT / "README.md").read_text()
