@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> App:
 
 def app_factory(_: Namespace | None = None) -> App:
     """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
-    workers.leave_signals_to_parent()
+    workers.end_quietly_while_starting()
     with one_line_errors():
         settings = load_settings()
     app = create_app(settings)

@@ -33,10 +33,11 @@ async def mend_manager(app: App) -> None:
     signal.signal(signal.SIGTERM, stop_once)
 
 
-def leave_signals_to_parent() -> None:
-    """In a worker, from its first moment: Ctrl-C reaches the whole group, and the parent passes it on in order."""
+def end_quietly_while_starting() -> None:
+    """In a worker, from its first moment until Sanic has handlers of its own: it has nothing to finish yet."""
     if is_worker():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, lambda _, __: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda _, __: os._exit(0))
 
 
 async def end_with_parent(_: App) -> None:
@@ -51,4 +52,4 @@ def _stop_without(parent: int) -> None:
         time.sleep(1)
     while True:  # the first signal is lost on a worker that is still starting
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        time.sleep(3)
