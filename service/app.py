@@ -104,7 +104,7 @@ async def _open(settings: Settings, app: App) -> None:
 
 async def _say_ready(settings: Settings, app: App) -> None:
     api = app.get_server_location(app.state.server_info[0].settings)
-    _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies(completed(settings)))
+    _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies(settings))
 
 
 async def _drain(seconds: float, app: App) -> None:

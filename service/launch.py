@@ -35,11 +35,11 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def launched(settings: Settings) -> Iterator[Settings]:
-    """The settings, complete. The embedded server runs while the context does, and is migrated; another is checked."""
+def launched(settings: Settings) -> Iterator[None]:
+    """The embedded server runs while the context does, and is migrated; the schema of another is checked."""
     if settings.database_url is not None:
         require_schema(settings)
-        yield settings
+        yield
         return
     with embedded.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
@@ -47,7 +47,8 @@ def launched(settings: Settings) -> Iterator[Settings]:
             applied = migrations.apply(url)
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
-        yield completed(settings)
+        completed(settings)  # the secret is made here, once, before several workers ask for it
+        yield
 
 
 @contextmanager
@@ -88,7 +89,6 @@ def require_schema(settings: Settings) -> None:
 
 
 def where_data_lies(settings: Settings) -> str:
-    parts = urlsplit(settings.dsn)
-    if parts.hostname is None:
+    if settings.database_url is None:
         return str(settings.data_dir.absolute())
-    return f"{parts.hostname}{parts.path}"
+    return f"the database {urlsplit(settings.dsn).path.strip('/')} of DATABASE_URL"

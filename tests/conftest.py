@@ -10,9 +10,13 @@ import bcrypt
 import httpx
 import psycopg
 import pytest
+from sanic import Sanic
 
 from service import embedded, migrations
+from service.app import create_app
 from service.auth.tokens import Tokens
+from service.context import App
+from service.settings import load_settings
 from tests import support
 from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contract, Service, User
 
@@ -112,9 +116,17 @@ def bob(new_user: Callable[[], User]) -> User:
 
 
 @pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """The application writes its log to this process's output, which pytest closes after the test."""
+def make_app(database_url: str) -> Iterator[Callable[[], App]]:
+    """The application in this process. It takes over the process's log and a name, and gives both back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield
+    made: list[App] = []
+
+    def make() -> App:
+        made.append(create_app(load_settings(database_url=database_url, better_auth_secret=SECRET, log_format="json")))
+        return made[-1]
+
+    yield make
+    for app in made:
+        Sanic.unregister_app(app)
     root.handlers[:], root.level = handlers, level

@@ -1,6 +1,7 @@
 """The OpenAPI document says what the service does: every route, every field, every status that the tests can reach."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -8,13 +9,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from service.app import CONTRACTS, create_app
+from service.app import CONTRACTS
+from service.context import App
 from service.docs.openapi import BROKEN_BODIES, openapi
 from service.errors import Code
 from service.operations import Contract as ServedContract
 from service.operations import Operation
-from service.settings import load_settings
-from tests.support import PASSWORD, SECRET, User, new_email
+from tests.support import PASSWORD, User, new_email
 
 DOCUMENT = openapi(CONTRACTS)
 OPERATIONS = [(contract, operation) for contract in CONTRACTS for operation in contract.operations]
@@ -42,11 +43,10 @@ def test_every_operation_is_in_the_document_and_nothing_else() -> None:
     assert documented == served | {("GET", "/"), ("GET", "/health"), ("GET", "/health/live")}
 
 
-def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(logging_restored: None) -> None:
-    app = create_app(load_settings(database_url="postgresql://nowhere", better_auth_secret=SECRET))
+def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(make_app: Callable[[], App]) -> None:
     routed = {
         (method, f"/{route.path}".replace("<task_id:str>", "{task_id}"))
-        for route in app.router.routes
+        for route in make_app().router.routes
         for method in route.methods - {"HEAD"}
     }
 

@@ -13,9 +13,8 @@ from sanic import HTTPResponse
 from sanic_testing.reusable import ReusableClient
 
 from service import migrations
-from service.app import create_app
+from service.context import App
 from service.request import Request
-from service.settings import load_settings
 from tests import support
 from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email, sign_up
 
@@ -35,10 +34,9 @@ def as_user_of(service: Service, user: User) -> User:
 
 
 def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alone(
-    database_url: str, capfd: pytest.CaptureFixture[str], logging_restored: None
+    capfd: pytest.CaptureFixture[str], make_app: Callable[[], App]
 ) -> None:
-    app = create_app(load_settings(database_url=database_url, better_auth_secret=SECRET, log_format="json"))
-
+    app = make_app()
     message = b"the password was " + b"hunter" + b"22"
 
     async def broken(_: Request) -> HTTPResponse:

@@ -14,7 +14,9 @@ from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, LOCK, known
 from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
+from tests.support import new_email
 
+EMAIL = new_email()
 TASK_COLUMNS = ["id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"]
 LEFT_ALONE = {
     "set_title": False, "title": None,
@@ -53,7 +55,7 @@ def stranger(run: Run) -> UUID:
 
 
 def new_user(run: Run) -> UUID:
-    [user] = run(CREATE_USER, email=f"{uuid4().hex}@example.com", password_hash="x")
+    [user] = run(CREATE_USER, email=new_email(), password_hash="x")
     user_id: UUID = user["id"]
     return user_id
 
@@ -64,28 +66,28 @@ def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | 
 
 
 def test_create_user_returns_what_its_owner_may_see(run: Run) -> None:
-    [user] = run(CREATE_USER, email="ann@example.com", password_hash="x")
+    [user] = run(CREATE_USER, email=EMAIL, password_hash="x")
 
     assert list(user.keys()) == ["id", "email", "created_at"]
-    assert user["email"] == "ann@example.com"
+    assert user["email"] == EMAIL
 
 
 def test_create_user_refuses_a_taken_email(run: Run) -> None:
-    run(CREATE_USER, email="ann@example.com", password_hash="x")
+    run(CREATE_USER, email=EMAIL, password_hash="x")
 
     with pytest.raises(asyncpg.UniqueViolationError) as refused:
-        run(CREATE_USER, email="ann@example.com", password_hash="x")
+        run(CREATE_USER, email=EMAIL, password_hash="x")
     assert refused.value.constraint_name == "users_email_key"
 
 
 def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
     new_user(run)
-    [user] = run(CREATE_USER, email="ann@example.com", password_hash="the hash")
+    [user] = run(CREATE_USER, email=EMAIL, password_hash="the hash")
 
-    [found] = run(FIND_CREDENTIALS, email="ann@example.com")
+    [found] = run(FIND_CREDENTIALS, email=EMAIL)
 
     assert dict(found) == dict(user) | {"password_hash": "the hash"}
-    assert run(FIND_CREDENTIALS, email="bob@example.com") == []
+    assert run(FIND_CREDENTIALS, email=new_email()) == []
 
 
 def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger: UUID) -> None:
