@@ -117,6 +117,11 @@ def test_what_a_client_does_is_said_for_every_code() -> None:
     assert sorted(re.findall(r"`([A-Z_]+)`", table)) == sorted(code.name for code in Code)
 
 
+@pytest.mark.parametrize("name", ["client.ts", "todo.ts"])
+def test_the_programs_shown_are_those_that_make_test_typescript_runs(name: str) -> None:
+    assert f"```ts\n{(ROOT / 'tests' / 'typescript' / name).read_text()}```" in README
+
+
 def test_the_deployment_in_short_starts_a_service(empty_database: str, tmp_path: Path) -> None:
     steps = README.partition("Deployment in short\n")[2].partition("```sh\n")[2].partition("```")[0]
     assert "postgresql://todo:secret@127.0.0.1:5432/todo" in steps

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Service
+from tests.support import Service
 
 pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None or shutil.which("node") is None, reason="node and npm are not installed"
@@ -80,8 +80,3 @@ def test_the_ten_lines_for_an_app_run_too(project: Path, service: Service) -> No
     said = run(project, "node", "use.js", NEXT_PUBLIC_API_URL=service.url)
 
     assert said == "Task deleted successfully\nNOT_FOUND Task not found\n"
-
-
-@pytest.mark.parametrize("name", ["client.ts", "todo.ts"])
-def test_readme_shows_this_program(name: str) -> None:
-    assert (Path(__file__).parent / name).read_text() in (ROOT / "README.md").read_text()
