@@ -75,6 +75,11 @@ def story_of(exception: BaseException) -> str:
     return f"{story_of(before) if before else ''}{frames}{type(exception).__name__}\n"
 
 
+def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
+    """The driver tells of every try to reach a database that is away: what it met is enough, its frames are its own."""
+    return type(exception).__name__ if record.name.startswith("asyncpg") else story_of(exception)
+
+
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -84,7 +89,7 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1]:
-            line["reason"] = story_of(record.exc_info[1])
+            line["reason"] = _told_by(record, record.exc_info[1])
         return orjson.dumps(line).decode()
 
 
@@ -93,7 +98,7 @@ class TextFormatter(logging.Formatter):
         fields: dict[str, Any] = dict(getattr(record, "fields", {}))
         reason = fields.pop("reason", None)
         if record.exc_info and record.exc_info[1]:
-            reason = story_of(record.exc_info[1])
+            reason = _told_by(record, record.exc_info[1])
         if "route" in fields:
             method, route = fields.pop("method") or "-", fields.pop("route") or "-"
             text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"

@@ -95,9 +95,8 @@ def app_factory(_: Namespace | None = None) -> App:
 
 async def _open(settings: Settings, app: App) -> None:
     settings = completed(settings)
-    assert settings.secret is not None  # noqa: S101 - completed
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
-    app.ctx.tokens = Tokens(settings.secret, settings.old_secret, settings.jwt_expiration_hours)
+    app.ctx.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     app.ctx.database = await Database.connect(settings)
 

@@ -116,6 +116,11 @@ class Settings(BaseSettings):
     def secret(self) -> str | None:
         return _revealed(self.better_auth_secret or self.jwt_secret)
 
+    def require_secret(self) -> str:
+        if self.secret is None:
+            raise SettingsError("BETTER_AUTH_SECRET: should be set (32 bytes or more)")
+        return self.secret
+
     @property
     def old_secret(self) -> str | None:
         return _revealed(self.better_auth_secret_old or self.jwt_secret_old)

@@ -1,6 +1,7 @@
 """One line for each request, in JSON or in text, and no secret in any of them."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from service.access_log import JsonFormatter, TextFormatter
 from tests import support
 from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email, sign_up
 
@@ -89,6 +91,26 @@ def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connectio
     assert user.id in logged
     for secret in (PASSWORD, SECRET, OLD_SECRET, user.token, user.token.rpartition(".")[2], row[0], "$2b$", user.email):
         assert secret not in logged
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
+def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_own_by_name(
+    formatter: type[logging.Formatter],
+) -> None:
+    password = "hunter" + "22"
+    with pytest.raises(ValueError, match=password) as raised:
+        int(password)
+
+    exc_info = (raised.type, raised.value, raised.tb)
+    ours, drivers = (
+        formatter().format(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
+        for name in ("service.app", "asyncpg.pool")
+    )
+
+    assert password not in ours + drivers
+    assert "ValueError" in ours
+    assert "ValueError" in drivers
+    assert ("test_logs.py" in ours, "test_logs.py" in drivers) == (True, False)
 
 
 def test_text_is_for_people(start_service: Callable[..., Service]) -> None:
