@@ -1,13 +1,17 @@
 """Several workers: they share one database, and they end together, however and whenever they are told to."""
 
+import multiprocessing
 import os
 import signal
 import socket
 import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import httpx
+import pytest
 
+from service import workers
 from tests import support
 from tests.support import User, sign_up
 
@@ -66,3 +70,25 @@ def test_several_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     os.killpg(service.process.pid, signal.SIGKILL)  # Sanic's own helper process, which holds nothing
     with support.running(tmp_path, PORT=service.port) as again:
         assert again.http.get("/health").status_code == 200
+
+
+def start_slowly(started: Event) -> None:
+    workers.end_quietly_while_starting()
+    started.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_told_to_stop_while_it_starts_ends_at_once_and_quietly(told: signal.Signals) -> None:
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    worker = context.Process(target=start_slowly, args=[started])
+    worker.start()
+    assert started.wait(30)
+    assert worker.pid is not None
+
+    os.kill(worker.pid, told)
+    worker.join(30)
+
+    assert worker.exitcode == 0
+    worker.close()
