@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from service import embedded, migrations
-from service.settings import Settings, SettingsError
+from service import access_log, embedded, migrations
+from service.session import CommandError
+from service.settings import Settings, SettingsError, load_settings
 
 ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -21,6 +22,12 @@ class NotReadyError(Exception):
     """The service must not start like this. One line that names what to do."""
 
 
+def settings_and_log() -> Settings:
+    settings = load_settings()
+    access_log.configure(settings.log_level, settings.log_format)
+    return settings
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What an operator can mend is one line each and an exit code: 2 for a setting, 1 for what it points to."""
@@ -29,7 +36,7 @@ def one_line_errors() -> Iterator[None]:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the command line's own voice
         raise SystemExit(2) from None
-    except (NotReadyError, embedded.EmbeddedError, migrations.MigrationError) as error:
+    except (NotReadyError, embedded.EmbeddedError, CommandError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - as above
         raise SystemExit(1) from None
 
@@ -38,6 +45,7 @@ def one_line_errors() -> Iterator[None]:
 def launched(settings: Settings) -> Iterator[None]:
     """The embedded server runs while the context does, and is migrated; the schema of another is checked."""
     if settings.database_url is not None:
+        settings.require_secret()
         require_schema(settings)
         yield
         return
@@ -49,6 +57,16 @@ def launched(settings: Settings) -> Iterator[None]:
             _log.info("applied migration %s", migration_id)
         completed(settings)  # the secret is made here, once, before several workers ask for it
         yield
+
+
+@contextmanager
+def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
+    """For a command, which may run beside a service or without one; `direct` is past any pooler."""
+    if settings.database_url is not None:
+        yield settings.require_direct_url() if direct else settings.dsn
+        return
+    with embedded.reachable(settings.data_dir) as url:
+        yield url
 
 
 @contextmanager
@@ -67,7 +85,7 @@ def migrate_embedded(settings: Settings) -> None:
         try:
             for migration_id in migrations.apply(embedded.url(settings.data_dir)):
                 _log.info("applied migration %s", migration_id)
-        except migrations.MigrationError as error:
+        except CommandError as error:
             _log.error("%s", error)
 
 

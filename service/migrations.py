@@ -1,18 +1,19 @@
 """yoyo behind three verbs: apply, roll back, pending. What a DBA reads is migrations/*.sql and nothing else."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 import yoyo
-from psycopg.rows import dict_row
 from yoyo.exceptions import LockTimeout
 from yoyo.migrations import MigrationList
 
-from service.statements import Statement, statement
+from service.session import CommandError, Connection, connected, one_line, rows
+from service.statements import statement
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 OURS = ("users", "tasks")
@@ -20,14 +21,14 @@ BOOK = "_yoyo_migration"
 
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
-LOCK = statement("migrations/lock_migrations", "exec")
+TRY_LOCK = statement("migrations/try_lock_migrations", "one")
 
 LOCK_KEY = 7_466_111  # ours alone; any other number would do
-CONNECT_TIMEOUT = 10
+LOCK_TIMEOUT = 60.0  # a second run waits for the first, but not for ever
 
 
-class MigrationError(Exception):
-    """The database is away or not ours, or a migration failed. One line, without the password."""
+class MigrationError(CommandError):
+    """The database is not ours, or a migration failed. One line."""
 
 
 class Applied(NamedTuple):
@@ -37,11 +38,11 @@ class Applied(NamedTuple):
 
 def known() -> list[str]:
     """Every migration this code was written for, in order."""
-    return sorted(path.stem for path in MIGRATIONS.glob("*.sql") if not path.stem.endswith(".rollback"))
+    return sorted(path.stem for path in MIGRATIONS.glob("[0-9]*.sql") if not path.stem.endswith(".rollback"))
 
 
 def applied(url: str) -> list[Applied]:
-    with _connection(url) as connection:
+    with connected(url) as connection:
         return _applied(connection)
 
 
@@ -53,22 +54,40 @@ def pending(url: str) -> list[str]:
 def apply(url: str, to: str | None = None) -> list[str]:
     """Applies what is pending, up to and including `to`. Returns what it applied."""
     with _exclusively(url) as (backend, done):
-        wanted = _up_to(known(), to)
-        chosen = [migration_id for migration_id in wanted if migration_id not in done]
-        _run(backend.apply_migrations, chosen)
+        chosen = _to_apply(done, to)
+        _run(backend, "apply", chosen)
+        if not set(known()) - done - set(chosen):
+            _grant(backend)
     return chosen
 
 
 def roll_back(url: str, to: str | None = None) -> list[str]:
     """Undoes the last migration, or with `to` every one after it, newest first. Returns what it undid."""
     with _exclusively(url) as (backend, done):
-        ahead = sorted(done - set(known()))
-        if ahead:
-            raise MigrationError(f"the database is ahead of this code; roll back {ahead[-1]} with the code that has it")
-        newest_first = [migration_id for migration_id in reversed(known()) if migration_id in done]
-        chosen = newest_first[:1] if to is None else [each for each in newest_first if each not in _up_to(known(), to)]
-        _run(backend.rollback_migrations, chosen)
+        chosen = _to_roll_back(done, to)
+        _run(backend, "rollback", chosen)
     return chosen
+
+
+def files_to_apply(url: str, to: str | None = None) -> list[Path]:
+    """What `apply` would run, without running it."""
+    return [MIGRATIONS / f"{migration_id}.sql" for migration_id in _to_apply(_ids(applied(url)), to)]
+
+
+def files_to_roll_back(url: str, to: str | None = None) -> list[Path]:
+    return [MIGRATIONS / f"{migration_id}.rollback.sql" for migration_id in _to_roll_back(_ids(applied(url)), to)]
+
+
+def _to_apply(done: set[str], to: str | None) -> list[str]:
+    return [migration_id for migration_id in _up_to(known(), to) if migration_id not in done]
+
+
+def _to_roll_back(done: set[str], to: str | None) -> list[str]:
+    ahead = sorted(done - set(known()))
+    if ahead:
+        raise MigrationError(f"the database is ahead of this code; roll back {ahead[-1]} with the code that has it")
+    newest_first = [migration_id for migration_id in reversed(known()) if migration_id in done]
+    return newest_first[:1] if to is None else [each for each in newest_first if each not in _up_to(known(), to)]
 
 
 def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
@@ -79,35 +98,68 @@ def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
     return migration_ids[: migration_ids.index(to) + 1]
 
 
-def _run(verb: Callable[[MigrationList], None], chosen: Sequence[str]) -> None:
-    every = {migration.id: migration for migration in yoyo.read_migrations(str(MIGRATIONS))}
+def _run(backend: Any, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
+    every = {migration.id: migration for migration in _read()}
+    backend.ensure_internal_schema_updated()
     for migration_id in chosen:
+        migration = every[migration_id]
+        migration.load()
         try:
-            verb(MigrationList([every[migration_id]]))
+            # yoyo commits a migration first and writes it down in a second transaction: killed in between, it would
+            # try the same one again for ever. One that cannot run in a transaction has to bear being run again.
+            with backend.transaction() if migration.use_transactions else nullcontext():
+                migration.process_steps(backend, direction)
+                backend.log_migration(migration, direction)
+                write_down = backend.mark_one if direction == "apply" else backend.unmark_one
+                write_down(migration, log=False)
         except psycopg.Error as error:
-            raise MigrationError(f"{migration_id} failed and was undone: {_one_line(error)}") from None
+            raise MigrationError(f"{migration_id} failed and was undone: {one_line(error)}") from None
+
+
+def _grant(backend: Any) -> None:
+    """migrations/post-apply.sql: what the role of the running service may do, as soon as every table is there."""
+    try:
+        backend.run_post_apply(_read())
+    except psycopg.Error as error:
+        raise MigrationError(f"post-apply failed and was undone: {one_line(error)}") from None
+
+
+def _read() -> MigrationList:
+    return yoyo.read_migrations(str(MIGRATIONS))
 
 
 @contextmanager
 def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
     """Under our lock, which ends with its session, a row in yoyo's own lock table is what a killed run left behind."""
-    with _connection(url) as connection:
-        _execute(connection, LOCK, LOCK_KEY)
-        done = {migration.migration_id for migration in _applied(connection)}
+    with connected(url) as connection:
+        _lock(connection)
+        done = _ids(_applied(connection))
         if not done:
             _refuse_foreign_tables(connection)
         try:
             backend = yoyo.get_backend(f"postgresql+psycopg://{url.partition('://')[2]}")
-            backend.break_lock()
-            with closing(backend.connection), backend.lock():
-                yield backend, done
+            with closing(backend.connection):
+                backend.break_lock()
+                with backend.lock():
+                    yield backend, done
         except LockTimeout:
             raise MigrationError("another migration is running; try again when it has ended") from None
+        except psycopg.errors.UndefinedTable:
+            # yoyo could not make its own tables, and does not say so.
+            raise MigrationError("the role of DATABASE_URL may not create tables in this schema") from None
         except psycopg.Error as error:
-            raise MigrationError(_one_line(error)) from None
+            raise MigrationError(one_line(error)) from None
 
 
-def _refuse_foreign_tables(connection: psycopg.Connection[Any]) -> None:
+def _lock(connection: Connection) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while not rows(connection, TRY_LOCK, lock_key=LOCK_KEY)[0]["is_locked"]:
+        if time.monotonic() > deadline:
+            raise MigrationError("another migration is running; try again when it has ended")
+        time.sleep(0.2)
+
+
+def _refuse_foreign_tables(connection: Connection) -> None:
     foreign = sorted(set(OURS) & _our_tables(connection))
     if foreign:
         raise MigrationError(
@@ -116,34 +168,15 @@ def _refuse_foreign_tables(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _applied(connection: psycopg.Connection[Any]) -> list[Applied]:
+def _applied(connection: Connection) -> list[Applied]:
     if BOOK not in _our_tables(connection):
         return []
-    return [Applied(row["migration_id"], row["applied_at_utc"]) for row in _execute(connection, LIST_APPLIED)]
+    return [Applied(row["migration_id"], row["applied_at_utc"]) for row in rows(connection, LIST_APPLIED)]
 
 
-def _our_tables(connection: psycopg.Connection[Any]) -> set[str]:
-    return {row["table_name"] for row in _execute(connection, FIND_OUR_TABLES)}
+def _ids(migrations: list[Applied]) -> set[str]:
+    return {migration.migration_id for migration in migrations}
 
 
-def _execute(connection: psycopg.Connection[Any], wanted: Statement, *values: object) -> list[dict[str, Any]]:
-    # RawCursor: the files speak PostgreSQL's own $1, not psycopg's %s.
-    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
-        cursor.execute(wanted.text.encode(), values)
-        return cursor.fetchall()
-
-
-@contextmanager
-def _connection(url: str) -> Iterator[psycopg.Connection[Any]]:
-    try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise MigrationError(f"DATABASE_URL: should be a database that answers; {_one_line(error)}") from None
-    except psycopg.Error as error:
-        raise MigrationError(_one_line(error)) from None
-
-
-def _one_line(error: psycopg.Error) -> str:
-    # The primary message alone: the others may quote a row. A failed connection has no diagnosis, only its text.
-    return error.diag.message_primary or " ".join(str(error).split())
+def _our_tables(connection: Connection) -> set[str]:
+    return {row["table_name"] for row in rows(connection, FIND_OUR_TABLES)}

@@ -21,6 +21,7 @@ from pydantic_settings import (
 ENV_FILE = ".env"
 _ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 MIN_SECRET_BYTES = 32
+A_POSTGRESQL_URL = "a URL like postgresql://user:password@host:5432/name, special characters percent-encoded"
 
 
 class SettingsError(Exception):
@@ -72,8 +73,8 @@ class Settings(BaseSettings):
     @field_validator("database_url", "database_direct_url")
     @classmethod
     def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not _is_postgresql_url(url.get_secret_value()):
-            raise _expected("a URL like postgresql://user:password@host:5432/name, special characters percent-encoded")
+        if url is not None and not is_postgresql_url(url.get_secret_value()):
+            raise _expected(A_POSTGRESQL_URL)
         return url
 
     @field_validator("better_auth_secret", "jwt_secret", "better_auth_secret_old", "jwt_secret_old")
@@ -106,8 +107,6 @@ class Settings(BaseSettings):
             values = {value for value in (getattr(self, name), getattr(self, other)) if value is not None}
             if len(values) > 1:
                 raise _expected(f"the same as {other.upper()}: they are two names of one setting", name)
-        if self.database_url is not None and self.secret is None:
-            raise _expected("set (32 bytes or more) when DATABASE_URL is", "better_auth_secret")
         if self.pool_min > self.pool_max:
             raise _expected("no more than POOL_MAX", "pool_min")
         return self
@@ -118,7 +117,7 @@ class Settings(BaseSettings):
 
     def require_secret(self) -> str:
         if self.secret is None:
-            raise SettingsError("BETTER_AUTH_SECRET: should be set (32 bytes or more)")
+            raise SettingsError("BETTER_AUTH_SECRET: should be set (32 bytes or more) when DATABASE_URL is")
         return self.secret
 
     @property
@@ -211,7 +210,7 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _is_postgresql_url(url: str) -> bool:
+def is_postgresql_url(url: str) -> bool:
     """Judged by libpq too, here and nowhere else: what it says of a URL it cannot read quotes the password."""
     try:
         parts = urlsplit(url)

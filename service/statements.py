@@ -1,8 +1,9 @@
-"""The files under sql/, read once: their headers name the parameters, their text goes to the server as it stands."""
+"""The files under sql/, read once: their headers name what goes in and out, the server gets them as they stand."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
@@ -10,20 +11,29 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 KINDS = ("one", "many", "exec")
 _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
-_INDEX = re.compile(r"-- index: (\w+)")
+_COLUMN = re.compile(r"-- -> (\w+)  *(\S+)")
+_INDEX = re.compile(r"-- index: (\w+(?:, \w+)*)")
+_REASON = re.compile(r"-- across owners: (.+)")
+_PATTERNS = {"-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- across owners:": _REASON}
 
 
 class StatementError(Exception):
-    """A file under sql/ is missing, or its header does not say what the loader needs."""
+    """A file under sql/ is missing, or its header does not say what the loader needs. Starts with the place."""
+
+    def __init__(self, path: str, line: int, why: str) -> None:
+        super().__init__(f"{path}:{line}: {why}")
+        self.path, self.line, self.why = path, line, why
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     name: str
     kind: str
-    purpose: str
+    purpose: str  # the first line of prose; what more a reviewer needs may follow it
     parameters: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str], ...]
     index: str
+    across_owners: str | None  # why it may look at rows of all users; only sql/maintenance/ may
     text: str
 
     def arguments(self, values: dict[str, object]) -> list[object]:
@@ -36,48 +46,88 @@ class Statement:
 @cache
 def statement(name: str, kind: str) -> Statement:
     """The statement of sql/<name>.sql. Modules ask when they are imported, so a missing file stops the start."""
-    path = SQL / f"{name}.sql"
-    if not path.is_file():
-        raise StatementError(f"sql/{name}.sql is missing")
-    found = parse(name, path.read_text(encoding="utf-8"))
+    found = read(name)
     if found.kind != kind:
-        raise StatementError(f"sql/{name}.sql is :{found.kind}, and is used as :{kind}")
+        raise StatementError(f"sql/{name}.sql", 1, f"is :{found.kind}, and is used as :{kind}")
     return found
 
 
+def read(name: str, root: Path = SQL) -> Statement:
+    path = root / f"{name}.sql"
+    if not path.is_file():
+        raise StatementError(f"sql/{name}.sql", 1, "is missing")
+    return parse(name, path.read_text(encoding="utf-8"))
+
+
+def names(root: Path = SQL) -> list[str]:
+    """Every statement there is: the files in the folders. What lies beside them, roles.sql, is for psql."""
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/**/*.sql"))
+
+
 def parse(name: str, text: str) -> Statement:
-    lines = text.splitlines()
-    header = [line for line in lines if line.startswith("--")]
-    body = text[sum(len(line) + 1 for line in header) :]
+    file = _File(name, text)
+    kind = file.kind()
+    file.check_body()
+    parameters = file.parameters()
+    columns = tuple((match[1], match[2]) for match in file.all(_COLUMN))
+    purpose, index = file.purpose_and_index()
+    across_owners = next((match[1] for match in file.all(_REASON)), None)
+    return Statement(name, kind, purpose, parameters, columns, index, across_owners, text)
 
-    def refuse(why: str) -> StatementError:
-        return StatementError(f"sql/{name}.sql {why}")
 
-    if lines[: len(header)] != header or len(header) < 2:
-        raise refuse("does not start with its header")
-    first = _NAME.fullmatch(header[0])
-    if first is None or first[1] != name.rpartition("/")[2] or first[2] not in KINDS:
-        raise refuse("must start with '-- name: <the file's name> :one', ':many' or ':exec'")
-    if not re.match(rf"[A-Z]+ /\* {re.escape(name)} \*/ ", body):
-        raise refuse(f"must repeat its name behind the first keyword: /* {name} */")
-    if ";" in body:
-        raise refuse("must hold exactly one statement, without a semicolon")
+class _File:
+    """A header, which is every line of comment that the file starts with, and the statement below it."""
 
-    purpose = [line.removeprefix("-- ") for line in header[1:] if not line.startswith(("-- $", "-- index:"))]
-    parameters = [match for line in header if (match := _PARAMETER.fullmatch(line))]
-    if [int(match[1]) for match in parameters] != list(range(1, len(parameters) + 1)):
-        raise refuse("must list its parameters as $1, $2, ... in order")
-    if {int(number) for number in re.findall(r"\$(\d+)", body)} != set(range(1, len(parameters) + 1)):
-        raise refuse("uses other parameters than its header lists")
-    index = [match[1] for line in header if (match := _INDEX.fullmatch(line))]
-    if len(index) != 1 or not purpose:
-        raise refuse("must say its purpose and, in one line, its index")
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        lines = text.splitlines(keepends=True)
+        self._header = [line.rstrip("\n") for line in takewhile(lambda line: line.startswith("--"), lines)]
+        self._body = "".join(lines[len(self._header) :])
 
-    return Statement(
-        name=name,
-        kind=first[2],
-        purpose=" ".join(purpose),
-        parameters=tuple((match[2], match[3]) for match in parameters),
-        index=index[0],
-        text=text,
-    )
+    def kind(self) -> str:
+        match = _NAME.fullmatch(self._header[0]) if self._header else None
+        if match is None or match[1] != self._name.rpartition("/")[2] or match[2] not in KINDS:
+            raise self._refusal(1, "must start with '-- name: <the file's name> :one', ':many' or ':exec'")
+        return match[2]
+
+    def check_body(self) -> None:
+        first = len(self._header) + 1
+        if not re.match(rf"[A-Z]+ /\* {re.escape(self._name)} \*/\s", self._body):
+            raise self._refusal(first, f"must repeat its name behind the first keyword: /* {self._name} */")
+        before, semicolon, _ = self._body.partition(";")
+        if semicolon:
+            line = first + before.count("\n")
+            raise self._refusal(line, "must hold exactly one statement, without a semicolon")
+
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        listed = self.all(_PARAMETER)
+        if [int(match[1]) for match in listed] != list(range(1, len(listed) + 1)):
+            raise self._refusal(2, "must list its parameters as $1, $2, ... in order")
+        if {int(number) for number in re.findall(r"\$(\d+)", self._body)} != set(range(1, len(listed) + 1)):
+            raise self._refusal(len(self._header) + 1, "uses other parameters than its header lists")
+        return tuple((match[2], match[3]) for match in listed)
+
+    def purpose_and_index(self) -> tuple[str, str]:
+        purpose = [line.removeprefix("-- ") for line in self._header[1:] if _pattern_of(line) is None]
+        index = self.all(_INDEX)
+        if len(index) != 1 or not purpose:
+            raise self._refusal(2, "must say its purpose and, in one line, its index")
+        return purpose[0], index[0][1]
+
+    def all(self, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+        found = []
+        for number, line in enumerate(self._header, 1):
+            if _pattern_of(line) is pattern:
+                match = pattern.fullmatch(line)
+                if match is None:
+                    raise self._refusal(number, f"cannot be read: {line}")
+                found.append(match)
+        return found
+
+    def _refusal(self, line: int, why: str) -> StatementError:
+        return StatementError(f"sql/{self._name}.sql", line, why)
+
+
+def _pattern_of(line: str) -> re.Pattern[str] | None:
+    """What a line of the header has to look like; None for the name and for a line of the purpose."""
+    return next((pattern for start, pattern in _PATTERNS.items() if line.startswith(start)), None)

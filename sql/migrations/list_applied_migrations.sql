@@ -1,5 +1,7 @@
 -- name: list_applied_migrations :many
 -- What has been applied, in order, and when (UTC).
+-- -> migration_id    varchar
+-- -> applied_at_utc  timestamp
 -- index: none
 SELECT /* migrations/list_applied_migrations */ migration_id, applied_at_utc
 FROM _yoyo_migration

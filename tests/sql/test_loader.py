@@ -9,6 +9,7 @@ GOOD = """\
 -- One task of the owner.
 -- $1 user_id  uuid
 -- $2 task_id  uuid
+-- -> id  uuid
 -- index: tasks_pkey
 SELECT /* tasks/get_task */ id
 FROM tasks
@@ -26,35 +27,49 @@ def test_a_header_gives_the_parameters_their_names() -> None:
     assert parsed.arguments({"task_id": 2, "user_id": 1}) == [1, 2]
 
 
+NAME = "must start with '-- name: <the file's name> :one', ':many' or ':exec'"
+TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
+
+
 @pytest.mark.parametrize(
-    ("good", "bad", "why"),
+    ("good", "bad", "line", "why"),
     [
-        ("-- name: get_task :one\n", "", "must start with"),
-        ("-- name: get_task", "-- name: read_task", "must start with"),
-        (":one", ":some", "must start with"),
-        ("-- One task of the owner.\n", "", "must say its purpose"),
-        ("-- index: tasks_pkey\n", "", "must say its purpose and, in one line, its index"),
-        ("-- $2 task_id  uuid\n", "", "uses other parameters than its header lists"),
-        ("AND id = $2", "AND id = $3", "uses other parameters than its header lists"),
-        ("-- $2 task_id", "-- $3 task_id", "must list its parameters as $1, $2, ... in order"),
-        ("/* tasks/get_task */ ", "", "must repeat its name"),
-        ("/* tasks/get_task */", "/* tasks/read_task */", "must repeat its name"),
-        ("AND id = $2\n", "AND id = $2; DELETE FROM tasks\n", "exactly one statement"),
-        (GOOD, "SELECT 1\n", "does not start with its header"),
-        (GOOD, "", "does not start with its header"),
+        ("-- name: get_task :one\n", "", 1, NAME),
+        ("-- name: get_task", "-- name: read_task", 1, NAME),
+        (":one", ":some", 1, NAME),
+        ("-- One task of the owner.\n", "", 2, "must say its purpose and, in one line, its index"),
+        ("-- index: tasks_pkey\n", "", 2, "must say its purpose and, in one line, its index"),
+        ("-- $2 task_id  uuid\n", "", 6, "uses other parameters than its header lists"),
+        ("AND id = $2", "AND id = $3", 7, "uses other parameters than its header lists"),
+        ("-- $2 task_id", "-- $3 task_id", 2, "must list its parameters as $1, $2, ... in order"),
+        ("-- $2 task_id  uuid", "-- $2 task_id", 4, "cannot be read: -- $2 task_id"),
+        ("-- -> id  uuid", "-- -> id", 5, "cannot be read: -- -> id"),
+        ("-- index: tasks_pkey", "-- index: the primary key", 6, "cannot be read: -- index: the primary key"),
+        ("/* tasks/get_task */ ", "", 7, TAG),
+        ("/* tasks/get_task */", "/* tasks/read_task */", 7, TAG),
+        (
+            "AND id = $2\n",
+            "AND id = $2; DELETE FROM tasks\n",
+            10,
+            "must hold exactly one statement, without a semicolon",
+        ),
+        (GOOD, "SELECT 1\n", 1, NAME),
+        (GOOD, "", 1, NAME),
     ],
 )
-def test_a_file_that_does_not_say_it_is_refused(good: str, bad: str, why: str) -> None:
+def test_a_file_that_does_not_say_it_is_refused(good: str, bad: str, line: int, why: str) -> None:
     assert good in GOOD
 
-    with pytest.raises(StatementError, match=why.replace("$", r"\$")):
+    with pytest.raises(StatementError) as refused:
         parse("tasks/get_task", GOOD.replace(good, bad))
+
+    assert str(refused.value) == f"sql/tasks/get_task.sql:{line}: {why}"
 
 
 def test_a_missing_file_and_another_kind_are_refused() -> None:
-    with pytest.raises(StatementError, match=r"sql/tasks/steal_task\.sql is missing"):
+    with pytest.raises(StatementError, match=r"^sql/tasks/steal_task\.sql:1: is missing$"):
         statement("tasks/steal_task", "one")
-    with pytest.raises(StatementError, match=r"sql/tasks/get_task\.sql is :one, and is used as :many"):
+    with pytest.raises(StatementError, match=r"^sql/tasks/get_task\.sql:1: is :one, and is used as :many$"):
         statement("tasks/get_task", "many")
 
 

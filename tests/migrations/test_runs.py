@@ -1,0 +1,119 @@
+"""Runs of `migrate` as they happen in a deployment: two at once, one that is killed, one that only looks."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from service import migrations
+from service.migrations import LOCK_KEY, MIGRATIONS, MigrationError
+from tests.support import command, environment
+
+FIRST, LAST = migrations.known()[0], migrations.known()[-1]
+
+
+def start(directory: Path, url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", "migrate"],
+        cwd=directory, env=environment(DATABASE_URL=url, LOG_LEVEL="WARNING"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(look: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def waiting(connection: psycopg.Connection, query: str) -> int:
+    """How many other sessions are in, or have last sent, a query like this."""
+    found = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s AND datname = current_database() "
+        "AND pid <> pg_backend_pid()",
+        [query],
+    ).fetchone()
+    assert found is not None
+    number: int = found[0]
+    return number
+
+
+def test_two_runs_at_once_apply_each_migration_once(empty_database: str, tmp_path: Path) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        runs = [start(tmp_path, empty_database) for _ in range(2)]
+        wait_for(lambda: waiting(connection, "%try_lock_migrations%") == 2)
+        assert migrations.applied(empty_database) == []
+        connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
+        said = [run.communicate(timeout=60) for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0]
+    assert sorted(said) == [
+        ("".join(f"applied {migration_id}\n" for migration_id in migrations.known()), ""),
+        ("applied nothing\n", ""),
+    ]
+    assert [migration.migration_id for migration in migrations.applied(empty_database)] == migrations.known()
+
+
+def test_a_run_that_waits_too_long_gives_up(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 0.3)
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+
+        with pytest.raises(MigrationError, match="another migration is running; try again when it has ended"):
+            migrations.apply(empty_database)
+
+
+def test_a_run_that_is_killed_before_it_wrote_down_what_it_did_does_not_wedge_the_next(
+    empty_database: str, tmp_path: Path
+) -> None:
+    """The table of the second migration is made when the run is killed, and its line in yoyo's book is not."""
+    migrations.apply(empty_database, FIRST)
+    with psycopg.connect(empty_database) as book, psycopg.connect(empty_database, autocommit=True) as connection:
+        book.execute("LOCK TABLE _yoyo_migration IN SHARE MODE")
+        killed = start(tmp_path, empty_database)
+        wait_for(lambda: waiting(connection, 'INSERT INTO "_yoyo_migration"%'))
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate(timeout=60)
+        book.rollback()
+
+    assert migrations.apply(empty_database) == migrations.known()[1:]
+    assert migrations.pending(empty_database) == []
+
+
+def test_a_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_database: str, tmp_path: Path) -> None:
+    def says(*arguments: str) -> str:
+        done = command(tmp_path, "migrate", *arguments, DATABASE_URL=empty_database, LOG_LEVEL="WARNING")
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def would_run(*names: str) -> str:
+        return "".join(
+            f"-- would run migrations/{name}.sql\n{(MIGRATIONS / f'{name}.sql').read_text()}\n" for name in names
+        )
+
+    assert says("--dry-run") == would_run(*migrations.known())
+    assert says("--dry-run", "--to", FIRST) == would_run(FIRST)
+    assert says("--dry-run", "--rollback") == "-- would run nothing\n"
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '%%yoyo%%'").fetchone() == (0,)
+
+    migrations.apply(empty_database)
+    assert says("--dry-run") == "-- would run nothing\n"
+    assert says("--dry-run", "--rollback") == would_run(f"{LAST}.rollback")
+    assert migrations.pending(empty_database) == []
+
+
+def test_a_role_that_may_not_make_tables_is_told_so(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = nowhere".encode())
+
+    with pytest.raises(MigrationError, match="the role of DATABASE_URL may not create tables in this schema"):
+        migrations.apply(empty_database)
