@@ -2,7 +2,10 @@
 -- A new account. A taken email violates users_email_key: two sign-ups that race are decided here.
 -- $1 email          text
 -- $2 password_hash  text
--- index: users_email_key
+-- -> id          uuid
+-- -> email       text
+-- -> created_at  timestamptz
+-- index: none
 INSERT /* accounts/create_user */ INTO users (email, password_hash)
 VALUES ($1, $2)
 RETURNING id, email, created_at

@@ -1,6 +1,7 @@
 -- name: user_exists :one
 -- Whether the token's user is still there. Asked only after a miss, to tell 401 from 404.
 -- $1 user_id  uuid
+-- -> id  uuid
 -- index: users_pkey
 SELECT /* accounts/user_exists */ id
 FROM users

@@ -3,6 +3,13 @@
 -- $1 user_id      uuid
 -- $2 title        text
 -- $3 description  text
+-- -> id            uuid
+-- -> user_id       uuid
+-- -> title         text
+-- -> description   text
+-- -> is_completed  boolean
+-- -> created_at    timestamptz
+-- -> updated_at    timestamptz
 -- index: none
 INSERT /* tasks/create_task */ INTO tasks (user_id, title, description)
 VALUES ($1, $2, $3)

@@ -11,7 +11,8 @@ import pytest
 from service import statements
 from service.accounts import CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS
 from service.health import COUNT_APPLIED
-from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, LOCK, known
+from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
+from service.review.catalog import GET_TYPE, LIST_FUNCTIONS, LIST_INDEXES, LIST_OWNED_TABLES
 from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
 from tests.support import new_email
@@ -179,25 +180,10 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
         each.name: each.text
         for each in (
             CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS, CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK,
-            DELETE_TASK, COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, LOCK,
+            DELETE_TASK, COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES,
+            LIST_FUNCTIONS, GET_TYPE,
         )
     }  # fmt: skip
-    on_disk = {
-        str(path.relative_to(statements.SQL).with_suffix("")): path.read_text()
-        for path in statements.SQL.rglob("*.sql")
-    }
+    on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}
 
     assert used == on_disk
-
-
-def test_the_server_shows_the_statement_under_its_name(run: Run, database_url: str) -> None:
-    """pg_stat_activity shows the text of a session's last statement: the file, header first."""
-    run(GET_USER, user_id=uuid4())
-
-    async def seen_from_elsewhere() -> list[str]:
-        connection = await asyncpg.connect(database_url)
-        rows = await connection.fetch("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
-        await connection.close()
-        return [row["query"].partition("\n")[0] for row in rows]
-
-    assert asyncio.run(seen_from_elsewhere()) == ["-- name: get_user :one"]

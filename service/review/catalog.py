@@ -1,0 +1,66 @@
+"""What the review has to know of the database: whose rows are in which table, and what is unique."""
+
+from dataclasses import dataclass, field
+
+from service.session import Connection, rows
+from service.statements import statement
+
+LIST_OWNED_TABLES = statement("review/list_owned_tables", "many")
+LIST_INDEXES = statement("review/list_indexes", "many")
+LIST_FUNCTIONS = statement("review/list_functions", "many")
+GET_TYPE = statement("review/get_type", "one")
+
+Table = tuple[str, str]  # schema and name
+
+
+@dataclass(frozen=True)
+class Index:
+    schema_name: str
+    table_name: str
+    index_name: str
+    is_unique: bool
+    is_partial: bool
+    is_never_null: bool
+    column_names: list[str | None]
+
+    @property
+    def table(self) -> Table:
+        return self.schema_name, self.table_name
+
+    @property
+    def is_key(self) -> bool:
+        """Whether its columns tell any row of the table from any other."""
+        return self.is_unique and self.is_never_null and not self.is_partial
+
+
+@dataclass(frozen=True)
+class Catalog:
+    connection: Connection
+    owner_position: dict[Table, int]
+    indexes: list[Index]
+    functions: set[str]
+    _types: dict[int, set[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, connection: Connection) -> "Catalog":
+        return cls(
+            connection,
+            {(row["schema_name"], row["table_name"]): row["place"] for row in rows(connection, LIST_OWNED_TABLES)},
+            [Index(**row) for row in rows(connection, LIST_INDEXES)],
+            {row["function_name"] for row in rows(connection, LIST_FUNCTIONS)},
+        )
+
+    def names_of_type(self, type_id: int) -> set[str]:
+        """Short and long: timestamptz, timestamp with time zone."""
+        if type_id not in self._types:
+            self._types[type_id] = {
+                str(name) for row in rows(self.connection, GET_TYPE, type_id=type_id) for name in row.values()
+            }
+        return self._types[type_id]
+
+    def starts_with_owner(self, table: Table) -> bool:
+        """Whether an index could find the rows of one owner."""
+        return any(index.table == table and index.column_names[0] == "user_id" for index in self.indexes)
+
+    def index(self, schema: str, name: str) -> Index | None:
+        return next((each for each in self.indexes if (each.schema_name, each.index_name) == (schema, name)), None)

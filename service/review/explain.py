@@ -1,0 +1,41 @@
+"""The plan of one statement, as its file stands."""
+
+from collections.abc import Mapping
+
+from psycopg import RawCursor
+
+from service.review.plans import explain_generic
+from service.session import CommandError, connected
+from service.statements import Statement, names, read
+
+NULL = "NULL"
+
+
+def explain(url: str, name: str, given: Mapping[str, str]) -> list[str]:
+    """Without values the generic plan; with them what really happens, in a transaction that is rolled back."""
+    statement = _find(name)
+    values = _values(statement, given) if given else None
+    with connected(url) as connection, connection.transaction(force_rollback=True):
+        if values is None:
+            plan = explain_generic(connection, statement, "VERBOSE")
+        else:
+            with RawCursor(connection) as cursor:
+                plan = cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement.text}".encode(), values).fetchall()
+    return [row[0] for row in plan]
+
+
+def _values(statement: Statement, given: Mapping[str, str]) -> list[object]:
+    try:
+        return statement.arguments({name: None if value == NULL else value for name, value in given.items()})
+    except (KeyError, TypeError):
+        wanted = " ".join(f"{name}=..." for name, _ in statement.parameters) or "no parameter"
+        raise CommandError(f"{statement.name} takes {wanted}") from None
+
+
+def _find(wanted: str) -> Statement:
+    """By its name, its path, or the last part of its name, which is what pg_stat_activity shows first."""
+    name = wanted.removeprefix("sql/").removesuffix(".sql")
+    found = [each for each in names() if name in {each, each.rpartition("/")[2]}]
+    if len(found) != 1:
+        raise CommandError(f"there is no statement {wanted}" if not found else f"{wanted} is {' or '.join(found)}")
+    return read(found[0])

@@ -1,0 +1,111 @@
+"""The owner rule, proved from the server's own plan: whatever the text looks like, this is what would run."""
+
+import re
+from collections.abc import Iterator
+
+from postgast.pg_query_pb2 import FuncCall, RangeVar
+
+from service.review.catalog import Catalog, Table
+from service.review.plans import Plan, conjuncts, nodes
+from service.review.reviewed import Finding, Reviewed
+from service.review.texts import MAINTENANCE, OWNER
+
+FIRST_PARAMETER = (OWNER, "uuid")
+USERS = "users"
+INDEX_SCANS = {"Index Scan", "Index Only Scan"}
+
+
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+    if reviewed.statement.name.startswith(MAINTENANCE):
+        return
+    yield from _nothing_hides_from_the_plan(reviewed, plan, catalog)
+    for node in nodes(plan):
+        table = _table(node)
+        if table in catalog.owner_position:
+            yield from _owned(reviewed, node, table, catalog)
+        elif table and table[1] == USERS and node["Node Type"] != "ModifyTable" and not _is_one_user(node, catalog):
+            yield reviewed.finding(f"users must be bound to a unique key: {_seen(node)}", _place(reviewed, node))
+
+
+def _nothing_hides_from_the_plan(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+    planned = {_table(node) for node in nodes(plan)}
+    owned = {table[1]: table for table in catalog.owner_position}
+    for named in reviewed.nodes(RangeVar):
+        if named.relname in owned and owned[named.relname] not in planned:
+            yield reviewed.finding(f"the plan does not show how {named.relname} is read", named.location)
+    for call in reviewed.nodes(FuncCall):
+        name = call.funcname[-1].string.sval
+        if name in catalog.functions:
+            yield reviewed.finding(
+                f"{name} is no function of PostgreSQL's own: what it reads, no plan shows", call.location
+            )
+    # Before version 17 a plan shows the result of a sub-select that runs first as $0, $1, ... too.
+    for node in nodes(plan):
+        returned = re.findall(r"\$\d+", node.get("Subplan Name", ""))
+        if any(1 <= int(number[1:]) <= len(reviewed.statement.parameters) for number in returned):
+            yield reviewed.finding(f"a sub-select shows as {returned[0]}, like a parameter: write it as a join")
+
+
+def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
+    if reviewed.statement.parameters[:1] != (FIRST_PARAMETER,):
+        yield reviewed.finding(f"touches {table[1]}: its header must list {OWNER} uuid as $1")
+    if node["Node Type"] != "ModifyTable":
+        if not _is_bound(node, table, catalog):
+            wanted = f"{node['Alias']}.{OWNER} = $1"
+            yield reviewed.finding(f"{table[1]} must be bound by {wanted}: {_seen(node)}", _place(reviewed, node))
+    elif node["Operation"] == "Insert":
+        yield from _inserted(reviewed, node, table, catalog)
+
+
+def _is_bound(node: Plan, table: Table, catalog: Catalog) -> bool:
+    wanted = {f"({alias}.{OWNER} = $1)" for alias in _aliases(node)}
+    if not catalog.starts_with_owner(table):
+        return not wanted.isdisjoint(conjuncts(node.get("Filter", "()")))
+    return node["Node Type"] in INDEX_SCANS and not wanted.isdisjoint(conjuncts(node.get("Index Cond", "()")))
+
+
+def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
+    place = _place(reviewed, node)
+    [source] = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
+    given = source["Output"][catalog.owner_position[table] - 1]
+    if given != "$1":
+        yield reviewed.finding(f"must insert $1 into {OWNER} of {table[1]}, not {given}", place)
+    for name in node.get("Conflict Arbiter Indexes", []):
+        index = catalog.index(table[0], name)
+        if index is None or OWNER not in index.column_names:
+            yield reviewed.finding(f"the conflict on {name} could be with a row of another owner", place)
+
+
+def _is_one_user(node: Plan, catalog: Catalog) -> bool:
+    index = catalog.index(node["Schema"], node.get("Index Name", ""))
+    if node["Node Type"] not in INDEX_SCANS or index is None or not index.is_unique:
+        return False
+    given = conjuncts(node.get("Index Cond", "()"))
+    return all(
+        any(
+            re.fullmatch(rf"\({re.escape(alias)}\.{column} = \$\d+\)", each)
+            for alias in _aliases(node)
+            for each in given
+        )
+        for column in index.column_names
+    )
+
+
+def _table(node: Plan) -> Table | None:
+    return (node["Schema"], node["Relation Name"]) if "Relation Name" in node else None
+
+
+def _aliases(node: Plan) -> tuple[str, str]:
+    """As a condition may show it: quoted, where it is no plain word."""
+    return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
+
+
+def _seen(node: Plan) -> str:
+    conditions = [f"{key}: {node[key]}" for key in ("Index Cond", "Recheck Cond", "Filter") if key in node]
+    return ", ".join([node["Node Type"], *conditions])
+
+
+def _place(reviewed: Reviewed, node: Plan) -> int | None:
+    """Where the text names the table."""
+    named = (table for table in reviewed.nodes(RangeVar) if table.relname == node["Relation Name"])
+    return next((table.location for table in named), None)

@@ -1,0 +1,63 @@
+"""The plan that the server makes of a statement as its file stands, for any values of its parameters."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.session import Connection
+from service.statements import Statement
+
+Plan = dict[str, Any]
+
+GENERIC_PLAN_SINCE = 160000
+
+
+def generic_plan(connection: Connection, statement: Statement) -> Plan:
+    [[[explained]]] = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
+    plan: Plan = explained["Plan"]
+    return plan
+
+
+def explain_generic(connection: Connection, statement: Statement, options: str) -> list[Any]:
+    if connection.info.server_version >= GENERIC_PLAN_SINCE:
+        return _rows(connection, f"EXPLAIN (GENERIC_PLAN, {options}) {statement.text}")
+    # Version 15 shows the same plan of a prepared statement.
+    nulls = ", ".join("NULL" for _ in statement.parameters)
+    connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    connection.execute(f"PREPARE reviewed AS {statement.text}".encode())
+    try:
+        with connection.transaction():
+            return _rows(connection, f"EXPLAIN ({options}) EXECUTE reviewed" + (f" ({nulls})" if nulls else ""))
+    finally:
+        connection.execute("DEALLOCATE reviewed")
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def conjuncts(condition: str) -> list[str]:
+    """The conditions that all have to hold: ((a = $1) AND (b = $2)) is (a = $1) and (b = $2)."""
+    parts = list(_split_at_and(condition[1:-1]))
+    return [condition] if len(parts) == 1 else parts
+
+
+def _split_at_and(text: str) -> Iterator[str]:
+    """Where it stands in no parentheses and no quotes."""
+    depth, quote, start = 0, "", 0
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in "()":
+            depth += 1 if character == "(" else -1
+        elif depth == 0 and text.startswith(" AND ", place):
+            yield text[start:place]
+            start = place + len(" AND ")
+    yield text[start:]
+
+
+def _rows(connection: Connection, query: str) -> list[Any]:
+    return connection.execute(query.encode()).fetchall()

@@ -1,0 +1,65 @@
+"""What the server says of a statement: that it can be prepared, what goes in, and what comes out."""
+
+from collections.abc import Iterator
+
+from psycopg import pq
+
+from service.review.catalog import Catalog
+from service.review.reviewed import Finding, Reviewed
+
+Described = list[tuple[str, set[str]]]  # each by its name and by the names of its type
+
+
+class RefusedError(Exception):
+    """The server does not prepare it: why, and at which character."""
+
+    def __init__(self, result: pq.abc.PGresult) -> None:
+        super().__init__((result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode())
+        self.position = int(result.error_field(pq.DiagnosticField.STATEMENT_POSITION) or 0)
+
+
+def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
+    statement = reviewed.statement
+    try:
+        parameters, columns = _describe(statement.text, catalog)
+    except RefusedError as refused:
+        before = statement.text[: refused.position].encode()
+        yield reviewed.finding(f"cannot be prepared: {refused}", len(before) or None)
+        return
+    for number, ((name, wanted), type_names) in enumerate(zip(statement.parameters, parameters, strict=True), 1):
+        if wanted not in type_names:
+            message = f"${number} {name} is {wanted} in the header and {_or(type_names)} for the server"
+            yield reviewed.finding_in_header(message, f"-- ${number} ")
+    yield from _columns(reviewed, columns)
+
+
+def _columns(reviewed: Reviewed, columns: Described) -> Iterator[Finding]:
+    listed = reviewed.statement.columns
+    if [name for name, _ in listed] != [name for name, _ in columns]:
+        in_header = ", ".join(name for name, _ in listed) or "nothing"
+        of_server = ", ".join(name for name, _ in columns) or "nothing"
+        yield reviewed.finding_in_header(f"returns {in_header} in the header and {of_server} for the server", "-- ")
+        return
+    for (name, wanted), (_, type_names) in zip(listed, columns, strict=True):
+        if wanted not in type_names:
+            message = f"{name} is {wanted} in the header and {_or(type_names)} for the server"
+            yield reviewed.finding_in_header(message, f"-- -> {name} ")
+
+
+def _describe(text: str, catalog: Catalog) -> tuple[list[set[str]], Described]:
+    """Through the protocol, which refuses two statements in one and changes nothing."""
+    server = catalog.connection.pgconn
+    with catalog.connection.transaction():
+        for result in (server.prepare(b"", text.encode()), described := server.describe_prepared(b"")):
+            if result.status != pq.ExecStatus.COMMAND_OK:
+                raise RefusedError(result)
+    parameters = [catalog.names_of_type(described.param_type(place)) for place in range(described.nparams)]
+    columns = [
+        ((described.fname(place) or b"").decode(), catalog.names_of_type(described.ftype(place)))
+        for place in range(described.nfields)
+    ]
+    return parameters, columns
+
+
+def _or(type_names: set[str]) -> str:
+    return " or ".join(sorted(type_names))

@@ -1,0 +1,61 @@
+"""A statement as the review sees it: its header, its text, and the tree that PostgreSQL's own parser makes of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import postgast
+
+from service.statements import SQL, Statement, StatementError, names, read
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    statement: Statement
+    tree: postgast.ParseResult
+
+    @property
+    def path(self) -> str:
+        return f"sql/{self.statement.name}.sql"
+
+    def nodes(self, kind: type) -> Iterator[Any]:
+        yield from postgast.find_nodes(self.tree, kind)
+
+    def finding(self, message: str, at: int | None = None) -> Finding:
+        """At an offset of the parser's, which counts bytes; without one, where the statement starts."""
+        if at is None:
+            return Finding(self.path, self._line_of(lambda line: not line.startswith("--")), message)
+        return Finding(self.path, self.statement.text.encode()[:at].count(b"\n") + 1, message)
+
+    def finding_in_header(self, message: str, start: str) -> Finding:
+        return Finding(self.path, self._line_of(lambda line: line.startswith(start)), message)
+
+    def _line_of(self, is_wanted: Callable[[str], bool]) -> int:
+        lines = self.statement.text.splitlines()
+        return next(number for number, line in enumerate(lines, 1) if is_wanted(line))
+
+
+def read_all(root: Path = SQL) -> tuple[list[Reviewed], list[Finding]]:
+    """Every statement that can be read at all, and what is wrong with the others."""
+    reviewed, findings = [], []
+    for name in names(root):
+        try:
+            statement = read(name, root)
+            reviewed.append(Reviewed(statement, postgast.parse(statement.text)))
+        except StatementError as error:
+            findings.append(Finding(error.path, error.line, error.why))
+        except postgast.PgQueryError as error:
+            line = statement.text[: error.cursorpos].count("\n") + 1
+            findings.append(Finding(f"sql/{name}.sql", line, error.message))
+    return reviewed, findings

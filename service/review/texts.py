@@ -1,0 +1,90 @@
+"""What a statement's text must be, whatever the database: the part of the review that needs no server."""
+
+from collections.abc import Iterator
+
+from postgast.pg_query_pb2 import (
+    ColumnRef,
+    FuncCall,
+    InsertStmt,
+    MergeStmt,
+    OnConflictClause,
+    RangeVar,
+    SelectStmt,
+    UpdateStmt,
+)
+
+from service.review.reviewed import Finding, Reviewed
+
+OWNER = "user_id"
+MAINTENANCE = "maintenance/"
+KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
+
+# They run SQL that they are given as text or as the name of a table, where no review sees it.
+RUN_SQL = {
+    "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
+    "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
+    "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xmlschema", "database_to_xml_and_xmlschema",
+    "ts_stat", "ts_rewrite",
+}  # fmt: skip
+
+
+def check(reviewed: Reviewed) -> Iterator[Finding]:
+    if len(reviewed.tree.stmts) != 1:
+        yield reviewed.finding(f"must hold exactly one statement, not {len(reviewed.tree.stmts)}")
+        return
+    kind = reviewed.tree.stmts[0].stmt.WhichOneof("node")
+    if kind not in KINDS or any(reviewed.nodes(MergeStmt)):
+        # A plan does not show what a MERGE would insert, and anything else has no plan.
+        yield reviewed.finding("must be a SELECT, INSERT, UPDATE or DELETE: no other statement can be reviewed")
+        return
+    yield from _every_column_is_named(reviewed)
+    yield from _no_limit_without_order(reviewed)
+    yield from _nobody_changes_the_owner(reviewed)
+    yield from _no_hidden_sql(reviewed)
+    yield from _maintenance_takes_nothing_from_a_request(reviewed)
+
+
+def _every_column_is_named(reviewed: Reviewed) -> Iterator[Finding]:
+    tables = {name for table in reviewed.nodes(RangeVar) for name in (table.relname, table.alias.aliasname) if name}
+    for column in reviewed.nodes(ColumnRef):
+        if any(field.HasField("a_star") for field in column.fields):
+            yield reviewed.finding("must name its columns: no *", column.location)
+        elif len(column.fields) == 1 and column.fields[0].string.sval in tables:
+            yield reviewed.finding("must name its columns: no whole row", column.location)
+    for insert in reviewed.nodes(InsertStmt):
+        if not insert.cols:
+            yield reviewed.finding("must name the columns it inserts", insert.relation.location)
+
+
+def _no_limit_without_order(reviewed: Reviewed) -> Iterator[Finding]:
+    for select in reviewed.nodes(SelectStmt):
+        if (select.HasField("limit_count") or select.HasField("limit_offset")) and not select.sort_clause:
+            yield reviewed.finding("must have an ORDER BY with its LIMIT")
+
+
+def _nobody_changes_the_owner(reviewed: Reviewed) -> Iterator[Finding]:
+    updates = [*reviewed.nodes(UpdateStmt), *reviewed.nodes(OnConflictClause)]
+    for target in (target.res_target for update in updates for target in update.target_list):
+        if target.name == OWNER:
+            yield reviewed.finding(f"must not change {OWNER}: a row never changes its owner", target.location)
+
+
+def _no_hidden_sql(reviewed: Reviewed) -> Iterator[Finding]:
+    for call in reviewed.nodes(FuncCall):
+        name = call.funcname[-1].string.sval
+        if name in RUN_SQL:
+            yield reviewed.finding(f"must not call {name}, which runs SQL that no review sees", call.location)
+
+
+def _maintenance_takes_nothing_from_a_request(reviewed: Reviewed) -> Iterator[Finding]:
+    statement = reviewed.statement
+    if not statement.name.startswith(MAINTENANCE):
+        if statement.across_owners is not None:
+            yield reviewed.finding_in_header(
+                f"must lie in sql/{MAINTENANCE} to work across owners", "-- across owners:"
+            )
+        return
+    if statement.across_owners is None:
+        yield reviewed.finding("must say why it works across owners: -- across owners: <why>")
+    if statement.parameters:
+        yield reviewed.finding_in_header("must take no parameter: nothing of a request may reach it", "-- $1")

@@ -1,0 +1,101 @@
+"""The plan of each statement on a database of a size that somebody could run, without what differs between two runs.
+
+python -m tests.plans    writes sql/plans/ anew
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from service import embedded, migrations
+from service.review.plans import Plan, generic_plan, nodes
+from service.session import connected
+from service.statements import SQL, names, read
+from tests import databases
+
+PLANS = SQL / "plans"
+USERS, TASKS_EACH = 5_000, 20
+
+SEED = f"""
+INSERT INTO users (email, password_hash)
+SELECT 'user' || n || '@example.com', 'x' FROM generate_series(1, {USERS}) AS n;
+
+-- In the order in which they would have come: the tasks of one user lie all over the table.
+INSERT INTO tasks (user_id, title, created_at, updated_at)
+SELECT users.id, 'Task ' || n, now() - n * interval '1 hour', now() - n * interval '1 hour'
+FROM generate_series(1, {TASKS_EACH}) AS n, users
+ORDER BY n, md5(users.id::text)
+"""
+
+SHOWN = (
+    "Index Cond", "Recheck Cond", "Filter", "Join Filter", "Hash Cond", "Merge Cond", "One-Time Filter",
+    "Sort Key", "Presorted Key", "Group Key", "Conflict Resolution", "Conflict Arbiter Indexes", "Conflict Filter",
+)  # fmt: skip
+
+
+@contextmanager
+def seeded_database(server_url: str) -> Iterator[str]:
+    """Analyzed once, and then left alone by the server."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+    with databases.new_database(server_url) as url:
+        migrations.apply(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SEED.encode())
+            connection.execute("VACUUM ANALYZE")
+        yield url
+
+
+def plans_of(url: str) -> dict[str, Plan]:
+    with connected(url) as connection, connection.transaction():
+        return {name: generic_plan(connection, read(name)) for name in names()}
+
+
+def reduced(plan: Plan, depth: int = 0) -> Iterator[str]:
+    """A line for each node, and one for each of its conditions: no costs, no widths, no numbers of rows."""
+    words = [plan.get("Parent Relationship", "") if "Subplan Name" in plan else "", plan.get("Subplan Name", "")]
+    words += [plan.get("Join Type", "") if plan.get("Join Type") != "Inner" else "", plan.get("Strategy", "")]
+    words.append(plan.get("Operation", plan["Node Type"]))
+    if plan.get("Scan Direction") == "Backward":
+        words.append("backward")
+    if "Index Name" in plan:
+        words.append(f"using {plan['Index Name']}")
+    if "Relation Name" in plan:
+        words.append(f"on {plan['Relation Name']}")
+    if plan.get("Alias", plan.get("Relation Name")) != plan.get("Relation Name"):
+        words.append(f"as {plan['Alias']}")
+    indent = "  " * depth
+    yield indent + " ".join(word for word in words if word)
+    for key in SHOWN:
+        if key in plan:
+            value = ", ".join(plan[key]) if isinstance(plan[key], list) else plan[key]
+            yield f"{indent}  {key}: {value}"
+    for child in plan.get("Plans", []):
+        yield from reduced(child, depth + 1)
+
+
+def indexes_of(plan: Plan) -> str:
+    """As a header has it."""
+    return ", ".join(dict.fromkeys(node["Index Name"] for node in nodes(plan) if "Index Name" in node)) or "none"
+
+
+def main() -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        with embedded.running(directory / "data") as server_url, seeded_database(server_url) as url:
+            shutil.rmtree(PLANS, ignore_errors=True)
+            for name, plan in plans_of(url).items():
+                file = PLANS / f"{name}.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("\n".join([*reduced(plan), ""]))
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()

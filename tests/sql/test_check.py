@@ -1,0 +1,177 @@
+"""python -m service sql check: what it finds in a copy of sql/ in which one thing is wrong, and in ours, nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.review.check import check_texts
+from service.review.order import NOT_TOTAL
+from service.statements import SQL
+from tests.sql.faults import COLUMNS, OWNER, Plant, findings, new_statement
+from tests.support import ROOT, SECRET, command
+
+
+def test_nothing_is_found_in_ours(any_server: str) -> None:
+    assert findings(any_server, SQL) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "finding"),
+    [
+        (
+            "tasks/get_task",
+            "-- $2 task_id  uuid",
+            "-- $2 task_id  text",
+            "4: $2 task_id is text in the header and uuid for the server",
+        ),
+        (
+            "tasks/list_tasks",
+            "max_rows  bigint",
+            "max_rows  integer",
+            "4: $2 max_rows is integer in the header and bigint or int8 for the server",
+        ),
+        (
+            "tasks/get_task",
+            "-- -> title         text\n",
+            "",
+            f"1: returns {COLUMNS.replace('title, ', '')} in the header and {COLUMNS} for the server",
+        ),
+        (
+            "tasks/get_task",
+            "id, user_id, title",
+            "id, title",
+            f"1: returns {COLUMNS} in the header and {COLUMNS.replace('user_id, ', '')} for the server",
+        ),
+        (
+            "tasks/get_task",
+            "created_at    timestamptz",
+            "created_at    timestamp",
+            "10: created_at is timestamp in the header and timestamp with time zone or timestamptz for the server",
+        ),
+        ("tasks/get_task", "FROM tasks", "FROM task", '14: cannot be prepared: relation "task" does not exist'),
+        (
+            "tasks/get_task",
+            "id, user_id, title",
+            "id, user_id, titel",
+            '13: cannot be prepared: column "titel" does not exist',
+        ),
+        (
+            "tasks/delete_task",
+            "-- name: delete_task",
+            "-- name: remove_task",
+            "1: must start with '-- name: <the file's name> :one', ':many' or ':exec'",
+        ),
+        (
+            "tasks/delete_task",
+            "/* tasks/delete_task */",
+            "/* tasks/get_task */",
+            "7: must repeat its name behind the first keyword: /* tasks/delete_task */",
+        ),
+        (
+            "tasks/delete_task",
+            "RETURNING id",
+            "RETURNING id; DELETE FROM tasks",
+            "9: must hold exactly one statement, without a semicolon",
+        ),
+        ("tasks/list_tasks", COLUMNS, "*", "13: must name its columns: no *"),
+        ("tasks/update_task", COLUMNS, "tasks.*", "26: must name its columns: no *"),
+        ("tasks/delete_task", "RETURNING id", "RETURNING tasks", "9: must name its columns: no whole row"),
+        (
+            "tasks/create_task",
+            "tasks (user_id, title, description)\nVALUES ($1, $2, $3)",
+            "tasks VALUES ($1, gen_random_uuid(), $2, $3)",
+            "14: must name the columns it inserts",
+        ),
+        ("tasks/list_tasks", "ORDER BY created_at DESC, id DESC\n", "", "13: must have an ORDER BY with its LIMIT"),
+        ("tasks/list_tasks", "created_at DESC, id DESC", "created_at DESC", f"16: {NOT_TOTAL}"),
+        (
+            "tasks/get_task",
+            "SELECT /* tasks/get_task */ id",
+            "SELECT /* tasks/get_task */ id, ,",
+            '13: syntax error at or near ","',
+        ),
+        ("tasks/get_task", "SELECT", "TABLE", '13: syntax error at or near ","'),
+    ],
+)
+def test_a_file_that_says_something_else_than_the_server_is_found(
+    any_server: str, plant: Plant, name: str, good: str, bad: str, finding: str
+) -> None:
+    assert findings(any_server, plant(name, (good, bad))) == [f"sql/{name}.sql:{finding}"]
+
+
+@pytest.mark.parametrize(
+    "limited",
+    [
+        "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at OFFSET 2",
+        "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at FETCH FIRST 2 ROWS ONLY",
+        "SELECT title, id FROM tasks WHERE user_id = $1 ORDER BY 1 LIMIT 2",
+        (
+            "SELECT mine.id FROM tasks AS mine INNER JOIN tasks AS too ON mine.user_id = too.user_id "
+            "WHERE too.user_id = $1 ORDER BY mine.created_at, too.id LIMIT 2"
+        ),
+        "SELECT is_completed, count(*) AS number FROM tasks WHERE user_id = $1 GROUP BY 1 ORDER BY number LIMIT 2",
+        "SELECT id FROM (SELECT id, created_at FROM tasks WHERE user_id = $1) AS mine ORDER BY created_at LIMIT 2",
+    ],
+)
+def test_an_order_that_leaves_two_rows_undecided_is_found(database_url: str, plant: Plant, limited: str) -> None:
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", limited, OWNER))
+
+    assert any(NOT_TOTAL in finding for finding in findings(database_url, root))
+
+
+def test_a_merge_is_found_and_so_is_what_is_no_statement_about_rows(database_url: str, plant: Plant) -> None:
+    merge = "MERGE INTO tasks USING users ON tasks.user_id = users.id WHEN MATCHED THEN DO NOTHING"
+    plant("tasks/truncate_tasks", new=new_statement("tasks/truncate_tasks", "TRUNCATE tasks"))
+    why = "must be a SELECT, INSERT, UPDATE or DELETE: no other statement can be reviewed"
+
+    assert findings(database_url, plant("tasks/merge_tasks", new=new_statement("tasks/merge_tasks", merge))) == [
+        f"sql/tasks/merge_tasks.sql:4: {why}",
+        f"sql/tasks/truncate_tasks.sql:4: {why}",
+    ]
+
+
+def test_what_needs_no_server_is_found_without_one(plant: Plant) -> None:
+    plant(
+        "tasks/update_task", ("title = CASE WHEN $3 THEN $4 ELSE title END", "user_id = CASE WHEN $3 THEN $4::uuid END")
+    )
+    root = plant(
+        "tasks/get_task",
+        ("WHERE user_id = $1 AND id = $2", "LIMIT 3"),
+        ("-- $1 user_id  uuid\n-- $2 task_id  uuid\n", ""),
+    )
+
+    assert [str(finding) for finding in check_texts(root)] == [
+        "sql/tasks/get_task.sql:11: must have an ORDER BY with its LIMIT",
+        "sql/tasks/update_task.sql:21: must not change user_id: a row never changes its owner",
+    ]
+
+
+def test_the_command_says_a_line_for_each_finding_and_ends_with_1(
+    database_url: str, tmp_path: Path, plant: Plant
+) -> None:
+    tree = tmp_path
+    shutil.copytree(ROOT / "service", tree / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "migrations", tree / "migrations")
+    shutil.copytree(SQL, tree / "sql")
+    arguments = ("sql", "check", "--database-url", database_url)
+
+    good = command(tree, *arguments, PYTHONPATH=tree)
+    plant("tasks/delete_task", ("user_id = $1 AND id = $2", "id = $2 AND user_id <> $1"))
+    bad = command(tree, *arguments, PYTHONPATH=tree)
+    offline = command(tree, "sql", "check", "--no-server", PYTHONPATH=tree)
+
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert bad.stdout.startswith("sql/tasks/delete_task.sql:7: tasks must be bound by tasks.user_id = $1: ")
+    assert bad.stdout.count("\n") == 1
+    assert (offline.returncode, offline.stdout) == (0, "")
+
+
+def test_a_schema_that_is_behind_cannot_be_checked(empty_database: str, tmp_path: Path) -> None:
+    done = command(tmp_path, "sql", "check", DATABASE_URL=empty_database, BETTER_AUTH_SECRET=SECRET)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "the schema is behind (0001_create_users, 0002_create_tasks); run: python -m service migrate\n"
+    )

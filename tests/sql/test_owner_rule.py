@@ -1,0 +1,239 @@
+"""The owner rule: every way around it that we could think of is planted in a copy of sql/, and found."""
+
+import psycopg
+import pytest
+
+from tests.databases import Urls
+from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, findings, new_statement
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "id = $2 AND $1::uuid IS NOT NULL",
+        "id = $2 AND $1 = $1",
+        "user_id = $1 AND id = $2 OR TRUE",
+        "user_id = $2 AND id = $1",
+        "(user_id = $1 OR user_id = $2) AND id = $2",
+        "user_id IN ($1, $2) AND id = $2",
+        "user_id = ANY(ARRAY[$1::uuid]) AND id = $2",
+        "user_id >= $1 AND id = $2",
+        "user_id <> $1 AND id = $2",
+        "NOT user_id = $1 AND id = $2",
+        "user_id = coalesce($1, user_id) AND id = $2",
+        "(user_id = $1) IS NOT FALSE AND id = $2",
+        "user_id::text = $1::text AND id = $2",
+        "user_id = (SELECT $1::uuid) AND id = $2",
+        "user_id = (SELECT id FROM users WHERE id = $2) AND $1::uuid IS NOT NULL",
+        "id = $2 AND 'user_id = $1) AND (tasks.user_id = $1)' <> $1::text",
+    ],
+)
+def test_a_statement_that_is_not_bound_to_its_owner_is_found(any_server: str, plant: Plant, condition: str) -> None:
+    names = ["tasks/delete_task", "tasks/get_task", "tasks/update_task"]
+    for name in names:
+        root = plant(name, ("user_id = $1 AND id = $2", condition))
+
+    unbound = [
+        finding for finding in findings(any_server, root) if "tasks must be bound by tasks.user_id = $1" in finding
+    ]
+    assert [finding.partition(".sql:")[0] for finding in unbound] == [f"sql/{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [
+        ("SELECT id FROM tasks ORDER BY user_id, id", [ID]),
+        (
+            "SELECT tasks.id FROM tasks INNER JOIN users ON tasks.user_id = users.id WHERE users.email = $1",
+            ["-- $1 email  text", ID],
+        ),
+        (
+            "SELECT a.id FROM tasks AS a INNER JOIN tasks AS b ON a.title = b.title WHERE a.user_id = $1",
+            [OWNER, ID],
+        ),
+        ("SELECT id FROM tasks WHERE user_id = $1 AND title IN (SELECT t.title FROM tasks AS t)", [OWNER, ID]),
+        (
+            "SELECT id, (SELECT count(*) FROM tasks) AS tasks_of_all FROM users WHERE id = $1",
+            [OWNER, ID, "-- -> tasks_of_all  bigint"],
+        ),
+        (
+            "WITH gone AS (DELETE FROM tasks WHERE id = $2 RETURNING id) SELECT id FROM tasks WHERE user_id = $1",
+            [OWNER, TASK, ID],
+        ),
+        ("SELECT id FROM tasks WHERE user_id = $1 UNION ALL SELECT id FROM tasks", [OWNER, ID]),
+        ("SELECT users.id FROM users LEFT JOIN tasks ON tasks.title = users.email WHERE users.id = $1", [OWNER, ID]),
+        (
+            "UPDATE tasks AS t SET title = $3 FROM users AS u WHERE t.user_id = u.id AND t.id = $2 AND u.email = $1",
+            ["-- $1 email  text", TASK, TITLE],
+        ),
+    ],
+)
+def test_a_scan_without_its_owner_is_found_wherever_it_hides(
+    any_server: str, plant: Plant, body: str, header: list[str]
+) -> None:
+    found = findings(any_server, plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header)))
+
+    assert any("tasks must be bound by " in finding for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [
+        (
+            "SELECT t.id FROM tasks AS t WHERE t.user_id = $1 AND t.is_completed OR t.user_id = $1 AND t.id = $2",
+            [OWNER, TASK, ID],
+        ),
+        ("SELECT tasks.id FROM tasks INNER JOIN users ON tasks.user_id = users.id WHERE users.id = $1", [OWNER, ID]),
+        (
+            "SELECT a.id FROM tasks AS a INNER JOIN tasks AS b ON a.user_id = b.user_id WHERE b.user_id = $1",
+            [OWNER, ID],
+        ),
+        ('SELECT "My Tasks".id FROM tasks AS "My Tasks" WHERE "My Tasks".user_id = $1', [OWNER, ID]),
+        (
+            "INSERT INTO tasks (user_id, title) SELECT $1, title FROM tasks WHERE user_id = $1 AND id = $2",
+            [OWNER, TASK],
+        ),
+        (
+            (
+                "INSERT INTO tasks (title, user_id) VALUES ($3, $1) ON CONFLICT (user_id, id) DO UPDATE SET title = $3 "
+                "WHERE tasks.id = $2"
+            ),
+            [OWNER, TASK, TITLE],
+        ),
+        ("SELECT id FROM tasks WHERE user_id = $1 ORDER BY id LIMIT 3", [OWNER, ID]),
+        ("SELECT id FROM tasks WHERE user_id = $1 AND id = $2 ORDER BY title LIMIT 1", [OWNER, TASK, ID]),
+        (
+            "SELECT is_completed FROM tasks WHERE user_id = $1 GROUP BY is_completed ORDER BY 1 LIMIT 2",
+            [OWNER, "-- -> is_completed  boolean"],
+        ),
+        (
+            (
+                "SELECT t.id FROM tasks AS t INNER JOIN users AS u ON t.user_id = u.id WHERE u.id = $1 "
+                "ORDER BY t.id LIMIT 3"
+            ),
+            [OWNER, ID],
+        ),
+    ],
+)
+def test_what_obeys_is_not_found(any_server: str, plant: Plant, body: str, header: list[str]) -> None:
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
+
+    assert findings(any_server, root) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "finding"),
+    [
+        (
+            "tasks/update_task",
+            "title = CASE WHEN $3 THEN $4 ELSE title END",
+            "user_id = CASE WHEN $3 THEN $2 END, title = $4",
+            "21: must not change user_id: a row never changes its owner",
+        ),
+        (
+            "tasks/update_task",
+            "title = CASE WHEN $3 THEN $4 ELSE title END",
+            '(title, "user_id") = (CASE WHEN $3 THEN $4 END, $2)',
+            "21: must not change user_id: a row never changes its owner",
+        ),
+        (
+            "tasks/create_task",
+            "VALUES ($1, $2, $3)",
+            "VALUES ($1, $2, $3) ON CONFLICT (user_id, id) DO UPDATE SET user_id = $1",
+            "15: must not change user_id: a row never changes its owner",
+        ),
+        (
+            "tasks/create_task",
+            "VALUES ($1, $2, $3)",
+            "VALUES (gen_random_uuid(), $2, $1::text || $3)",
+            "14: must insert $1 into user_id of tasks, not gen_random_uuid()",
+        ),
+        (
+            "tasks/create_task",
+            "VALUES ($1, $2, $3)",
+            "SELECT id, $2, $3 FROM users WHERE id = $1",
+            "14: must insert $1 into user_id of tasks, not users.id",
+        ),
+        (
+            "tasks/create_task",
+            "VALUES ($1, $2, $3)",
+            "VALUES (coalesce($1, gen_random_uuid()), $2, $3)",
+            "14: must insert $1 into user_id of tasks, not COALESCE($1, gen_random_uuid())",
+        ),
+        (
+            "tasks/get_task",
+            "-- $1 user_id  uuid",
+            "-- $1 owner_id  uuid",
+            "13: touches tasks: its header must list user_id uuid as $1",
+        ),
+        (
+            "accounts/get_user",
+            "WHERE id = $1",
+            "WHERE id = $1 OR TRUE",
+            "9: users must be bound to a unique key: Seq Scan",
+        ),
+        (
+            "accounts/get_user",
+            "WHERE id = $1",
+            "WHERE id > $1",
+            "9: users must be bound to a unique key: Index Scan, Index Cond: (users.id > $1)",
+        ),
+        (
+            "accounts/find_credentials",
+            "WHERE email = $1",
+            "WHERE email LIKE $1",
+            "10: users must be bound to a unique key: Seq Scan, Filter: (users.email ~~ $1)",
+        ),
+    ],
+)
+def test_an_owner_that_is_set_or_looked_past_is_found(
+    any_server: str, plant: Plant, name: str, good: str, bad: str, finding: str
+) -> None:
+    assert f"sql/{name}.sql:{finding}" in findings(any_server, plant(name, (good, bad)))
+
+
+def test_a_sub_select_that_shows_like_the_parameter_is_found(installed_url: str, plant: Plant) -> None:
+    """Version 15 shows the result of a sub-select that runs first as $0 or $1: user_id = $1 is then nobody's word."""
+    body = (
+        "SELECT id FROM tasks WHERE id = $2 AND user_id = $1 "
+        "AND title = (SELECT email FROM users WHERE id = $1) AND description = (SELECT email FROM users WHERE id = $1)"
+    )
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, TASK, ID))
+
+    assert findings(installed_url, root) == [
+        "sql/tasks/new_statement.sql:7: a sub-select shows as $1, like a parameter: write it as a join"
+    ]
+
+
+def test_a_function_that_could_read_anything_is_found(own_database: Urls, plant: Plant) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute("CREATE FUNCTION tasks_of_all() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM tasks'")
+    calls = new_statement("tasks/new_statement", "SELECT tasks_of_all() AS id", "-- -> id  bigint")
+    xml = new_statement("tasks/as_xml", "SELECT table_to_xml('tasks', true, true, '') AS id", "-- -> id  xml")
+    plant("tasks/as_xml", new=xml)
+
+    assert findings(own_database.admin, plant("tasks/new_statement", new=calls)) == [
+        "sql/tasks/as_xml.sql:5: must not call table_to_xml, which runs SQL that no review sees",
+        "sql/tasks/new_statement.sql:5: tasks_of_all is no function of PostgreSQL's own: what it reads, no plan shows",
+    ]
+
+
+def test_only_maintenance_works_across_owners_and_then_says_why_and_takes_nothing(
+    database_url: str, plant: Plant
+) -> None:
+    body = "DELETE FROM tasks WHERE created_at < now() - INTERVAL '100 years'"
+    reason = "-- across owners: nobody waits so long."
+    good = new_statement("maintenance/forget_tasks", body, reason)
+    assert findings(database_url, plant("maintenance/forget_tasks", new=good)) == []
+
+    silent = new_statement("maintenance/forget_tasks", body)
+    asked = new_statement("maintenance/forget_task", f"{body} AND id = $1", "-- $1 task_id  uuid", reason)
+    plant("maintenance/forget_tasks", new=silent)
+    plant("maintenance/forget_task", new=asked)
+    elsewhere = new_statement("tasks/forget_tasks", "SELECT 1 AS one", "-- -> one  integer", reason)
+
+    assert findings(database_url, plant("tasks/forget_tasks", new=elsewhere)) == [
+        "sql/maintenance/forget_task.sql:3: must take no parameter: nothing of a request may reach it",
+        "sql/maintenance/forget_tasks.sql:4: must say why it works across owners: -- across owners: <why>",
+        "sql/tasks/forget_tasks.sql:4: must lie in sql/maintenance/ to work across owners",
+    ]

@@ -1,0 +1,16 @@
+"""How each statement runs: sql/plans/ shows it, so that a change of a plan is seen in the change that makes it."""
+
+from service.statements import names, read
+from tests.plans import PLANS, indexes_of, plans_of, reduced
+
+
+def test_the_plans_are_those_that_sql_plans_shows(seeded_url: str) -> None:
+    shown = {file.relative_to(PLANS).with_suffix("").as_posix(): file.read_text() for file in PLANS.rglob("*.txt")}
+
+    assert {name: "\n".join([*reduced(plan), ""]) for name, plan in plans_of(seeded_url).items()} == shown
+
+
+def test_a_header_names_the_indexes_that_its_statement_uses(seeded_url: str) -> None:
+    plans = plans_of(seeded_url)
+
+    assert {name: read(name).index for name in names()} == {name: indexes_of(plans[name]) for name in names()}

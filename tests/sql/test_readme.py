@@ -1,0 +1,57 @@
+"""sql/README.md: its index is that of the files, and its psql sessions work when they are pasted."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from service import embedded
+from service.review.listing import listing
+from service.statements import SQL
+from tests.databases import Urls
+from tests.support import ROOT, command
+
+README = (SQL / "README.md").read_text()
+BIND, PREPARE = re.findall(r"runs this -->\n```\n(.*?)```", README, re.DOTALL)
+
+
+def pasted(psql: str, url: str, session: str) -> list[str]:
+    done = subprocess.run(
+        [psql, "--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", url],
+        input=session, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_the_index_is_what_sql_list_prints(tmp_path: Path) -> None:
+    printed = command(tmp_path, "sql", "list")
+
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout.splitlines() == list(listing())
+    assert README.endswith(f"compares this with the files -->\n{printed.stdout}")
+
+
+def test_the_session_with_bind_lists_the_task_that_it_made(urls: Urls) -> None:
+    begun, of_user, made, of_task, listed, undone = pasted(embedded.binary("psql"), urls.admin, BIND)
+
+    assert (begun, of_user, of_task, undone) == ("BEGIN", "INSERT 0 1", "INSERT 0 1", "ROLLBACK")
+    assert made == listed
+    assert made.split("|")[2:5] == ["Buy milk", "two litres", "f"]
+
+
+@pytest.mark.parametrize("psql", ["the embedded one", "an older one"])
+def test_the_session_with_prepare_makes_and_explains(urls: Urls, psql: str, request: pytest.FixtureRequest) -> None:
+    if psql == "an older one":
+        url, program = request.getfixturevalue("installed_url"), "psql"
+    else:
+        url, program = urls.admin, embedded.binary("psql")
+
+    said = pasted(program, url, PREPARE)
+
+    assert said[:4] == ["BEGIN", "PREPARE", "INSERT 0 1", "PREPARE"]
+    assert said[4].split("|")[2:5] == ["Buy milk", "two litres", "f"]
+    assert said[5] == "INSERT 0 1"
+    assert said[6].startswith("Insert on tasks ")
+    assert said[-2:] == ["ROLLBACK", "DEALLOCATE ALL"]
