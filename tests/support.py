@@ -15,8 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
-from psycopg import sql
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -208,22 +206,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """An empty database on the server, gone afterwards."""
-    name = f"todo_test_{uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        try:
-            yield url_of_database(server_url, name)
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def url_of_database(server_url: str, name: str) -> str:
-    scheme, _, rest = server_url.partition("://")
-    authority, _, path = rest.partition("/")
-    _, question_mark, query = path.partition("?")
-    return f"{scheme}://{authority}/{name}{question_mark}{query}"

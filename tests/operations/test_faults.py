@@ -16,17 +16,12 @@ from service import migrations
 from service.context import App
 from service.request import Request
 from tests import support
+from tests.databases import Urls
 from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email, sign_up
 
 DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
 UNHEALTHY = {"status": "unhealthy"}
-
-
-@pytest.fixture
-def own_database(empty_database: str) -> str:
-    migrations.apply(empty_database)
-    return empty_database
 
 
 def as_user_of(service: Service, user: User) -> User:
@@ -61,9 +56,9 @@ def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alo
 
 
 @pytest.fixture
-def locked_tasks(database_url: str) -> Iterator[psycopg.Connection]:
+def locked_tasks(urls: Urls) -> Iterator[psycopg.Connection]:
     """Nobody reads or writes a task while this connection is open."""
-    with psycopg.connect(database_url) as connection:
+    with psycopg.connect(urls.admin) as connection:
         connection.execute("LOCK TABLE tasks")
         yield connection
 
@@ -137,10 +132,10 @@ def test_while_passwords_are_hashed_others_are_served(start_service: Callable[..
     assert finished == ["read", "sign-up"]
 
 
-def test_connections_that_were_cut_are_replaced(own_database: str, tmp_path: Path) -> None:
-    with support.running(tmp_path, DATABASE_URL=own_database, BETTER_AUTH_SECRET=SECRET) as service:
+def test_connections_that_were_cut_are_replaced(own_database: Urls, tmp_path: Path) -> None:
+    with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
-        with psycopg.connect(own_database, autocommit=True) as connection:
+        with psycopg.connect(own_database.admin, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -152,22 +147,20 @@ def test_connections_that_were_cut_are_replaced(own_database: str, tmp_path: Pat
 
 
 def test_a_database_that_is_gone_is_said_in_every_answer_but_does_not_kill_the_service(
-    server_url: str, tmp_path: Path
+    server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
-    with support.new_database(server_url) as url:
-        migrations.apply(url)
-        with support.running(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET) as service:
-            user = sign_up(service.http)
-            task = user.post("/api/tasks", {"title": "x"}).json()
-            with psycopg.connect(server_url, autocommit=True) as connection:
-                name = url.partition("?")[0].rpartition("/")[2]
-                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-            check_everything_says_so(service, user, task)
-            with psycopg.connect(server_url, autocommit=True) as connection:
-                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-            assert service.http.get("/health").json() == {"status": "healthy"}
-            assert user.get("/api/tasks").json() == {"tasks": [task]}
+    name = own_database.admin.partition("?")[0].rpartition("/")[2]
+    with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
+        user = sign_up(service.http)
+        task = user.post("/api/tasks", {"title": "x"}).json()
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        check_everything_says_so(service, user, task)
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert service.http.get("/health").json() == {"status": "healthy"}
+        assert user.get("/api/tasks").json() == {"tasks": [task]}
 
 
 def check_everything_says_so(service: Service, user: User, task: dict[str, Any]) -> None:
@@ -189,11 +182,11 @@ def check_everything_says_so(service: Service, user: User, task: dict[str, Any])
     assert (live.status_code, live.json()) == (200, {"status": "alive"})
 
 
-def test_a_schema_that_falls_behind_is_unhealthy(own_database: str, tmp_path: Path) -> None:
-    with support.running(tmp_path, DATABASE_URL=own_database, BETTER_AUTH_SECRET=SECRET) as service:
+def test_a_schema_that_falls_behind_is_unhealthy(own_database: Urls, tmp_path: Path) -> None:
+    with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
 
-        migrations.roll_back(own_database)
+        migrations.roll_back(own_database.owner)
 
         answer = service.http.get("/health", headers={"X-Request-ID": "behind"})
         assert (answer.status_code, answer.json()) == (503, UNHEALTHY)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from service import embedded, migrations
-from tests import support
+from tests import databases, support
 from tests.support import PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
 
 POSTMASTER = Path("postgresql") / "postmaster.pid"
@@ -190,7 +190,17 @@ def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) 
     )
 
 
-def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(empty_database: str, tmp_path: Path) -> None:
+def test_a_database_of_ones_own_needs_a_secret_of_ones_own(database_url: str, tmp_path: Path) -> None:
+    done = command(tmp_path, DATABASE_URL=database_url)
+
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2, "", "BETTER_AUTH_SECRET: should be set (32 bytes or more) when DATABASE_URL is\n",
+    )  # fmt: skip
+
+
+def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(
+    empty_database: str, with_roles: bool, tmp_path: Path
+) -> None:
     settings = {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET}
     behind = command(tmp_path, **settings)
     assert (behind.returncode, behind.stdout) == (1, "")
@@ -198,7 +208,7 @@ def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(empty_da
         f"the schema is behind ({', '.join(migrations.known())}); run: python -m service migrate\n"
     )
 
-    migrations.apply(empty_database)
+    settings["DATABASE_URL"] = databases.migrate(empty_database, with_roles=with_roles).runtime
     with psycopg.connect(empty_database) as connection:
         connection.execute(
             "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "

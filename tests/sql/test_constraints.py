@@ -7,15 +7,18 @@ import pytest
 
 from service import fields
 from service.api import models as february
+from service.review.catalog import Catalog
+from service.session import connected
 from service.v1 import models as january
+from tests.databases import Urls
 from tests.support import new_email
 
 WHITE_SPACE = [chr(point) for point in range(0x110000) if chr(point).isspace()]
 
 
 @pytest.fixture
-def row(database_url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database_url) as connection:
+def row(urls: Urls) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(urls.admin) as connection:
         yield connection
         connection.rollback()
 
@@ -54,6 +57,16 @@ def test_the_limits_are_the_wider_of_the_two_contracts(row: psycopg.Connection, 
     assert refused_task(row, owner, "") == "tasks_title_length"
     assert refused_task(row, owner, "x", "🙂" * (description + 1)) == "tasks_description_length"
     assert refused_task(row, owner, "x", "") == "tasks_description_length"
+
+
+def test_every_index_on_a_table_of_users_rows_starts_with_the_owner(database_url: str) -> None:
+    with connected(database_url) as connection:
+        catalog = Catalog.of(connection)
+
+    firsts = {
+        index.index_name: index.column_names[0] for index in catalog.indexes if index.table in catalog.owner_position
+    }
+    assert firsts == {"tasks_pkey": "user_id", "tasks_newest_first": "user_id"}
 
 
 @pytest.mark.parametrize("blank", WHITE_SPACE, ids=lambda blank: f"U+{ord(blank):04X}")

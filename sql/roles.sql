@@ -1,0 +1,65 @@
+-- Two roles, so that the service that runs can do no more than its statements need:
+--
+--   todo_owner    owns the tables; python -m service migrate runs as it (DATABASE_DIRECT_URL)
+--   todo_runtime  reads and writes rows; the service runs as it (DATABASE_URL)
+--
+-- An administrator runs this in the database of the service, before or after the first migration, and may run it again:
+-- psql DATABASE -f sql/roles.sql. Then each role is given a password (\password todo_owner), and `migrate` grants
+-- todo_runtime what it needs on each table (migrations/post-apply.sql).
+
+DO $$
+BEGIN
+    IF to_regrole('todo_owner') IS NULL THEN
+        CREATE ROLE todo_owner LOGIN;
+    END IF;
+    IF to_regrole('todo_runtime') IS NULL THEN
+        CREATE ROLE todo_runtime LOGIN;
+    END IF;
+END
+$$;
+
+-- Who may make things where. TEMPORARY is a privilege that every role has unless it is taken from PUBLIC.
+DO $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO todo_owner, todo_runtime', current_database());
+END
+$$;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO todo_owner;
+GRANT USAGE ON SCHEMA public TO todo_runtime;
+
+-- Tables that another role has made before the roles were there. Who gives them away has to be a member.
+GRANT todo_owner TO CURRENT_USER;
+DO $$
+DECLARE
+    made_before regclass;
+BEGIN
+    FOREACH made_before IN ARRAY ARRAY[
+        to_regclass('public.users'), to_regclass('public.tasks'),
+        to_regclass('public._yoyo_migration'), to_regclass('public._yoyo_log'),
+        to_regclass('public._yoyo_version'), to_regclass('public.yoyo_lock')
+    ] LOOP
+        IF made_before IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %s OWNER TO todo_owner', made_before);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- The service gives up a statement after STATEMENT_TIMEOUT (5 s) and cancels it. These are for what it cannot cancel
+-- any more, and reach through any pooler, because they belong to the role.
+ALTER ROLE todo_runtime SET statement_timeout = '10s';
+ALTER ROLE todo_runtime SET lock_timeout = '3s';
+ALTER ROLE todo_runtime SET idle_in_transaction_session_timeout = '10s';
+ALTER ROLE todo_runtime SET search_path = public;
+
+-- Parameters are titles, descriptions and hashes: they do not belong into the server's log. Only a superuser, or who
+-- was given SET on the parameter, may say so; a provider that gives neither has to be asked for it.
+DO $$
+BEGIN
+    ALTER ROLE todo_runtime SET log_parameter_max_length = 0;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'log_parameter_max_length was not set on todo_runtime: %', sqlerrm;
+END
+$$;

@@ -1,0 +1,142 @@
+"""sql/roles.sql and migrations/post-apply.sql: what the role of the running service may do, and what it cannot."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from service import migrations
+from service.statements import SQL, read
+from tests import databases
+from tests.databases import Urls
+from tests.support import new_email
+
+ROLES = (SQL / "roles.sql").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _roles_of_our_own(with_roles: bool) -> None:
+    if not with_roles:
+        pytest.skip("the server has a role todo_owner or todo_runtime already: they are left alone")
+
+
+@pytest.fixture
+def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
+    """A transaction of the role's, which is rolled back."""
+    with psycopg.connect(urls.runtime) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine ()",
+        "CREATE TEMPORARY TABLE mine ()",
+        "CREATE SCHEMA mine",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE INDEX ON tasks (title)",
+        "CREATE ROLE mine",
+        "ALTER TABLE tasks ADD COLUMN mine int",
+        "ALTER TABLE tasks DISABLE TRIGGER ALL",
+        "ALTER TABLE users DROP CONSTRAINT users_email_lower_case",
+        "ALTER ROLE todo_owner PASSWORD 'mine'",
+        "DROP TABLE tasks",
+        "TRUNCATE tasks",
+        "SET ROLE todo_owner",
+        "SET log_parameter_max_length = -1",
+        "UPDATE tasks SET user_id = gen_random_uuid()",
+        "UPDATE tasks SET id = gen_random_uuid()",
+        "UPDATE tasks SET created_at = now()",
+        "INSERT INTO _yoyo_migration (migration_id) VALUES ('9999_mine')",
+        "DELETE FROM _yoyo_migration",
+        "SELECT * FROM _yoyo_log",
+        "SELECT * FROM elsewhere.secrets",
+        "SELECT * FROM pg_authid",
+        "COPY tasks TO PROGRAM 'true'",
+        "SELECT pg_read_file('/etc/passwd')",
+    ],
+)
+def test_the_runtime_role_cannot(urls: Urls, runtime: psycopg.Connection, statement: str) -> None:
+    with psycopg.connect(urls.admin) as admin:
+        admin.execute("CREATE SCHEMA IF NOT EXISTS elsewhere")
+        admin.execute("CREATE TABLE IF NOT EXISTS elsewhere.secrets ()")
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        runtime.execute(statement.encode())
+
+
+def test_the_runtime_role_reads_and_writes_rows(runtime: psycopg.Connection) -> None:
+    insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id"
+    [[user_id]] = runtime.execute(insert.encode(), [new_email()])
+    [[task_id]] = runtime.execute("INSERT INTO tasks (user_id, title) VALUES (%s, 'x') RETURNING id", [user_id])
+    change = "UPDATE tasks SET title = 'y', description = 'z', is_completed = TRUE, updated_at = now() WHERE id = %s"
+    runtime.execute(change.encode(), [task_id])
+    runtime.execute("UPDATE users SET password_hash = 'y', updated_at = now() WHERE id = %s", [user_id])
+    assert runtime.execute("SELECT id, title FROM tasks WHERE id = %s", [task_id]).fetchall() == [(task_id, "y")]
+    assert runtime.execute("DELETE FROM tasks WHERE id = %s RETURNING id", [task_id]).fetchall() == [(task_id,)]
+    assert runtime.execute("DELETE FROM users WHERE id = %s RETURNING id", [user_id]).fetchall() == [(user_id,)]
+
+
+def test_the_limits_belong_to_the_role(runtime: psycopg.Connection) -> None:
+    shown = runtime.execute("SELECT name, setting FROM pg_settings WHERE source = 'user' ORDER BY name").fetchall()
+
+    assert shown == [
+        ("idle_in_transaction_session_timeout", "10000"),
+        ("lock_timeout", "3000"),
+        ("log_parameter_max_length", "0"),
+        ("search_path", "public"),
+        ("statement_timeout", "10000"),
+    ]
+
+
+def test_no_parameter_of_the_service_is_in_the_servers_log(own_database: Urls) -> None:
+    logged: list[str] = []
+    with psycopg.connect(own_database.admin, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"ALTER DATABASE {name} SET log_min_duration_statement = 0".encode())
+        admin.execute(f"ALTER DATABASE {name} SET client_min_messages = log".encode())
+    with psycopg.connect(own_database.runtime, autocommit=True) as runtime:
+        runtime.add_notice_handler(lambda notice: logged.append(f"{notice.message_primary}{notice.message_detail}"))
+        found = runtime.pgconn.exec_params(read("accounts/find_credentials").text.encode(), [b"ann@example.com"])
+
+    assert found.status == pq.ExecStatus.TUPLES_OK
+    assert any("find_credentials" in line for line in logged)
+    assert not any("ann@example.com" in line for line in logged)
+
+
+def test_roles_come_to_a_database_that_is_in_use(empty_database: str) -> None:
+    migrations.apply(empty_database)
+    with psycopg.connect(empty_database, autocommit=True) as admin:
+        admin.execute("INSERT INTO users (email, password_hash) VALUES ('a@example.com', 'x')")
+        admin.execute(ROLES)
+        admin.execute(ROLES)
+
+    urls = databases.migrate(empty_database, with_roles=True)
+
+    with psycopg.connect(urls.runtime) as runtime:
+        assert runtime.execute("SELECT email FROM users").fetchall() == [("a@example.com",)]
+    with psycopg.connect(urls.owner) as owner:
+        owner.execute("ALTER TABLE tasks ADD COLUMN later int")
+
+
+def test_grants_wait_until_every_table_is_there(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as admin:
+        admin.execute(ROLES)
+
+    assert migrations.apply(empty_database, migrations.known()[0]) == migrations.known()[:1]
+    assert granted(empty_database) == 0
+    migrations.apply(empty_database)
+    assert granted(empty_database) == 3
+
+
+def granted(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' "
+            "AND has_table_privilege('todo_runtime', oid, 'SELECT')"
+        ).fetchone()
+    assert found is not None
+    number: int = found[0]
+    return number
