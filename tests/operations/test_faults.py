@@ -80,7 +80,7 @@ def test_a_statement_that_takes_too_long_is_a_database_error(
 def test_a_request_that_gets_no_connection_is_told_to_come_back(
     start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
 ) -> None:
-    service = start_service(POOL_MAX=1, POOL_TIMEOUT=0.3, STATEMENT_TIMEOUT=3)
+    service = start_service(POOL_MAX=1, POOL_TIMEOUT=0.3, STATEMENT_TIMEOUT=1.5)
     user = as_user_of(service, ann)
 
     with ThreadPoolExecutor(4) as threads:

@@ -40,6 +40,7 @@ def test_beyond_its_queue_it_refuses_at_once_and_later_it_serves_again() -> None
         ("somebody", None, False),
         ("nobody", None, False),
     ],
+    ids=["right", "wrong", "unknown", "broken hash", "too long", "somebody", "nobody"],
 )
 def test_every_check_is_one_run_of_bcrypt_off_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, matches: bool
