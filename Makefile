@@ -8,10 +8,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 MIGRATIONS := $(wildcard migrations/*.sql)
+# Those that cannot run in a transaction, each with its rollback.
+BY_THEMSELVES := $(foreach file,$(shell grep -l '^-- transactional: false' migrations/*.sql),$(file) $(file:.sql=.rollback.sql))
 # Tables are laid out in columns, and the long literals of 0002 have landed: a migration is never edited.
 LANDED := --exclude-rules layout.select_targets,layout.spacing,layout.long_lines
-# To undo a new table is to drop it.
-UNDO := --exclude ban-drop-table
+# To undo is to drop what was made and to make what was dropped: on purpose, and not beside running code.
+UNDO := --exclude ban-drop-table,ban-drop-column,ban-drop-constraint,adding-not-nullable-field,renaming-object \
+	--exclude constraint-missing-not-valid,disallowed-unique-constraint
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -40,8 +43,9 @@ lint: $(VENV)/ready ## ruff, a strict type check, and of the SQL all that needs 
 	@$(BIN)/python -m service sql check --no-server
 	@$(BIN)/sqlfluff lint sql
 	@$(BIN)/sqlfluff lint $(LANDED) migrations
-	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(filter-out %.rollback.sql,$(MIGRATIONS))
-	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(UNDO) $(filter %.rollback.sql,$(MIGRATIONS))
+	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(filter-out %.rollback.sql $(BY_THEMSELVES),$(MIGRATIONS))
+	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(UNDO) $(filter-out $(BY_THEMSELVES),$(filter %.rollback.sql,$(MIGRATIONS)))
+	@$(BIN)/squawk --pg-version 15 $(BY_THEMSELVES)
 
 format: $(VENV)/ready ## Put the code into its format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

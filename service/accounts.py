@@ -11,6 +11,8 @@ from service.statements import statement
 
 CREATE_USER = statement("accounts/create_user", "one")
 FIND_CREDENTIALS = statement("accounts/find_credentials", "one")
+FIND_OUTSIDE_USER = statement("accounts/find_outside_user", "one")
+SAVE_OUTSIDE_USER = statement("accounts/save_outside_user", "one")
 GET_USER = statement("accounts/get_user", "one")
 USER_EXISTS = statement("accounts/user_exists", "one")
 
@@ -47,6 +49,15 @@ async def require_user(database: Database, user_id: UUID) -> None:
     """After a miss: a token outlives its user, and then nothing is there for another reason than "not found"."""
     if await database.one(USER_EXISTS, user_id=user_id) is None:
         raise user_is_gone()
+
+
+async def outside_user(database: Database, issuer: str, subject: str, email: str | None) -> UUID:
+    """The user of an outside issuer's subject, made at first sight. An email is kept, and nobody is found by it."""
+    user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
+    if user is None or email not in {None, user["email"]}:
+        user = await database.must(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email)
+    user_id: UUID = user["id"]
+    return user_id
 
 
 def user_is_gone() -> Problem:

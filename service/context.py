@@ -3,16 +3,22 @@
 from types import SimpleNamespace
 from typing import TypeAlias
 
+from httpx import AsyncClient
 from sanic import Sanic
 from sanic.config import Config
 
+from service.auth.outside import OutsideTokens
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
+from service.auth.verifier import Verifier
 from service.database import Database
 
 
 class Context(SimpleNamespace):
     tokens: Tokens
+    outside: OutsideTokens
+    verifier: Verifier
+    http: AsyncClient
     passwords: Passwords
     database: Database
     draining: bool = False

@@ -81,7 +81,7 @@ def headers_of(request: Request, problem: Problem) -> dict[str, str]:
     if problem.code in TOKEN_CODES:
         return {"WWW-Authenticate": "Bearer"}
     if problem.code is Code.OVERLOADED:
-        return {"Retry-After": "1"}
+        return {"Retry-After": str(problem.retry_after)}
     if problem.code is Code.METHOD_NOT_ALLOWED:
         return {"Allow": ", ".join(allowed_methods(request))}
     return {}

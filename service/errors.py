@@ -28,7 +28,11 @@ class Code(Enum):
     PAYLOAD_TOO_LARGE = 413, "Request body is too large", "a body over 1 MiB"
     INTERNAL_ERROR = 500, "An internal server error occurred", "anything unexpected"
     DATABASE_ERROR = 500, "A database error occurred", "the database is away, timed out, or refused"
-    OVERLOADED = 503, "The service is busy, try again shortly", "no connection or no hashing slot in time"
+    OVERLOADED = (
+        503,
+        "The service is busy, try again shortly",
+        ("no connection or no hashing slot in time, or the keys of the token's issuer are not to be had"),
+    )
 
     def __init__(self, status: int, text: str, when: str) -> None:
         self.status = status
@@ -47,6 +51,8 @@ class FieldError(NamedTuple):
 class Problem(Exception):  # noqa: N818 - half of them are the client's doing and no error of ours
     """An answer that is no success. `reason` is for the log alone."""
 
+    retry_after = 1  # seconds; told where it makes sense to come back
+
     def __init__(
         self,
         code: Code,
@@ -62,3 +68,11 @@ class Problem(Exception):  # noqa: N818 - half of them are the client's doing an
         self.status = status or code.status
         self.details = details
         self.reason = reason
+
+
+class NotNow(Problem):
+    """OVERLOADED, and when to come back."""
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        super().__init__(Code.OVERLOADED, reason=reason)
+        self.retry_after = retry_after

@@ -18,6 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from service.auth.issuers import Issuer, IssuersError, read_issuers
+
 ENV_FILE = ".env"
 _ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 MIN_SECRET_BYTES = 32
@@ -47,6 +49,9 @@ class Settings(BaseSettings):
         None, description="the secret before the current one: its tokens still verify, none are signed with it"
     )
     jwt_secret_old: SecretStr | None = Field(None, description="another name of `BETTER_AUTH_SECRET_OLD`")
+    auth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = Field(
+        (), description="other issuers whose tokens are taken: URLs, comma separated, or a JSON list; see below"
+    )
     jwt_expiration_hours: int = Field(24, ge=1, le=24 * 365, description="how long a token lives")
     frontend_url: Annotated[tuple[str, ...], NoDecode] = Field(
         ("http://localhost:3000",), description="origins whose pages may call the API, comma separated"
@@ -93,6 +98,16 @@ class Settings(BaseSettings):
         if not origins or not all(_ORIGIN.fullmatch(origin) for origin in origins):
             raise _expected("origins like https://app.example.com, comma separated; no path, no *")
         return origins
+
+    @field_validator("auth_issuers", mode="before")
+    @classmethod
+    def _are_issuers(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return read_issuers(value)
+        except IssuersError as error:
+            raise _expected(f"URLs, comma separated, or a JSON list of entries; {error}") from None
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -183,8 +198,9 @@ class _FileTwins(PydanticBaseSettingsSource):
         return found
 
 
-FILE_TWINS = tuple(
-    name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None
+FILE_TWINS = (
+    *(name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None),
+    "AUTH_ISSUERS",  # an entry may hold a secret
 )
 
 

@@ -1,12 +1,23 @@
 """Who is asking: a bearer token becomes request.ctx.user_id, or the request ends here."""
 
+from collections.abc import Awaitable
+from uuid import UUID
+
 from service.errors import Code, Problem
 from service.request import Request
 
 
-def authenticate(request: Request) -> None:
-    """A request middleware of the blueprints whose routes need a token."""
-    request.ctx.user_id = request.app.ctx.tokens.verify(bearer_token(request))
+def authenticate(request: Request) -> Awaitable[None] | None:
+    """A request middleware of the blueprints whose routes need a token. It waits only to ask somebody."""
+    user = request.app.ctx.verifier.user_of(bearer_token(request))
+    if isinstance(user, UUID):
+        request.ctx.user_id = user
+        return None
+    return _wait_for(request, user)
+
+
+async def _wait_for(request: Request, user: Awaitable[UUID]) -> None:
+    request.ctx.user_id = await user
 
 
 def bearer_token(request: Request) -> str:

@@ -8,4 +8,4 @@
 -- index: users_email_key
 SELECT /* accounts/find_credentials */ id, email, created_at, password_hash
 FROM users
-WHERE email = $1
+WHERE email = $1 AND password_hash IS NOT NULL

@@ -156,6 +156,7 @@ def test_every_migration_argues_for_itself_bounds_its_waits_and_can_be_undone(mi
     backward = (MIGRATIONS / f"{migration_id}.rollback.sql").read_text()
 
     assert re.match(r"-- Why: .*\n(--  .*\n)*-- Phase: .*\n(--  .*\n)*-- Locks: .*\n(--  .*\n)*-- Undo: ", forward)
+    scope = "" if "-- transactional: false\n" in forward else "LOCAL "
     for text in (forward, backward):
-        assert "SET LOCAL lock_timeout" in text
-        assert "SET LOCAL statement_timeout" in text
+        assert f"SET {scope}lock_timeout" in text
+        assert f"SET {scope}statement_timeout" in text

@@ -1,5 +1,6 @@
 """A setting that is missing or bad stops the start: exit code 2, one line with its name, no traceback, no secret."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,66 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "JWT_SECRET", "PORT", "HOST"):
         monkeypatch.delenv(name, raising=False)
+
+
+HTTPS = "must be https: over http anybody on the way could give out keys"
+BAD_ISSUERS = {
+    "app.example.com": "entry 1, issuer: is no URL like https://app.example.com",
+    "https://a.example,ftp://b.example": "entry 2, issuer: is no URL like https://app.example.com",
+    "http://app.example.com": f"entry 1, issuer: {HTTPS}",
+    "http://127.0.0.1.example.com": f"entry 1, issuer: {HTTPS}",
+    "http://10.0.0.1": f"entry 1, issuer: {HTTPS}",
+    "https://hunter22:x@a.example": "entry 1, issuer: is no URL like https://app.example.com",
+    "https://a.example?x": "entry 1, issuer: has a query or a fragment",
+    "https://a.example/#x": "entry 1, issuer: has a query or a fragment",
+    "https://a.example:port": "entry 1, issuer: Port could not be cast to integer value as 'port'",
+    "https://a.example,https://a.example": "an issuer is listed twice",
+    f"https://{'a' * 250}.example": "entry 1, issuer: is no URL of at most 255 characters",
+    "[": "it is no valid JSON",
+    '{"issuer": "https://a.example"}': "the JSON is no list",
+    "[7]": "entry 1: an entry is no object with an issuer",
+    "[{}]": "entry 1: an entry is no object with an issuer",
+    '[{"issuer": "https://a.example", "jwks": "x"}]': "entry 1, jwks: Extra inputs are not permitted",
+    '[{"issuer": "https://a.example", "jwks_url": "http://b.example"}]': f"entry 1, jwks_url: {HTTPS}",
+    '[{"issuer": "https://a.example", "jwks_url": 7}]': "entry 1, jwks_url: is no URL of at most 255 characters",
+    '[{"issuer": "https://a.example", "audience": ""}]': "entry 1: an audience or a list of algorithms is empty",
+    '[{"issuer": "https://a.example", "algorithms": []}]': "entry 1: an audience or a list of algorithms is empty",
+    '[{"issuer": "https://a.example", "algorithms": ["none"]}]': (
+        "entry 1, algorithms.0: Input should be 'EdDSA', 'RS256', 'PS256', 'ES256', 'ES512' or 'HS256'"
+    ),
+    '[{"issuer": "https://a.example", "algorithms": ["HS256"]}]': "entry 1: HS256 needs a secret",
+    '[{"issuer": "https://a.example", "secret": "hunter22"}]': "entry 1: a secret is shorter than 32 bytes",
+    '[{"issuer": "https://a.example", "secret": "' + "hunter22" * 4 + '", "algorithms": ["RS256"]}]': (
+        "entry 1: an entry with a secret has no jwks_url and no algorithm but HS256"
+    ),
+    '[{"issuer": "https://a.example", "secret": "' + "hunter22" * 4 + '", "jwks_url": "https://a.example"}]': (
+        "entry 1: an entry with a secret has no jwks_url and no algorithm but HS256"
+    ),
+}
+
+
+def test_issuers_have_the_defaults_of_better_auth(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch, AUTH_ISSUERS=" https://a.example , http://localhost:3000,http://[::1]:3000/")
+
+    assert [(each.issuer, each.jwks_url, each.audience, each.algorithms) for each in settings.auth_issuers] == [
+        ("https://a.example", "https://a.example/api/auth/jwks", "https://a.example", ["EdDSA"]),
+        ("http://localhost:3000", "http://localhost:3000/api/auth/jwks", "http://localhost:3000", ["EdDSA"]),
+        ("http://[::1]:3000/", "http://[::1]:3000/api/auth/jwks", "http://[::1]:3000/", ["EdDSA"]),
+    ]
+
+
+def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "issuers").write_text(json.dumps([{"issuer": "https://a.example", "secret": SECRET}]))
+
+    settings = loaded(monkeypatch, AUTH_ISSUERS_FILE=str(tmp_path / "issuers"))
+
+    [issuer] = settings.auth_issuers
+    assert issuer.algorithms == ["HS256"]
+    assert issuer.secret is not None
+    assert issuer.secret.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +123,13 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             {"BETTER_AUTH_SECRET_OLD": SECRET, "JWT_SECRET_OLD": SECRET + "!"},
             "BETTER_AUTH_SECRET_OLD: should be the same as JWT_SECRET_OLD: they are two names of one setting",
+        ),
+        *(
+            (
+                {"AUTH_ISSUERS": value},
+                f"AUTH_ISSUERS: should be URLs, comma separated, or a JSON list of entries; {why}",
+            )
+            for value, why in BAD_ISSUERS.items()
         ),
         ({"DATABASE_URL_FILE": "nowhere"}, "DATABASE_URL_FILE: should be a text file that can be read"),
         (

@@ -93,6 +93,36 @@ def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psy
     assert refused_by(row, insert, ["é" * (fields.MAX_EMAIL + 1)]) == "users_email_length"
 
 
+@pytest.mark.parametrize(
+    ("email", "password_hash", "issuer", "subject"),
+    [
+        ("a@example.com", None, None, None),
+        (None, "x", None, None),
+        (None, None, None, None),
+        ("a@example.com", "x", "https://issuer.example", "1"),
+        ("a@example.com", "x", "https://issuer.example", None),
+        ("a@example.com", None, "https://issuer.example", None),
+        (None, None, None, "1"),
+    ],
+)
+def test_a_user_has_either_a_password_or_an_issuer_and_a_subject(
+    row: psycopg.Connection, email: str | None, password_hash: str | None, issuer: str | None, subject: str | None
+) -> None:
+    insert = "INSERT INTO users (email, password_hash, issuer, subject) VALUES (%s, %s, %s, %s)"
+
+    assert refused_by(row, insert, [email, password_hash, issuer, subject]) == "users_password_or_issuer"
+
+
+def test_an_issuer_and_a_subject_have_1_to_255_characters(row: psycopg.Connection) -> None:
+    insert = "INSERT INTO users (issuer, subject) VALUES (%s, %s)"
+
+    assert refused_by(row, insert, ["🙂" * 255, "🙂" * 255]) is None
+    assert refused_by(row, insert, ["🙂" * 256, "x"]) == "users_issuer_length"
+    assert refused_by(row, insert, ["", "x"]) == "users_issuer_length"
+    assert refused_by(row, insert, ["x", "🙂" * 256]) == "users_subject_length"
+    assert refused_by(row, insert, ["x", ""]) == "users_subject_length"
+
+
 @pytest.mark.parametrize("letter", ["İ", "ẞ", "Σ", "Ǆ", "Ɐ", "\U00010d50", "\U0001e921", "Ꟊ"])
 def test_a_letter_that_python_lowers_its_own_way_is_no_fault(row: psycopg.Connection, letter: str) -> None:
     insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x')"

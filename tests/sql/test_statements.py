@@ -9,7 +9,14 @@ import asyncpg
 import pytest
 
 from service import statements
-from service.accounts import CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS
+from service.accounts import (
+    CREATE_USER,
+    FIND_CREDENTIALS,
+    FIND_OUTSIDE_USER,
+    GET_USER,
+    SAVE_OUTSIDE_USER,
+    USER_EXISTS,
+)
 from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_FUNCTIONS, LIST_INDEXES, LIST_OWNED_TABLES
@@ -89,6 +96,29 @@ def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
 
     assert dict(found) == dict(user) | {"password_hash": "the hash"}
     assert run(FIND_CREDENTIALS, email=new_email()) == []
+
+
+def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> None:
+    issuer, subject = "https://issuer.example", uuid4().hex
+    assert run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject) == []
+
+    [made] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email="a@example.com")
+    [again] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=None)
+    [moved] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email="b@example.com")
+
+    assert [dict(row) for row in (made, again)] == [{"id": made["id"], "email": "a@example.com"}] * 2
+    assert dict(moved) == {"id": made["id"], "email": "b@example.com"}
+    assert run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject) == [moved]
+    assert run(FIND_OUTSIDE_USER, issuer=f"{issuer}/", subject=subject) == []
+    assert run(FIND_CREDENTIALS, email="b@example.com") == []
+
+
+def test_an_email_is_unique_among_those_who_log_in_with_it(run: Run) -> None:
+    run(CREATE_USER, email=EMAIL, password_hash="x")
+    for subject in ("one", "two"):
+        run(SAVE_OUTSIDE_USER, issuer="https://issuer.example", subject=f"{subject}-{EMAIL}", email=EMAIL)
+
+    assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=EMAIL)] == ["x"]
 
 
 def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger: UUID) -> None:
@@ -179,9 +209,10 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
     used = {
         each.name: each.text
         for each in (
-            CREATE_USER, FIND_CREDENTIALS, GET_USER, USER_EXISTS, CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK,
-            DELETE_TASK, COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES,
-            LIST_FUNCTIONS, GET_TYPE,
+            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
+            CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
+            COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
+            LIST_OWNED_TABLES, LIST_INDEXES, LIST_FUNCTIONS, GET_TYPE,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}

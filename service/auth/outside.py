@@ -1,0 +1,87 @@
+"""Tokens of other issuers: who signed is chosen by `iss`, how by the setting, and the user is the issuer's subject."""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from uuid import UUID
+
+from service.auth.claims import Claims, invalid, lifetime, signed
+from service.auth.issuers import Issuer
+from service.auth.keys import Fetch, Key, KeySet
+from service.auth.memory import Verified
+from service.fields import normal_email
+
+# Of the issuer, its subject, and the email that the token says: the user, made at first sight.
+FindUser = Callable[[str, str, str | None], Awaitable[UUID]]
+
+LEEWAY = 30  # seconds between their clock and ours
+MAX_SUBJECT = 255
+LOOK_UP_AGAIN = 60.0  # seconds; then the user is asked for anew, who may be gone
+
+
+class OutsideTokens:
+    def __init__(self, issuers: tuple[Issuer, ...], fetch: Fetch, find_user: FindUser) -> None:
+        self._issuers = {each.issuer: each for each in issuers}
+        self._keys = {each.issuer: KeySet(each, fetch) for each in issuers if each.secret is None}
+        self._find_user = find_user
+
+    def start(self) -> None:
+        """The keys are fetched beside the start, so that the first user does not wait for them."""
+        for keys in self._keys.values():
+            keys.refresh()
+
+    def close(self) -> None:
+        for keys in self._keys.values():
+            keys.close()
+
+    async def verify(self, token: str, header: dict[str, object], iss: object) -> Verified:
+        issuer = self._issuers.get(iss) if isinstance(iss, str) else None
+        if issuer is None:
+            raise invalid("of an issuer that is not in AUTH_ISSUERS")
+        if issuer.secret is not None:
+            claims, is_key_current = signed(token, issuer.secret.get_secret_value(), issuer.algorithms), None
+        else:
+            keys = self._keys[issuer.issuer]
+            key = await self._key(keys, header)
+            claims, is_key_current = signed(token, key.public, key.algorithms), partial(keys.is_current, key)
+        if claims is None:
+            raise invalid("not signed with the issuer's key")
+        now = time.time()
+        start, end = lifetime(claims, now, LEEWAY)
+        user_id = await self._user(issuer, claims)
+        end = min(end, now + LOOK_UP_AGAIN)
+        return (
+            Verified(user_id, start, end) if is_key_current is None else Verified(user_id, start, end, is_key_current)
+        )
+
+    async def _key(self, keys: KeySet, header: dict[str, object]) -> Key:
+        kid = header.get("kid")
+        if kid is not None and not isinstance(kid, str):
+            raise invalid("kid is no text")
+        key = await keys.find(kid)
+        if key is None:
+            raise invalid("signed with a key that the issuer does not publish")
+        return key
+
+    async def _user(self, issuer: Issuer, claims: Claims) -> UUID:
+        audience = claims.get("aud")
+        if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
+            raise invalid("made for another audience")
+        return await self._find_user(issuer.issuer, _subject(claims), _email(claims))
+
+
+def _subject(claims: Claims) -> str:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT or not _is_storable(subject):
+        raise invalid("sub is no text of 1 to 255 characters")
+    return subject
+
+
+def _email(claims: Claims) -> str | None:
+    """What could not be stored is no address, and no reason to refuse its owner."""
+    email = claims.get("email")
+    return normal_email(email) if isinstance(email, str) and _is_storable(email) else None
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

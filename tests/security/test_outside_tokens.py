@@ -1,0 +1,170 @@
+"""Tokens of outside issuers: which pass, and whose they are."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+import psycopg
+import pytest
+
+from tests import support
+from tests.issuers import EC_ISSUER, RSA_ISSUER, SHARED_ISSUER, SHARED_SECRET, Signer, World, claims_of, hs256
+from tests.security.test_tokens import EXPIRED, INVALID
+from tests.support import JANUARY, SECRET, Contract, User, sign_up
+
+
+def test_a_user_of_an_outside_issuer_is_made_at_first_sight_and_has_tasks_in_both_contracts(
+    world: World, contract: Contract
+) -> None:
+    user = world.user(email="Ann@Example.com")
+
+    task = user.creates(contract)
+
+    assert UUID(user.id).version == 4
+    assert user.email == "ann@example.com"
+    assert task["user_id"] == user.id
+    assert [each["id"] for each in user.get(f"{contract.prefix}/tasks").json()["tasks"]] == [task["id"]]
+
+
+def test_tokens_of_every_kind_of_issuer_pass(world: World) -> None:
+    tokens = [
+        world.token(),
+        world.rsa.sign(claims_of(RSA_ISSUER, aud="todo")),
+        Signer("PS256", world.rsa.private, world.rsa.kid).sign(claims_of(RSA_ISSUER, aud="todo")),
+        world.ec.sign(claims_of(EC_ISSUER)),
+        hs256(claims_of(SHARED_ISSUER), SHARED_SECRET.encode()),
+    ]
+
+    assert [world.ask(token).status_code for token in tokens] == [200] * 5
+
+
+def test_one_subject_is_one_user_whatever_the_token_and_another_issuers_subject_is_another(world: World) -> None:
+    subject = uuid4().hex
+    first, second = world.user(sub=subject), world.user(sub=subject, iat=int(time.time()) - 5)
+    elsewhere = world.ask(world.ec.sign(claims_of(EC_ISSUER, sub=subject)), "/api/auth/me").json()["user"]
+
+    assert first.id == second.id != elsewhere["id"]
+    task = first.creates(JANUARY)
+    assert second.get(f"/api/tasks/{task['id']}").status_code == 200
+
+
+def test_requests_that_race_at_first_sight_make_one_user(world: World) -> None:
+    subject = uuid4().hex
+    tokens = [world.token(sub=subject, jti=str(number)) for number in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda token: world.ask(token, "/api/auth/me"), tokens))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["user"]["id"] for answer in answers}) == 1
+
+
+def test_an_email_never_links_two_accounts(world: World) -> None:
+    account = sign_up(world.service.http)
+    account.creates(JANUARY)
+
+    outside = world.user(email=account.email)
+
+    assert outside.email == account.email
+    assert outside.id != account.id
+    assert outside.get("/api/tasks").json() == {"tasks": []}
+    login = {"email": account.email, "password": support.PASSWORD}
+    assert world.service.http.post("/api/auth/login", json=login).json()["user"]["id"] == account.id
+
+
+def test_a_password_account_may_be_made_for_an_email_that_an_issuer_has_said(world: World) -> None:
+    outside = world.user(email=support.new_email())
+
+    account = sign_up(world.service.http, email=outside.email)
+
+    assert account.id != outside.id
+
+
+def test_nobody_logs_in_as_an_outside_user(world: World) -> None:
+    outside = world.user(email=support.new_email())
+
+    answer = world.service.http.post("/api/auth/login", json={"email": outside.email, "password": support.PASSWORD})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_CREDENTIALS")
+
+
+def test_the_email_is_kept_up_to_date_and_a_token_without_one_changes_nothing(world: World) -> None:
+    subject = uuid4().hex
+
+    emails = [
+        world.user(sub=subject, email=email, jti=uuid4().hex).email
+        for email in (..., "a@example.com", ..., "b@example.com", "no address", "nul\0@example.com", 7, "\ud800@x.com")
+    ]
+
+    assert emails == [None, "a@example.com", "a@example.com"] + ["b@example.com"] * 5
+
+
+def test_a_user_who_is_gone_is_refused_until_the_token_is_looked_at_anew(
+    world: World, database: psycopg.Connection, contract: Contract
+) -> None:
+    user = world.user()
+    database.execute("DELETE FROM users WHERE id = %s", [user.id])
+
+    answer = user.get(f"{contract.prefix}/tasks")
+
+    assert (answer.status_code, answer.json()) == (401, contract.token_error(*INVALID))
+
+
+@pytest.mark.parametrize("sub", ["x", "x" * 255, "🙂" * 255, "auth0|5f7c", "' OR 1=1 --", " "])
+def test_a_subject_is_any_text(world: World, sub: str) -> None:
+    assert world.user(sub=sub).id == world.user(sub=sub, jti=uuid4().hex).id
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"nbf": 29}, {"iat": 29}, {"exp": -29}, {"nbf": -60}, {"iat": ...}, {"nbf": -0.5},
+        {"user_id": "00000000-0000-4000-8000-000000000000"}, {"email_verified": False}, {"azp": "x", "scope": "y"},
+    ],
+)  # fmt: skip
+def test_what_a_good_token_may_say(world: World, contract: Contract, changed: dict[str, Any]) -> None:
+    now = int(time.time())
+    claims = {
+        name: now + value if name in {"nbf", "iat", "exp"} and value is not ... else value
+        for name, value in changed.items()
+    }
+
+    assert world.ask(world.token(**claims), f"{contract.prefix}/tasks").status_code == 200
+
+
+def test_leeway_is_for_outside_issuers_alone(world: World, ann: User) -> None:
+    now = int(time.time())
+    own = jwt.encode({"sub": ann.id, "exp": now - 5}, SECRET, "HS256")
+    early = jwt.encode({"sub": ann.id, "exp": now + 60, "nbf": now + 20}, SECRET, "HS256")
+
+    assert world.ask(world.token(exp=now - 5, nbf=now + 20)).status_code == 200
+    assert world.ask(own).json()["code"] == "TOKEN_EXPIRED"
+    assert world.ask(early).json()["code"] == "INVALID_TOKEN"
+
+
+@pytest.mark.parametrize("ago", [31, 3600, 10**9, 2 * 10**9])
+def test_an_expired_token_is_expired_whatever_else_is_wrong(world: World, contract: Contract, ago: int) -> None:
+    token = world.token(exp=int(time.time()) - ago, aud="elsewhere", sub=None)
+
+    answer = world.ask(token, f"{contract.prefix}/tasks")
+
+    assert (answer.status_code, answer.json()) == (401, contract.token_error(*EXPIRED))
+
+
+def test_nobody_reaches_an_own_account_by_naming_it(world: World, ann: User) -> None:
+    task = ann.creates(JANUARY)
+
+    for claims in ({"sub": ann.id}, {"sub": ann.id, "user_id": ann.id, "email": ann.email}):
+        stranger = world.user(**claims, jti=uuid4().hex)
+        assert stranger.id != ann.id
+        assert stranger.get(f"/api/tasks/{task['id']}").status_code == 404
+
+
+def test_a_token_that_has_passed_is_forgotten_when_the_verifier_would_refuse_it(world: World) -> None:
+    token = world.token(exp=int(time.time()) - 28)
+    assert world.ask(token).status_code == 200
+
+    time.sleep(2.1)
+
+    assert world.ask(token).json()["code"] == "TOKEN_EXPIRED"
