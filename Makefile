@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript fuzz lint format migrate lock plans collection clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz lint format migrate lock plans collection clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ test-browser: $(VENV)/ready ## The reference and a client of each contract in Ch
 
 test-typescript: $(VENV)/ready ## A client typed from the document (skipped where node and npm are not installed)
 	@$(BIN)/python -m pytest tests/typescript $(ARGS)
+
+test-better-auth: $(VENV)/ready ## A real Better Auth server, its tokens and its keys (skipped where node and npm are not installed)
+	@$(BIN)/python -m pytest tests/better_auth $(ARGS)
 
 fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)

@@ -64,6 +64,16 @@ class KeySet:
         self._in_vain_at = -math.inf
         self._failed = False
         self._fetching: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """The first fetch goes beside the start. An issuer may have no key yet: Better Auth makes one with its first
+        token, and whoever comes with it does not wait for a cooldown that nobody has caused."""
+        self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        await asyncio.shield(self.refresh())
+        self._in_vain_at = -math.inf
 
     async def find(self, kid: str | None) -> Key | None:
         """None where the issuer has no such key. OVERLOADED where that cannot be known now."""
@@ -89,8 +99,9 @@ class KeySet:
         return self._fetching
 
     def close(self) -> None:
-        if self._fetching is not None:
-            self._fetching.cancel()
+        for task in (self._warming, self._fetching):
+            if task is not None:
+                task.cancel()
 
     @property
     def _are_good(self) -> bool:

@@ -26,9 +26,8 @@ class OutsideTokens:
         self._find_user = find_user
 
     def start(self) -> None:
-        """The keys are fetched beside the start, so that the first user does not wait for them."""
         for keys in self._keys.values():
-            keys.refresh()
+            keys.start()
 
     def close(self) -> None:
         for keys in self._keys.values():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.auth.issuers import read_issuers
 from service.errors import Code
 from service.settings import Settings
 from tests import support
@@ -27,6 +28,18 @@ def shown(value: Any) -> str:
     if value in (None, ()):
         return ""
     return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+def test_the_examples_of_issuers_can_be_read() -> None:
+    listed, entries = re.findall(
+        r"AUTH_ISSUERS=('\[.*?\]'|\S+)", README.partition("## Users of Better Auth")[2], re.DOTALL
+    )[:2]
+
+    assert [each.jwks_url for each in read_issuers(listed)] == ["https://app.example.com/api/auth/jwks"]
+    [auth0] = read_issuers(entries.strip("'"))
+    assert (auth0.issuer, auth0.audience, auth0.algorithms) == (
+        "https://tenant.eu.auth0.com/", "https://todo.example.com", ["RS256"],
+    )  # fmt: skip
 
 
 def test_the_error_table_is_the_codes() -> None:

@@ -192,6 +192,22 @@ def test_keys_that_could_never_be_fetched_cost_one_fetch_in_each_cooldown() -> N
     run(story)
 
 
+def test_an_issuer_that_has_no_key_at_the_start_is_asked_again_by_the_first_token() -> None:
+    async def story() -> None:
+        source = Source()
+        known = source.keys()
+        known.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert source.fetches == 1
+
+        source.published = [ed_key()]
+        assert await outcome(known.find(source.published[0].kid)) == source.published[0].kid
+        known.close()
+
+    run(story)
+
+
 def test_a_token_without_a_kid_is_of_the_only_key_or_of_none() -> None:
     async def story() -> None:
         alone, second = ed_key(), ed_key()
