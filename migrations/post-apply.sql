@@ -1,5 +1,5 @@
 -- Why:    What the role of the running service may do. Runs after every `migrate` that leaves nothing pending, and says
---         the whole each time: what is not granted here is not granted. A migration that makes a table adds it here.
+--         the whole each time. A migration that makes a table adds it here, in both places.
 -- Locks:  none.
 -- Undo:   none needed; nothing is kept.
 

@@ -65,6 +65,8 @@ def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.require_direct_url() if direct else settings.dsn
         return
+    if not direct and not embedded.cluster_dir(settings.data_dir).is_dir():
+        raise NotReadyError("there is no embedded database here yet: make run makes one, DATABASE_URL names another")
     with embedded.reachable(settings.data_dir) as url:
         yield url
 

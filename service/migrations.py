@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import psycopg
 import yoyo
-from yoyo.exceptions import LockTimeout
+from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
 from service.session import CommandError, Connection, connected, one_line, rows
@@ -100,10 +100,13 @@ def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
 
 def _run(backend: Any, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
     every = {migration.id: migration for migration in _read()}
+    for migration_id in chosen:
+        if direction == "rollback" and not (MIGRATIONS / f"{migration_id}.rollback.sql").is_file():
+            raise MigrationError(f"there is no migrations/{migration_id}.rollback.sql; nothing was undone")
     backend.ensure_internal_schema_updated()
     for migration_id in chosen:
         migration = every[migration_id]
-        migration.load()
+
         try:
             # yoyo commits a migration first and writes it down in a second transaction: killed in between, it would
             # try the same one again for ever. One that cannot run in a transaction has to bear being run again.
@@ -125,7 +128,13 @@ def _grant(backend: Any) -> None:
 
 
 def _read() -> MigrationList:
-    return yoyo.read_migrations(str(MIGRATIONS))
+    every = yoyo.read_migrations(str(MIGRATIONS))
+    try:
+        for migration in every:
+            migration.load()
+    except BadMigration as error:
+        raise MigrationError(f"a migration cannot be read: {error}") from None
+    return every
 
 
 @contextmanager

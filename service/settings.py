@@ -235,4 +235,4 @@ def is_postgresql_url(url: str) -> bool:
     except (ValueError, ProgrammingError):
         return False
     # An @ behind the host is a password whose / was not encoded: a part of it would be taken for the host, and logged.
-    return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path
+    return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path and parts.netloc.count("@") <= 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
+ROLES = "roles"
 KINDS = ("one", "many", "exec")
 _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
@@ -56,12 +57,18 @@ def read(name: str, root: Path = SQL) -> Statement:
     path = root / f"{name}.sql"
     if not path.is_file():
         raise StatementError(f"sql/{name}.sql", 1, "is missing")
-    return parse(name, path.read_text(encoding="utf-8"))
+    if "/" not in name:
+        raise StatementError(f"sql/{name}.sql", 1, "must lie in one of the folders, where it is reviewed")
+    try:
+        return parse(name, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise StatementError(f"sql/{name}.sql", 1, "is no UTF-8") from None
 
 
 def names(root: Path = SQL) -> list[str]:
-    """Every statement there is: the files in the folders. What lies beside them, roles.sql, is for psql."""
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/**/*.sql"))
+    """Every statement there is. roles.sql is none: it is for psql."""
+    found = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.sql"))
+    return sorted(name for name in found if name != ROLES)
 
 
 def parse(name: str, text: str) -> Statement:
@@ -105,6 +112,8 @@ class _File:
             raise self._refusal(2, "must list its parameters as $1, $2, ... in order")
         if {int(number) for number in re.findall(r"\$(\d+)", self._body)} != set(range(1, len(listed) + 1)):
             raise self._refusal(len(self._header) + 1, "uses other parameters than its header lists")
+        if len({match[2] for match in listed}) != len(listed):
+            raise self._refusal(2, "must give each parameter a name of its own")
         return tuple((match[2], match[3]) for match in listed)
 
     def purpose_and_index(self) -> tuple[str, str]:

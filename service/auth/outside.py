@@ -79,7 +79,7 @@ def _subject(claims: Claims) -> str:
 def _email(claims: Claims) -> str | None:
     """What could not be stored is no address, and no reason to refuse its owner."""
     email = claims.get("email")
-    return normal_email(email) if isinstance(email, str) and _is_storable(email) else None
+    return normal_email(email) if isinstance(email, str) else None
 
 
 def _is_storable(text: str) -> bool:

@@ -7,7 +7,7 @@ from service.statements import statement
 
 LIST_OWNED_TABLES = statement("review/list_owned_tables", "many")
 LIST_INDEXES = statement("review/list_indexes", "many")
-LIST_FUNCTIONS = statement("review/list_functions", "many")
+LIST_OPAQUE_OBJECTS = statement("review/list_opaque_objects", "many")
 GET_TYPE = statement("review/get_type", "one")
 
 Table = tuple[str, str]  # schema and name
@@ -38,7 +38,7 @@ class Catalog:
     connection: Connection
     owner_position: dict[Table, int]
     indexes: list[Index]
-    functions: set[str]
+    opaque: set[tuple[str, str]]  # kind and name
     _types: dict[int, set[str]] = field(default_factory=dict)
 
     @classmethod
@@ -47,7 +47,7 @@ class Catalog:
             connection,
             {(row["schema_name"], row["table_name"]): row["place"] for row in rows(connection, LIST_OWNED_TABLES)},
             [Index(**row) for row in rows(connection, LIST_INDEXES)],
-            {row["function_name"] for row in rows(connection, LIST_FUNCTIONS)},
+            {(row["kind"], row["object_name"]) for row in rows(connection, LIST_OPAQUE_OBJECTS)},
         )
 
     def names_of_type(self, type_id: int) -> set[str]:

@@ -34,7 +34,7 @@ def _values(statement: Statement, given: Mapping[str, str]) -> list[object]:
 
 def _find(wanted: str) -> Statement:
     """By its name, its path, or the last part of its name, which is what pg_stat_activity shows first."""
-    name = wanted.removeprefix("sql/").removesuffix(".sql")
+    name = wanted.removeprefix("./").removeprefix("sql/").removesuffix(".sql")
     found = [each for each in names() if name in {each, each.rpartition("/")[2]}]
     if len(found) != 1:
         raise CommandError(f"there is no statement {wanted}" if not found else f"{wanted} is {' or '.join(found)}")

@@ -20,6 +20,7 @@ from postgast.pg_query_pb2 import (
 
 from service.review.catalog import Catalog
 from service.review.reviewed import Finding, Reviewed
+from service.review.texts import is_cut
 
 Column = tuple[str, str]  # what the statement calls the table, "" where it does not say, and the column
 
@@ -28,42 +29,57 @@ NOT_TOTAL = "the ORDER BY of a LIMIT must be total: with the columns bound by =,
 
 def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
     for select in reviewed.nodes(SelectStmt):
-        is_cut = select.HasField("limit_count") or select.HasField("limit_offset")
-        if is_cut and select.sort_clause and not _is_total(select, catalog):
+        if is_cut(select) and select.sort_clause and not _is_total(select, catalog):
             yield reviewed.finding(NOT_TOTAL, _location(select))
 
 
 def _is_total(select: SelectStmt, catalog: Catalog) -> bool:
-    outputs = [target.res_target for target in select.target_list]
+    outputs = _outputs(select)
     ordered = set(_ordered(select, outputs))
-    if all(ordered.intersection(_names(output)) for output in outputs):
+    if outputs and all(ordered.intersection(_names(output)) for output in outputs):
         return True  # rows that are alike in every column may change places
-    if select.group_clause or select.distinct_clause or select.op != SETOP_NONE:
+    if select.op != SETOP_NONE:
+        return False
+    groups = [unwrap_node(each) for each in [*select.group_clause, *select.distinct_clause] if each.WhichOneof("node")]
+    if groups:
+        return all(ordered.intersection(_meant(group, outputs)) for group in groups)
+    if select.distinct_clause:
         return False
     tables = [table for item in select.from_clause for table in _tables(unwrap_node(item))]
     fixed = ordered | set(_bound(unwrap_node(select.where_clause)))
     return bool(tables) and all(table is not None and _has_key(table, fixed, catalog) for table in tables)
 
 
+def _outputs(select: SelectStmt) -> list[ResTarget]:
+    """Of several selects in one, the first names the columns."""
+    while select.op != SETOP_NONE:
+        select = select.larg
+    return [target.res_target for target in select.target_list]
+
+
 def _ordered(select: SelectStmt, outputs: list[ResTarget]) -> Iterator[Column]:
-    """By a column, by the name of an output, or by its number."""
     for each in select.sort_clause:
-        key = unwrap_node(each.sort_by.node)
-        if isinstance(key, A_Const):
-            yield from _names(outputs[key.ival.ival - 1])
-        elif isinstance(key, ColumnRef):
+        yield from _meant(unwrap_node(each.sort_by.node), outputs)
+
+
+def _meant(key: Any, outputs: list[ResTarget]) -> Iterator[Column]:
+    """By the number of an output, by its name, which goes before that of a column, or by a column."""
+    if isinstance(key, A_Const) and 1 <= key.ival.ival <= len(outputs):
+        yield from _names(outputs[key.ival.ival - 1])
+    elif isinstance(key, ColumnRef):
+        named = [output for output in outputs if output.name and _column(key) == ("", output.name)]
+        for output in named:
+            yield from _names(output)
+        if not named:
             yield _column(key)
-            for output in outputs:
-                if _column(key) == ("", output.name):
-                    yield from _names(output)
 
 
 def _names(output: ResTarget) -> Iterator[Column]:
-    if output.name:
-        yield "", output.name
     value = unwrap_node(output.val)
     if isinstance(value, ColumnRef):
         yield _column(value)
+    elif output.name:
+        yield "an output", output.name  # of no table: no key of one holds it
 
 
 def _bound(condition: Any) -> Iterator[Column]:

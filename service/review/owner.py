@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from postgast.pg_query_pb2 import FuncCall, RangeVar
+from postgast.pg_query_pb2 import OnConflictClause, RangeVar
 
 from service.review.catalog import Catalog, Table
 from service.review.plans import Plan, conjuncts, nodes
@@ -12,6 +12,7 @@ from service.review.texts import MAINTENANCE, OWNER
 
 FIRST_PARAMETER = (OWNER, "uuid")
 USERS = "users"
+KNOWN_BY = {"id", "password_hash", "issuer", "subject"}
 INDEX_SCANS = {"Index Scan", "Index Only Scan"}
 
 
@@ -23,8 +24,9 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
         table = _table(node)
         if table in catalog.owner_position:
             yield from _owned(reviewed, node, table, catalog)
-        elif table and table[1] == USERS and node["Node Type"] != "ModifyTable" and not _is_one_user(node, catalog):
-            yield reviewed.finding(f"users must be bound to a unique key: {_seen(node)}", _place(reviewed, node))
+        elif table and table[1] == USERS:
+            yield from _of_one_user(reviewed, node, catalog)
+    yield from _changed_users(reviewed, plan)
 
 
 def _nothing_hides_from_the_plan(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
@@ -33,17 +35,11 @@ def _nothing_hides_from_the_plan(reviewed: Reviewed, plan: Plan, catalog: Catalo
     for named in reviewed.nodes(RangeVar):
         if named.relname in owned and owned[named.relname] not in planned:
             yield reviewed.finding(f"the plan does not show how {named.relname} is read", named.location)
-    for call in reviewed.nodes(FuncCall):
-        name = call.funcname[-1].string.sval
-        if name in catalog.functions:
-            yield reviewed.finding(
-                f"{name} is no function of PostgreSQL's own: what it reads, no plan shows", call.location
-            )
     # Before version 17 a plan shows the result of a sub-select that runs first as $0, $1, ... too.
     for node in nodes(plan):
-        returned = re.findall(r"\$\d+", node.get("Subplan Name", ""))
-        if any(1 <= int(number[1:]) <= len(reviewed.statement.parameters) for number in returned):
-            yield reviewed.finding(f"a sub-select shows as {returned[0]}, like a parameter: write it as a join")
+        for number in re.findall(r"\$(\d+)", node.get("Subplan Name", "")):
+            if 1 <= int(number) <= len(reviewed.statement.parameters):
+                yield reviewed.finding(f"a sub-select shows as ${number}, like a parameter: write it as a join")
 
 
 def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
@@ -67,7 +63,8 @@ def _is_bound(node: Plan, table: Table, catalog: Catalog) -> bool:
 def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
     place = _place(reviewed, node)
     [source] = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
-    given = source["Output"][catalog.owner_position[table] - 1]
+    # Some nodes do not say what they put out.
+    given = source["Output"][catalog.owner_position[table] - 1] if "Output" in source else "what the plan does not show"
     if given != "$1":
         yield reviewed.finding(f"must insert $1 into {OWNER} of {table[1]}, not {given}", place)
     for name in node.get("Conflict Arbiter Indexes", []):
@@ -76,19 +73,40 @@ def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) ->
             yield reviewed.finding(f"the conflict on {name} could be with a row of another owner", place)
 
 
-def _is_one_user(node: Plan, catalog: Catalog) -> bool:
+def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[Finding]:
+    """A read is bound to a unique key: a parameter for each of its columns, and for the id the token's user, $1."""
+    if node["Node Type"] == "ModifyTable":
+        return
     index = catalog.index(node["Schema"], node.get("Index Name", ""))
-    if node["Node Type"] not in INDEX_SCANS or index is None or not index.is_unique:
-        return False
+    columns = index.column_names if index and index.is_unique and node["Node Type"] in INDEX_SCANS else [None]
     given = conjuncts(node.get("Index Cond", "()"))
-    return all(
-        any(
-            re.fullmatch(rf"\({re.escape(alias)}\.{column} = \$\d+\)", each)
+    parameters = range(1, len(reviewed.statement.parameters) + 1)
+    for column in columns:
+        wanted = {
+            f"({alias}.{column} = ${number})"
             for alias in _aliases(node)
-            for each in given
-        )
-        for column in index.column_names
-    )
+            for number in (parameters if column != "id" else [1])
+        }
+        if wanted.isdisjoint(given):
+            yield reviewed.finding(f"users must be bound to a unique key: {_seen(node)}", _place(reviewed, node))
+            return
+
+
+def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
+    """An UPDATE or DELETE is bound to the token's user; the row that an INSERT met keeps what it is known by."""
+    for node in nodes(plan):
+        if node["Node Type"] != "ModifyTable" or node["Relation Name"] != USERS:
+            continue
+        if node["Operation"] in {"Update", "Delete"}:
+            wanted = {f"({alias}.id = $1)" for alias in _aliases(node)}
+            scans = [scan for scan in nodes(node) if scan.get("Alias") == node["Alias"] and scan is not node]
+            if not any(wanted & set(conjuncts(scan.get("Index Cond", "()"))) for scan in scans):
+                yield reviewed.finding("users must be changed by users.id = $1", _place(reviewed, node))
+    for conflict in reviewed.nodes(OnConflictClause):
+        for target in conflict.target_list:
+            if target.res_target.name in KNOWN_BY:
+                message = f"must not change {target.res_target.name} of a row that it did not make"
+                yield reviewed.finding(message, target.res_target.location)
 
 
 def _table(node: Plan) -> Table | None:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from service.session import Connection
+import psycopg
+
+from service.session import Connection, one_line
 from service.statements import Statement
 
 Plan = dict[str, Any]
@@ -11,9 +13,21 @@ Plan = dict[str, Any]
 GENERIC_PLAN_SINCE = 160000
 
 
+class PlanError(Exception):
+    """There is no one plan that could be reviewed."""
+
+
 def generic_plan(connection: Connection, statement: Statement) -> Plan:
-    [[[explained]]] = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
-    plan: Plan = explained["Plan"]
+    """PlanError where the server makes none, or several."""
+    try:
+        with connection.transaction():
+            found = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
+    except psycopg.Error as error:
+        raise PlanError(f"cannot be planned: {one_line(error)}") from None
+    explained = [each for row in found for each in row[0]]
+    if len(explained) != 1:
+        raise PlanError("a rule makes several statements of it")
+    plan: Plan = explained[0]["Plan"]
     return plan
 
 
@@ -23,12 +37,11 @@ def explain_generic(connection: Connection, statement: Statement, options: str) 
     # Version 15 shows the same plan of a prepared statement.
     nulls = ", ".join("NULL" for _ in statement.parameters)
     connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    connection.execute(f"PREPARE reviewed AS {statement.text}".encode())
-    try:
-        with connection.transaction():
-            return _rows(connection, f"EXPLAIN ({options}) EXECUTE reviewed" + (f" ({nulls})" if nulls else ""))
-    finally:
-        connection.execute("DEALLOCATE reviewed")
+    name = f'"review of {statement.name}"'
+    connection.execute(f"PREPARE {name} AS {statement.text}".encode())
+    explained = _rows(connection, f"EXPLAIN ({options}) EXECUTE {name}" + (f" ({nulls})" if nulls else ""))
+    connection.execute(f"DEALLOCATE {name}".encode())
+    return explained
 
 
 def nodes(plan: Plan) -> Iterator[Plan]:

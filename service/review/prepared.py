@@ -10,6 +10,9 @@ from service.review.reviewed import Finding, Reviewed
 Described = list[tuple[str, set[str]]]  # each by its name and by the names of its type
 
 
+REFUSED = "cannot be prepared"
+
+
 class RefusedError(Exception):
     """The server does not prepare it: why, and at which character."""
 
@@ -24,8 +27,14 @@ def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
         parameters, columns = _describe(statement.text, catalog)
     except RefusedError as refused:
         before = statement.text[: refused.position].encode()
-        yield reviewed.finding(f"cannot be prepared: {refused}", len(before) or None)
+        yield reviewed.finding(f"{REFUSED}: {refused}", len(before) or None)
         return
+    if len(parameters) != len(statement.parameters):
+        message = f"takes {len(statement.parameters)} parameters in the header and {len(parameters)} for the server"
+        yield reviewed.finding(message)
+        return
+    if statement.kind == "exec" and columns:
+        yield reviewed.finding_in_header("is :exec, and returns rows", "-- name:")
     for number, ((name, wanted), type_names) in enumerate(zip(statement.parameters, parameters, strict=True), 1):
         if wanted not in type_names:
             message = f"${number} {name} is {wanted} in the header and {_or(type_names)} for the server"

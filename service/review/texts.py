@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+from postgast import unwrap_node
 from postgast.pg_query_pb2 import (
+    A_Const,
     ColumnRef,
     FuncCall,
     InsertStmt,
+    JoinExpr,
     MergeStmt,
     OnConflictClause,
     RangeVar,
@@ -17,6 +20,7 @@ from service.review.reviewed import Finding, Reviewed
 
 OWNER = "user_id"
 MAINTENANCE = "maintenance/"
+WHOLE = ("review/", "migrations/", MAINTENANCE)  # they ask about the database, or take all there is
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
 
 # They run SQL that they are given as text or as the name of a table, where no review sees it.
@@ -29,19 +33,21 @@ RUN_SQL = {
 
 
 def check(reviewed: Reviewed) -> Iterator[Finding]:
-    if len(reviewed.tree.stmts) != 1:
-        yield reviewed.finding(f"must hold exactly one statement, not {len(reviewed.tree.stmts)}")
-        return
-    kind = reviewed.tree.stmts[0].stmt.WhichOneof("node")
-    if kind not in KINDS or any(reviewed.nodes(MergeStmt)):
-        # A plan does not show what a MERGE would insert, and anything else has no plan.
-        yield reviewed.finding("must be a SELECT, INSERT, UPDATE or DELETE: no other statement can be reviewed")
+    if not is_reviewable(reviewed):
+        yield reviewed.finding("must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed")
         return
     yield from _every_column_is_named(reviewed)
+    yield from _nothing_is_renamed_or_made(reviewed)
     yield from _no_limit_without_order(reviewed)
     yield from _nobody_changes_the_owner(reviewed)
     yield from _no_hidden_sql(reviewed)
     yield from _maintenance_takes_nothing_from_a_request(reviewed)
+
+
+def is_reviewable(reviewed: Reviewed) -> bool:
+    """A plan does not show what a MERGE would insert, and anything else has no plan."""
+    kinds = [each.stmt.WhichOneof("node") for each in reviewed.tree.stmts]
+    return len(kinds) == 1 and kinds[0] in KINDS and not any(reviewed.nodes(MergeStmt))
 
 
 def _every_column_is_named(reviewed: Reviewed) -> Iterator[Finding]:
@@ -56,10 +62,32 @@ def _every_column_is_named(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding("must name the columns it inserts", insert.relation.location)
 
 
+def _nothing_is_renamed_or_made(reviewed: Reviewed) -> Iterator[Finding]:
+    for table in [*reviewed.nodes(RangeVar), *reviewed.nodes(JoinExpr)]:
+        if table.alias.colnames:
+            # A plan shows the new names: t (owner, user_id) would make another column look like the owner.
+            yield reviewed.finding("must not give columns of a table other names")
+    for select in reviewed.nodes(SelectStmt):
+        if select.HasField("into_clause"):
+            yield reviewed.finding("must not make a table")
+
+
 def _no_limit_without_order(reviewed: Reviewed) -> Iterator[Finding]:
     for select in reviewed.nodes(SelectStmt):
-        if (select.HasField("limit_count") or select.HasField("limit_offset")) and not select.sort_clause:
+        if is_cut(select) and not select.sort_clause:
             yield reviewed.finding("must have an ORDER BY with its LIMIT")
+    top = reviewed.tree.stmts[0].stmt.select_stmt
+    is_list = reviewed.statement.kind == "many" and reviewed.tree.stmts[0].stmt.HasField("select_stmt")
+    if is_list and not top.HasField("limit_count") and not reviewed.statement.name.startswith(WHOLE):
+        yield reviewed.finding("must have a LIMIT: a list of the service never returns all there is")
+
+
+def is_cut(select: SelectStmt) -> bool:
+    """LIMIT, OFFSET and FETCH leave rows out, and so does DISTINCT ON."""
+    limit = unwrap_node(select.limit_count) if select.HasField("limit_count") else None
+    has_limit = limit is not None and not (isinstance(limit, A_Const) and limit.isnull)
+    is_distinct_on = any(each.WhichOneof("node") for each in select.distinct_clause)
+    return has_limit or select.HasField("limit_offset") or is_distinct_on
 
 
 def _nobody_changes_the_owner(reviewed: Reviewed) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Runs of `migrate` as they happen in a deployment: two at once, one that is killed, one that only looks."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,34 @@ def test_a_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_datab
     assert says("--dry-run") == "-- would run nothing\n"
     assert says("--dry-run", "--rollback") == would_run(f"{LAST}.rollback")
     assert migrations.pending(empty_database) == []
+
+
+@pytest.fixture
+def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of migrations/ to which a test may add."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, copy)
+    monkeypatch.setattr(migrations, "MIGRATIONS", copy)
+    return copy
+
+
+def test_a_migration_without_its_way_back_is_not_undone(empty_database: str, own_migrations: Path) -> None:
+    (own_migrations / "9999_later.sql").write_text("ALTER TABLE tasks ADD COLUMN later text;\n")
+    migrations.apply(empty_database)
+
+    with pytest.raises(MigrationError, match=r"there is no migrations/9999_later\.rollback\.sql; nothing was undone"):
+        migrations.roll_back(empty_database)
+
+    assert migrations.pending(empty_database) == []
+
+
+def test_a_migration_that_depends_on_none_that_is_there_is_said_in_one_line(
+    empty_database: str, own_migrations: Path
+) -> None:
+    (own_migrations / "9999_later.sql").write_text("-- depends: 0007_nothing\nSELECT 1;\n")
+
+    with pytest.raises(MigrationError, match="a migration cannot be read: "):
+        migrations.apply(empty_database)
 
 
 def test_a_role_that_may_not_make_tables_is_told_so(empty_database: str) -> None:

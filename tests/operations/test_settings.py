@@ -105,6 +105,7 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
             f"DATABASE_URL: {A_URL}",
         ),
         ({"DATABASE_URL": "postgresql://todo:hunter22%zz@db/todo"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo:hunter@hunter22@db/todo"}, f"DATABASE_URL: {A_URL}"),
         ({"DATABASE_URL": "postgresql://todo:hunter22%00@db/todo"}, f"DATABASE_URL: {A_URL}"),
         ({"DATABASE_URL": "postgresql://todo:hunter22@db:port/todo"}, f"DATABASE_URL: {A_URL}"),
         ({"DATABASE_URL": "postgresql://todo:hunter22@db/todo?password2=hunter22"}, f"DATABASE_URL: {A_URL}"),

@@ -170,6 +170,13 @@ def test_what_never_was_a_token_is_invalid(http: httpx.Client, contract: Contrac
     assert verdict(asks(http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
 
 
+@pytest.mark.parametrize("iss", ["https://evil.example", "", None, 7, []])
+def test_a_token_that_names_an_issuer_is_not_ours_whoever_signed_it(ann: User, contract: Contract, iss: Any) -> None:
+    answer = asks(ann.http, contract, f"Bearer {signed(claims_of(ann, iss=iss))}")
+
+    assert verdict(answer) == (401, contract.token_error(*INVALID))
+
+
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_the_right_secret_with_another_algorithm_is_invalid(ann: User, contract: Contract, algorithm: str) -> None:
     token = jwt.encode(claims_of(ann), SECRET * 2, algorithm)

@@ -15,7 +15,7 @@ def findings(url: str, root: Path) -> list[str]:
 def new_statement(name: str, body: str, *header: str) -> str:
     """A file that says in its header what `body` is."""
     keyword, _, rest = body.partition(" ")
-    lines = [f"-- name: {name.rpartition('/')[2]} :many", "-- For a test.", *header, "-- index: none"]
+    lines = [f"-- name: {name.rpartition('/')[2]} :one", "-- For a test.", *header, "-- index: none"]
     return "\n".join([*lines, f"{keyword} /* {name} */ {rest}", ""])
 
 

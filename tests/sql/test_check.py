@@ -3,13 +3,15 @@
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from service.migrations import known
 from service.review.check import check_texts
 from service.review.order import NOT_TOTAL
 from service.statements import SQL
-from tests.sql.faults import COLUMNS, OWNER, Plant, findings, new_statement
+from tests.databases import Urls
+from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, new_statement
 from tests.support import ROOT, SECRET, command
 
 
@@ -98,7 +100,10 @@ def test_nothing_is_found_in_ours(any_server: str) -> None:
 def test_a_file_that_says_something_else_than_the_server_is_found(
     any_server: str, plant: Plant, name: str, good: str, bad: str, finding: str
 ) -> None:
-    assert findings(any_server, plant(name, (good, bad))) == [f"sql/{name}.sql:{finding}"]
+    found = findings(any_server, plant(name, (good, bad)))
+
+    assert f"sql/{name}.sql:{finding}" in found
+    assert all(each.startswith(f"sql/{name}.sql:") for each in found)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +126,118 @@ def test_an_order_that_leaves_two_rows_undecided_is_found(database_url: str, pla
     assert any(NOT_TOTAL in finding for finding in findings(database_url, root))
 
 
+@pytest.mark.parametrize(
+    ("body", "header", "finding"),
+    [
+        (
+            "SELECT DISTINCT ON (title) id FROM tasks WHERE user_id = $1",
+            [OWNER, ID],
+            "6: must have an ORDER BY with its LIMIT",
+        ),
+        (
+            "SELECT id FROM tasks WHERE user_id = $1 UNION SELECT id FROM tasks WHERE user_id = $1 ORDER BY 1 LIMIT $2",
+            [OWNER, "-- $2 max_rows  bigint", ID],
+            None,
+        ),
+        (
+            (
+                "SELECT id, created_at FROM tasks WHERE user_id = $1 UNION ALL SELECT id, created_at FROM tasks "
+                "WHERE user_id = $1 ORDER BY created_at LIMIT 2"
+            ),
+            [OWNER, ID, "-- -> created_at  timestamptz"],
+            f"7: {NOT_TOTAL}",
+        ),
+        (
+            "SELECT is_completed::text AS id, title FROM tasks WHERE user_id = $1 ORDER BY id LIMIT 1",
+            [OWNER, "-- -> id  text", "-- -> title  text"],
+            f"7: {NOT_TOTAL}",
+        ),
+        ("SELECT (VALUES (1), (2) ORDER BY 1 LIMIT 1) AS id", ["-- -> id  integer"], f"5: {NOT_TOTAL}"),
+        (
+            "SELECT title FROM tasks WHERE user_id = $1 GROUP BY title ORDER BY title LIMIT 3",
+            [OWNER, "-- -> title  text"],
+            None,
+        ),
+        (
+            "SELECT DISTINCT ON (title) title, id FROM tasks WHERE user_id = $1 ORDER BY title, id",
+            [OWNER, "-- -> title  text", ID],
+            None,
+        ),
+        (
+            "SELECT id FROM tasks WHERE user_id = $1 -- and not $2",
+            [OWNER, TASK, ID],
+            "7: takes 2 parameters in the header and 1 for the server",
+        ),
+        (
+            "SELECT id FROM tasks WHERE user_id = $1 AND 1 / 0 = 1",
+            [OWNER, ID],
+            "6: cannot be planned: division by zero",
+        ),
+        ("SELECT id INTO stolen FROM tasks WHERE user_id = $1", [OWNER, ID], "6: must not make a table"),
+        (
+            (
+                "INSERT INTO tasks (user_id, id, title, description, is_completed, created_at, updated_at) "
+                "SELECT $1::uuid, id, 'x', NULL, TRUE, now(), now() FROM tasks WHERE user_id = $1 UNION ALL "
+                "SELECT $1::uuid, id, 'y', NULL, TRUE, now(), now() FROM tasks WHERE user_id = $1"
+            ),
+            [OWNER],
+            "5: must insert $1 into user_id of tasks, not what the plan does not show",
+        ),
+    ],
+)
+def test_a_statement_is_found_or_not(
+    database_url: str, plant: Plant, body: str, header: list[str], finding: str | None
+) -> None:
+    found = findings(
+        database_url, plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
+    )
+
+    if finding is None:
+        assert found == []
+    else:
+        assert f"sql/tasks/new_statement.sql:{finding}" in found
+
+
+def test_a_list_has_a_limit_and_what_returns_nothing_returns_nothing(database_url: str, plant: Plant) -> None:
+    body = "SELECT id FROM tasks WHERE user_id = $1"
+    plant("tasks/all_tasks", new=new_statement("tasks/all_tasks", body, OWNER, ID).replace(":one", ":many"))
+    root = plant("tasks/no_tasks", new=new_statement("tasks/no_tasks", body, OWNER, ID).replace(":one", ":exec"))
+
+    assert findings(database_url, root) == [
+        "sql/tasks/all_tasks.sql:6: must have a LIMIT: a list of the service never returns all there is",
+        "sql/tasks/no_tasks.sql:1: is :exec, and returns rows",
+    ]
+
+
+def test_one_file_that_cannot_be_read_or_planned_hides_no_other(database_url: str, plant: Plant) -> None:
+    root = plant("tasks/get_task", ("user_id = $1 AND id = $2", "user_id = $1 AND id = $2 AND 1 / 0 = 1"))
+    plant("tasks/delete_task", ("user_id = $1 AND id = $2", "user_id = $2 AND id = $1"))
+    (root / "tasks" / "latin.sql").write_bytes(b"-- \xe9\n")
+    (root / "steal.sql").write_text("SELECT /* steal */ title FROM tasks\n")
+    (root / "roles.sql").write_text("CREATE ROLE anybody;\n")
+
+    found = findings(database_url, root)
+
+    assert [finding.partition(": ")[0] for finding in found] == [
+        "sql/steal.sql:1", "sql/tasks/delete_task.sql:7", "sql/tasks/get_task.sql:13", "sql/tasks/latin.sql:1",
+    ]  # fmt: skip
+    assert found[0] == "sql/steal.sql:1: must lie in one of the folders, where it is reviewed"
+    assert found[3] == "sql/tasks/latin.sql:1: is no UTF-8"
+
+
+def test_a_lock_that_somebody_holds_ends_the_wait(own_database: Urls, plant: Plant) -> None:
+    with psycopg.connect(own_database.admin) as other:
+        other.execute("LOCK TABLE tasks")
+
+        [finding] = findings(own_database.admin, plant("tasks/get_task"))
+
+    assert finding == "sql/tasks/get_task.sql:14: cannot be prepared: canceling statement due to lock timeout"
+
+
 def test_a_merge_is_found_and_so_is_what_is_no_statement_about_rows(database_url: str, plant: Plant) -> None:
     merge = "MERGE INTO tasks USING users ON tasks.user_id = users.id WHEN MATCHED THEN DO NOTHING"
     plant("tasks/truncate_tasks", new=new_statement("tasks/truncate_tasks", "TRUNCATE tasks"))
-    why = "must be a SELECT, INSERT, UPDATE or DELETE: no other statement can be reviewed"
+    why = "must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed"
 
     assert findings(database_url, plant("tasks/merge_tasks", new=new_statement("tasks/merge_tasks", merge))) == [
         f"sql/tasks/merge_tasks.sql:4: {why}",
@@ -167,6 +280,14 @@ def test_the_command_says_a_line_for_each_finding_and_ends_with_1(
     assert bad.stdout.startswith("sql/tasks/delete_task.sql:7: tasks must be bound by tasks.user_id = $1: ")
     assert bad.stdout.count("\n") == 1
     assert (offline.returncode, offline.stdout) == (0, "")
+
+
+def test_a_look_makes_no_database(tmp_path: Path) -> None:
+    done = command(tmp_path, "sql", "check")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "there is no embedded database here yet: make run makes one, DATABASE_URL names another\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_schema_that_is_behind_cannot_be_checked(empty_database: str, tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_every_index_on_a_table_of_users_rows_starts_with_the_owner(database_url
     firsts = {
         index.index_name: index.column_names[0] for index in catalog.indexes if index.table in catalog.owner_position
     }
-    assert firsts == {"tasks_pkey": "user_id", "tasks_newest_first": "user_id"}
+    assert {"tasks_pkey", "tasks_newest_first"} <= set(firsts)
+    assert set(firsts.values()) == {"user_id"}
 
 
 @pytest.mark.parametrize("blank", WHITE_SPACE, ids=lambda blank: f"U+{ord(blank):04X}")

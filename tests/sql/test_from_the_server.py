@@ -91,4 +91,4 @@ def test_pg_stat_statements_names_the_file(installed_url: str) -> None:
         connection.pgconn.exec_params(read("tasks/list_tasks").text.encode(), [str(uuid4()).encode(), b"20"])
         found = connection.execute("SELECT query FROM pg_stat_statements WHERE query LIKE '%tasks/list_tasks%'")
 
-        assert [row[0] for row in found if "LIKE" not in row[0]] == [read("tasks/list_tasks").text.rstrip("\n")]
+        assert read("tasks/list_tasks").text.rstrip("\n") in [row[0] for row in found]

@@ -42,6 +42,7 @@ TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
         ("-- $2 task_id  uuid\n", "", 6, "uses other parameters than its header lists"),
         ("AND id = $2", "AND id = $3", 7, "uses other parameters than its header lists"),
         ("-- $2 task_id", "-- $3 task_id", 2, "must list its parameters as $1, $2, ... in order"),
+        ("-- $2 task_id", "-- $2 user_id", 2, "must give each parameter a name of its own"),
         ("-- $2 task_id  uuid", "-- $2 task_id", 4, "cannot be read: -- $2 task_id"),
         ("-- -> id  uuid", "-- -> id", 5, "cannot be read: -- -> id"),
         ("-- index: tasks_pkey", "-- index: the primary key", 6, "cannot be read: -- index: the primary key"),

@@ -205,17 +205,140 @@ def test_a_sub_select_that_shows_like_the_parameter_is_found(installed_url: str,
     ]
 
 
-def test_a_function_that_could_read_anything_is_found(own_database: Urls, plant: Plant) -> None:
-    with psycopg.connect(own_database.admin) as connection:
-        connection.execute("CREATE FUNCTION tasks_of_all() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM tasks'")
-    calls = new_statement("tasks/new_statement", "SELECT tasks_of_all() AS id", "-- -> id  bigint")
-    xml = new_statement("tasks/as_xml", "SELECT table_to_xml('tasks', true, true, '') AS id", "-- -> id  xml")
-    plant("tasks/as_xml", new=xml)
+OPAQUE = """
+CREATE FUNCTION tasks_of_all() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM tasks';
+CREATE FUNCTION tasks_of(text, text) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM tasks';
+CREATE OPERATOR @@@@ (FUNCTION = tasks_of, LEFTARG = text, RIGHTARG = text);
+CREATE VIEW all_tasks AS SELECT id, title, user_id AS owner, tasks_of_all() AS number FROM tasks;
+CREATE MATERIALIZED VIEW copied_tasks AS SELECT id, title FROM tasks;
+"""
 
-    assert findings(own_database.admin, plant("tasks/new_statement", new=calls)) == [
-        "sql/tasks/as_xml.sql:5: must not call table_to_xml, which runs SQL that no review sees",
-        "sql/tasks/new_statement.sql:5: tasks_of_all is no function of PostgreSQL's own: what it reads, no plan shows",
-    ]
+
+@pytest.mark.parametrize(
+    ("body", "header", "why"),
+    [
+        ("SELECT tasks_of_all() AS id", ["-- -> id  bigint"], "must not call tasks_of_all"),
+        ("SELECT public.tasks_of_all() AS id", ["-- -> id  bigint"], "must not call public.tasks_of_all"),
+        ("SELECT 'a'::text @@@@ 'b'::text AS id", ["-- -> id  bigint"], "must not use @@@@"),
+        ("SELECT 'a'::text OPERATOR(public.@@@@) 'b'::text AS id", ["-- -> id  bigint"], "must not use @@@@"),
+        ("SELECT id FROM all_tasks WHERE owner = $1", [OWNER, ID], "must name tables: all_tasks is a view"),
+        (
+            "SELECT id FROM copied_tasks WHERE id = $1",
+            ["-- $1 id  uuid", ID],
+            "must name tables: copied_tasks is a view",
+        ),
+        (
+            "UPDATE all_tasks SET owner = $2 WHERE owner = $1",
+            [OWNER, "-- $2 other_id  uuid"],
+            "must name tables: all_tasks is a view",
+        ),
+        ("SELECT table_to_xml('tasks', true, true, '') AS id", ["-- -> id  xml"], "must not call table_to_xml"),
+        (
+            "SELECT set_config('my.word', $1, FALSE) AS id",
+            ["-- $1 word  text", "-- -> id  text"],
+            "must not call set_config",
+        ),
+        ("SELECT pg_read_file($1) AS id", ["-- $1 name  text", "-- -> id  text"], "must not call pg_read_file"),
+        (
+            "SELECT pg_advisory_lock($1)",
+            ["-- $1 key  bigint", "-- -> pg_advisory_lock  void"],
+            "must not call pg_advisory_lock",
+        ),
+        (
+            "SELECT histogram_bounds::text AS id FROM pg_stats",
+            ["-- -> id  text"],
+            "must not read the server's own tables",
+        ),
+        (
+            "SELECT stavalues1::text AS id FROM pg_catalog.pg_statistic",
+            ["-- -> id  text"],
+            "must not read the server's own tables",
+        ),
+        (
+            "SELECT t.d FROM tasks AS t (owner, user_id, d) WHERE t.user_id = $1",
+            [OWNER, "-- -> d  text"],
+            "must not give columns of a table other names",
+        ),
+        (
+            (
+                "SELECT j.d FROM (tasks AS a INNER JOIN users AS b ON a.user_id = b.id) AS j (owner, user_id, d) "
+                "WHERE j.user_id = $1"
+            ),
+            [OWNER, "-- -> d  text"],
+            "must not give columns of a table other names",
+        ),
+    ],
+)
+def test_what_neither_text_nor_plan_shows_is_found(
+    own_database: Urls, plant: Plant, body: str, header: list[str], why: str
+) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute(OPAQUE.encode())
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
+
+    assert any(why in finding for finding in findings(own_database.admin, root))
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "why"),
+    [
+        (
+            "SELECT email FROM users WHERE id = $2 AND $1::uuid IS NOT NULL",
+            [OWNER, "-- $2 other_id  uuid"],
+            "users must be bound to a unique key",
+        ),
+        (
+            "SELECT email FROM users WHERE id = (SELECT max(id::text)::uuid FROM users AS u WHERE u.id = $1)",
+            [OWNER],
+            "users must be bound to a unique key",
+        ),
+        (
+            "UPDATE users SET password_hash = 'x' WHERE id = $2 AND $1::uuid IS NOT NULL",
+            [OWNER, "-- $2 other_id  uuid"],
+            "users must be changed by users.id = $1",
+        ),
+        (
+            "UPDATE users SET password_hash = 'x' WHERE email = $1 AND password_hash IS NOT NULL",
+            ["-- $1 email  text"],
+            "users must be changed by users.id = $1",
+        ),
+        (
+            "DELETE FROM users WHERE email = $1 AND password_hash IS NOT NULL",
+            ["-- $1 email  text"],
+            "users must be changed by users.id = $1",
+        ),
+        (
+            (
+                "INSERT INTO users (email, password_hash) VALUES ($1, $2) "
+                "ON CONFLICT (email) WHERE password_hash IS NOT NULL "
+                "DO UPDATE SET password_hash = excluded.password_hash"
+            ),
+            ["-- $1 email  text", "-- $2 password_hash  text"],
+            "must not change password_hash of a row that it did not make",
+        ),
+        (
+            "INSERT INTO users (issuer, subject) VALUES ($1, $2) ON CONFLICT (issuer, subject) DO UPDATE SET id = NULL",
+            ["-- $1 issuer  text", "-- $2 subject  text"],
+            "must not change id of a row that it did not make",
+        ),
+    ],
+)
+def test_a_statement_that_reaches_another_account_is_found(
+    any_server: str, plant: Plant, body: str, header: list[str], why: str
+) -> None:
+    header = [*header, "-- -> email  text"] if body.startswith("SELECT") else header
+    root = plant("accounts/new_statement", new=new_statement("accounts/new_statement", body, *header))
+
+    assert any(why in finding for finding in findings(any_server, root))
+
+
+@pytest.mark.parametrize(
+    "body", ["UPDATE users SET password_hash = $2 WHERE id = $1", "DELETE FROM users WHERE id = $1 AND $2 = 'yes'"]
+)
+def test_an_account_may_be_changed_by_its_owner(any_server: str, plant: Plant, body: str) -> None:
+    new = new_statement("accounts/new_statement", body, OWNER, "-- $2 word  text")
+
+    assert findings(any_server, plant("accounts/new_statement", new=new)) == []
 
 
 def test_only_maintenance_works_across_owners_and_then_says_why_and_takes_nothing(

@@ -19,7 +19,7 @@ from service.accounts import (
 )
 from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
-from service.review.catalog import GET_TYPE, LIST_FUNCTIONS, LIST_INDEXES, LIST_OWNED_TABLES
+from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
 from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
 from tests.support import new_email
@@ -212,7 +212,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
             CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
-            LIST_OWNED_TABLES, LIST_INDEXES, LIST_FUNCTIONS, GET_TYPE,
+            LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}
