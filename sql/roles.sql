@@ -4,8 +4,11 @@
 --   todo_runtime  reads and writes rows; the service runs as it (DATABASE_URL)
 --
 -- An administrator runs this in the database of the service, before or after the first migration, and may run it again:
--- psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql. Then each role is given a password (\password todo_owner), and `migrate` grants
--- todo_runtime what it needs on each table (migrations/post-apply.sql).
+--
+--   psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql
+--
+-- Then each role is given a password (\password todo_owner), and `migrate` grants todo_runtime what it needs on each table
+-- (migrations/post-apply.sql). Roles belong to the whole server: databases on it share them.
 
 DO $$
 BEGIN
