@@ -7,8 +7,8 @@
 --
 --   psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql
 --
--- Then each role is given a password (\password todo_owner), and `migrate` grants todo_runtime what it needs on each table
--- (migrations/post-apply.sql). Roles belong to the whole server: databases on it share them.
+-- Then each role is given a password (\password todo_owner), and `migrate` grants todo_runtime what it needs on each
+-- table (migrations/post-apply.sql). Roles belong to the whole server: databases on it share them.
 
 DO $$
 BEGIN
