@@ -39,6 +39,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
             if single:
                 Sanic.serve_single(app)
             else:
+                workers.note_signals()
                 app.main_process_ready(workers.mend_manager)
                 Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
         finally:

@@ -8,7 +8,17 @@ import time
 from types import FrameType
 from typing import Any
 
+from sanic.worker.manager import MonitorCycle
+
 from service.context import App
+
+_noted: list[int] = []
+
+
+def note_signals() -> None:
+    """While Sanic makes its manager: to raise in the middle of that would leave a process behind, or end with 1."""
+    signal.signal(signal.SIGINT, lambda number, _: _noted.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: _noted.append(number))
 
 
 def is_worker() -> bool:
@@ -16,19 +26,29 @@ def is_worker() -> bool:
 
 
 async def mend_manager(app: App) -> None:
-    """In the main process, before the workers are started."""
+    """In the main process, before the workers are started. A signal is noted, and the manager's own loop acts on it:
+    what it keeps about its workers goes through a connection that nothing may interrupt."""
     manager: Any = app.manager
-    every_worker_is_up = manager._all_workers_ack
+    if _noted:
+        manager.run = lambda: None  # there is nothing to stop yet, and what Sanic has made it takes down again
+        return
+    every_worker_is_up, poll, join = manager._all_workers_ack, manager._poll_monitor, manager.join
 
-    # A worker that was told to stop never says that it is up, and the manager would wait for it for ever.
-    manager._all_workers_ack = lambda: manager._shutting_down or every_worker_is_up()
-
-    def stop_once(number: int, frame: FrameType | None) -> None:
+    def stop_once(number: int, _: FrameType | None) -> None:
         # At a second signal the manager kills its process group: itself, and whoever called it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        manager.shutdown_signal(number, frame)
+        _noted.append(number)
 
+    def stop_and_join() -> None:
+        manager.join = join  # which calls itself until all are gone
+        manager.shutdown()
+        join()
+
+    # A worker that was told to stop never says that it is up, and the manager would wait for it for ever.
+    manager._all_workers_ack = lambda: _noted or every_worker_is_up()
+    manager._poll_monitor = lambda: MonitorCycle.BREAK if _noted else poll()
+    manager.join = stop_and_join
     signal.signal(signal.SIGINT, stop_once)
     signal.signal(signal.SIGTERM, stop_once)
 
