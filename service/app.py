@@ -15,7 +15,6 @@ from sanic.exceptions import RequestCancelled
 
 from service import NAME, access_log, accounts, docs, health, index, workers
 from service.api.contract import CONTRACT as API
-from service.auth import keys
 from service.auth.outside import OutsideTokens
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
@@ -102,9 +101,8 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     app.ctx.database = await Database.connect(settings)
-    app.ctx.http = keys.client()
     find_user = partial(accounts.outside_user, app.ctx.database)
-    app.ctx.outside = OutsideTokens(settings.auth_issuers, keys.fetcher(app.ctx.http), find_user)
+    app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()
     app.ctx.verifier = Verifier(app.ctx.tokens, app.ctx.outside)
 
@@ -123,7 +121,6 @@ async def _drain(seconds: float, app: App) -> None:
 async def _close(app: App) -> None:
     app.ctx.passwords.close()
     app.ctx.outside.close()
-    await app.ctx.http.aclose()
     await app.ctx.database.close()
 
 

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from typing import TypeAlias
 
-from httpx import AsyncClient
 from sanic import Sanic
 from sanic.config import Config
 
@@ -18,7 +17,6 @@ class Context(SimpleNamespace):
     tokens: Tokens
     outside: OutsideTokens
     verifier: Verifier
-    http: AsyncClient
     passwords: Passwords
     database: Database
     draining: bool = False

@@ -77,6 +77,7 @@ class Publisher:
     keys: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Callable[[], Answer]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    headers: list[Any] = field(default_factory=list)
 
     def answer(self, path: str) -> Answer:
         self.asked.append(path)
@@ -95,6 +96,7 @@ def publishing(*keys: dict[str, Any]) -> Iterator[Publisher]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            publisher.headers.append(self.headers)
             status, headers, body = publisher.answer(self.path)
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():

@@ -1,7 +1,6 @@
 """The keys that an issuer publishes: fetched beside the requests, kept while it is away, and never taken on trust."""
 
 import asyncio
-import json
 import logging
 import math
 import time
@@ -13,14 +12,15 @@ import httpx
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from service.auth import strict
+from service.auth.fetching import Fetch, UnusableError
 from service.auth.issuers import Issuer
 from service.errors import NotNow
 
 REFRESH_AFTER = 600.0  # keys are fetched anew from time to time, so that one that was withdrawn is noticed
 MAX_AGE = 24 * 3600.0  # for so long the keys of an issuer that is away are good
-COOLDOWN = 10.0  # after a fetch in vain; made-up key ids cost no more than one fetch each time
-FETCH_TIMEOUT = 5.0
-MAX_BYTES = 256 * 1024
+COOLDOWN = 3.0  # after a fetch in vain; made-up key ids cost no more than one fetch each time
+MAX_WAITING = 100  # requests with a key id that is not known, until the cooldown is over
 MAX_KEYS = 100
 RSA_BITS = range(2048, 8192 + 1)
 
@@ -32,13 +32,20 @@ KEY_TYPES = {
 # Who publishes one of these has published the private key, or a shared one: anybody could sign.
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-Fetch = Callable[[str], Awaitable[bytes]]
+# The y of the points of order 1, 2, 4 and 8 on the curve of Ed25519.
+ED25519_PRIME = 2**255 - 19
+SMALL_ORDER = {0, 1, ED25519_PRIME - 1} | {
+    int.from_bytes(bytes.fromhex(y), "little")
+    for y in (
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+}
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
 
 _log = logging.getLogger("service.auth.keys")
-
-
-class UnusableError(Exception):
-    """What was fetched is no set of keys that could verify anything."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,15 @@ class Key:
 class KeySet:
     """One issuer's keys. At most one fetch is under way, whoever waits for it."""
 
-    def __init__(self, issuer: Issuer, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, issuer: Issuer, fetch: Fetch, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._issuer = issuer
         self._fetch = fetch
         self._clock = clock
+        self._sleep = sleep
+        self._waiting = 0
+        self._looked_at = -math.inf  # when the last fetch began that brought keys
         self._keys: dict[str | None, Key] = {}
         self._fetched_at = -math.inf
         self._in_vain_at = -math.inf
@@ -76,22 +88,43 @@ class KeySet:
         self._in_vain_at = -math.inf
 
     async def find(self, kid: str | None) -> Key | None:
-        """None where the issuer has no such key. OVERLOADED where that cannot be known now."""
-        if self._are_good and self._clock() - self._fetched_at > REFRESH_AFTER and not self._is_cooling:
+        """None where the issuer publishes no such key, as of a look that is later than the question. OVERLOADED where
+        that cannot be known now."""
+        asked_at = self._clock()
+        if self._are_good and asked_at - self._fetched_at > REFRESH_AFTER and not self._is_cooling:
             self.refresh()
-        key = self._get(kid)
-        if key is None and not self._is_cooling:
-            await asyncio.shield(self.refresh())
-            key = self._get(kid)
-            if key is None:
-                self._in_vain_at = self._clock()
-        if key is None and (self._failed or not self._are_good):
-            wait = math.ceil(max(1.0, self._in_vain_at + COOLDOWN - self._clock()))
-            raise NotNow(f"no keys of {self._issuer.issuer}", wait)
+        while (key := self._get(kid)) is None and self._looked_at < asked_at:
+            if self._is_cooling:
+                await self._cool()
+            else:
+                await asyncio.shield(self.refresh())
+                if self._get(kid) is None:
+                    self._in_vain_at = self._clock()
         return key
 
-    def is_current(self, key: Key) -> bool:
-        return self._are_good and self._keys.get(key.kid) == key
+    async def newer(self, key: Key, kid: str | None) -> Key | None:
+        """Another key under the same id, which explains a signature that this one does not fit."""
+        if not self._is_cooling:
+            await asyncio.shield(self.refresh())
+        found = self._get(kid)
+        if found == key:
+            self._in_vain_at = self._clock()
+            return None
+        return found
+
+    async def _cool(self) -> None:
+        """Waits until the issuer may be asked again, when there is a point in it, and not with too many others."""
+        wait = max(0.0, self._in_vain_at + COOLDOWN - self._clock())
+        if self._failed or not self._are_good or self._waiting >= MAX_WAITING:
+            raise NotNow(f"no keys of {self._issuer.issuer}", math.ceil(max(1.0, wait)))
+        self._waiting += 1
+        try:
+            await self._sleep(wait)
+        finally:
+            self._waiting -= 1
+
+    def is_current(self, key: Key, kid: str | None) -> bool:
+        return self._get(kid) == key
 
     def refresh(self) -> "asyncio.Task[None]":
         if self._fetching is None:
@@ -119,9 +152,9 @@ class KeySet:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
+        began_at = self._clock()
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT):
-                self._keys = read_keys(await self._fetch(self._issuer.jwks_url), self._issuer.algorithms)
+            self._keys = read_keys(await self._fetch(), self._issuer.algorithms)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError, UnusableError) as error:
             # Good keys outlive a bad answer.
             self._failed, self._in_vain_at = True, self._clock()
@@ -130,17 +163,18 @@ class KeySet:
                 if self._are_good
                 else "there are none"
             )
-            _log.warning("keys of %s: %s (%s); %s", self._issuer.issuer, type(error).__name__, error, age)
+            why = ascii(str(error))[:200]  # of a stranger's making
+            _log.warning("keys of %s: %s %s; %s", self._issuer.issuer, type(error).__name__, why, age)
         else:
-            self._failed, self._fetched_at = False, self._clock()
-            _log.info("keys of %s: %s", self._issuer.issuer, ", ".join(str(kid) for kid in self._keys))
+            self._failed, self._fetched_at, self._looked_at = False, self._clock(), began_at
+            _log.info("keys of %s: %d", self._issuer.issuer, len(self._keys))
         finally:
             self._fetching = None
 
 
 def read_keys(body: bytes, algorithms: Sequence[str]) -> dict[str | None, Key]:
     """The usable keys by their id. Two with one id are none: nobody could say which was meant."""
-    published = json.loads(body)
+    published = strict.read(body)
     jwks = published.get("keys") if isinstance(published, dict) else None
     if not isinstance(jwks, list) or len(jwks) > MAX_KEYS:
         raise UnusableError("no list of keys, or too long a one")
@@ -169,34 +203,21 @@ def _read(jwk: Any, algorithms: Sequence[str]) -> Key | None:
         public = jwt.PyJWK(jwk, fitting[0]).key
     except (jwt.PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    if jwk["kty"] == "RSA" and public.key_size not in RSA_BITS:
+    if not _is_strong(jwk["kty"], public):
         return None
     return Key(jwk, fitting, public)
 
 
+def _is_strong(kty: str, public: Any) -> bool:
+    if kty == "RSA":
+        return public.key_size in RSA_BITS and public.public_numbers().n % 2 == 1
+    return kty != "OKP" or not _is_of_small_order(public.public_bytes_raw())
+
+
+def _is_of_small_order(point: bytes) -> bool:
+    """Under such a key anybody can write a signature that fits."""
+    return (int.from_bytes(point, "little") & (1 << 255) - 1) % ED25519_PRIME in SMALL_ORDER
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def fetcher(client: httpx.AsyncClient) -> Fetch:
-    async def fetch(url: str) -> bytes:
-        """No redirect is followed, and no more is read than a list of keys can need."""
-        async with client.stream("GET", url) as response:
-            if response.status_code != 200 or response.headers.get("content-encoding"):
-                raise UnusableError(f"answered {response.status_code}")
-            body = b""
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise UnusableError(f"more than {MAX_BYTES} bytes")
-            return body
-
-    return fetch
-
-
-def client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        follow_redirects=False,
-        timeout=FETCH_TIMEOUT,
-    )

@@ -6,9 +6,10 @@ from functools import partial
 from uuid import UUID
 
 from service.auth.claims import Claims, invalid, lifetime, signed
+from service.auth.fetching import Fetch, fetcher
 from service.auth.issuers import Issuer
-from service.auth.keys import Fetch, Key, KeySet
-from service.auth.memory import Verified
+from service.auth.keys import KeySet
+from service.auth.memory import Verified, always
 from service.fields import normal_email
 
 # Of the issuer, its subject, and the email that the token says: the user, made at first sight.
@@ -20,9 +21,11 @@ LOOK_UP_AGAIN = 60.0  # seconds; then the user is asked for anew, who may be gon
 
 
 class OutsideTokens:
-    def __init__(self, issuers: tuple[Issuer, ...], fetch: Fetch, find_user: FindUser) -> None:
+    def __init__(
+        self, issuers: tuple[Issuer, ...], find_user: FindUser, fetcher: Callable[[str], Fetch] = fetcher
+    ) -> None:
         self._issuers = {each.issuer: each for each in issuers}
-        self._keys = {each.issuer: KeySet(each, fetch) for each in issuers if each.secret is None}
+        self._keys = {each.issuer: KeySet(each, fetcher(each.jwks_url)) for each in issuers if each.secret is None}
         self._find_user = find_user
 
     def start(self) -> None:
@@ -38,29 +41,29 @@ class OutsideTokens:
         if issuer is None:
             raise invalid("of an issuer that is not in AUTH_ISSUERS")
         if issuer.secret is not None:
-            claims, is_key_current = signed(token, issuer.secret.get_secret_value(), issuer.algorithms), None
+            claims, is_key_current = signed(token, issuer.secret.get_secret_value(), issuer.algorithms), always
         else:
-            keys = self._keys[issuer.issuer]
-            key = await self._key(keys, header)
-            claims, is_key_current = signed(token, key.public, key.algorithms), partial(keys.is_current, key)
+            claims, is_key_current = await self._signed(token, header, self._keys[issuer.issuer])
         if claims is None:
             raise invalid("not signed with the issuer's key")
         now = time.time()
         start, end = lifetime(claims, now, LEEWAY)
         user_id = await self._user(issuer, claims)
-        end = min(end, now + LOOK_UP_AGAIN)
-        return (
-            Verified(user_id, start, end) if is_key_current is None else Verified(user_id, start, end, is_key_current)
-        )
+        return Verified(user_id, start, min(end, now + LOOK_UP_AGAIN), is_key_current)
 
-    async def _key(self, keys: KeySet, header: dict[str, object]) -> Key:
+    async def _signed(
+        self, token: str, header: dict[str, object], keys: KeySet
+    ) -> tuple[Claims | None, Callable[[], bool]]:
         kid = header.get("kid")
         if kid is not None and not isinstance(kid, str):
             raise invalid("kid is no text")
         key = await keys.find(kid)
         if key is None:
             raise invalid("signed with a key that the issuer does not publish")
-        return key
+        claims = signed(token, key.public, key.algorithms)
+        if claims is None and (newer := await keys.newer(key, kid)) is not None:
+            key, claims = newer, signed(token, newer.public, newer.algorithms)
+        return claims, partial(keys.is_current, key, kid)
 
     async def _user(self, issuer: Issuer, claims: Claims) -> UUID:
         audience = claims.get("aud")

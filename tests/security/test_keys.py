@@ -2,28 +2,31 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
-from service.auth import keys
+from service.auth import fetching
+from service.auth.fetching import MAX_BYTES, UnusableError
 from service.auth.issuers import Issuer
 from service.auth.keys import (
     COOLDOWN,
     MAX_AGE,
-    MAX_BYTES,
     MAX_KEYS,
+    MAX_WAITING,
     REFRESH_AFTER,
+    SMALL_ORDER,
     Key,
     KeySet,
-    UnusableError,
     read_keys,
 )
 from service.errors import NotNow
-from tests.issuers import PATH, Publisher, Signer, claims_of, ec_key, ed_key, published, publishing, rsa_key
+from tests.issuers import PATH, Publisher, Signer, claims_of, ec_key, ed_key, published, publishing, rsa_key, segment
 from tests.support import FEBRUARY, JANUARY, Contract, Service, User
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
@@ -39,7 +42,7 @@ class Source:
         self.fetches = 0
         self.now = 1000.0
 
-    async def fetch(self, _: str) -> bytes:
+    async def fetch(self) -> bytes:
         self.fetches += 1
         await asyncio.sleep(0)
         if self.fault is not None:
@@ -47,7 +50,16 @@ class Source:
         return published([signer.jwk for signer in self.published])[2]
 
     def keys(self) -> KeySet:
-        return KeySet(ISSUER, self.fetch, lambda: self.now)
+        return KeySet(ISSUER, self.fetch, self.clock, self.sleep)
+
+    def clock(self) -> float:
+        self.now += 1e-6  # no two moments are the same
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now + seconds
+        await asyncio.sleep(0)
+        self.now = max(self.now, until)
 
 
 def outcome(found: Coroutine[Any, Any, Key | None]) -> Awaitable[str]:
@@ -79,19 +91,57 @@ def test_many_who_wait_cost_one_fetch() -> None:
     run(story)
 
 
-def test_made_up_kids_cost_one_fetch_in_each_cooldown() -> None:
+def test_made_up_kids_wait_for_their_turn_and_cost_one_fetch_in_each_cooldown() -> None:
     async def story() -> None:
         key = ed_key()
         source = Source(key)
         known = source.keys()
         await known.find(key.kid)
+        assert await outcome(known.find("made up")) == "none"
+        assert source.fetches == 2
 
-        for seconds in (0, COOLDOWN - 1, COOLDOWN, 2 * COOLDOWN - 1):
-            source.now = 1000 + seconds
-            assert {await outcome(known.find(f"made up {number}")) for number in range(50)} == {"none"}
-            assert await outcome(known.find(key.kid)) == key.kid
+        flood = await asyncio.gather(*(outcome(known.find(f"made up {number}")) for number in range(MAX_WAITING + 20)))
 
-        assert source.fetches == 1 + 2
+        assert flood == ["none"] * MAX_WAITING + ["come back in 3"] * 20
+        assert source.fetches == 3
+        assert source.now >= 1000 + COOLDOWN
+        assert await outcome(known.find(key.kid)) == key.kid
+
+    run(story)
+
+
+def test_a_key_that_is_new_during_a_cooldown_is_waited_for_and_not_refused() -> None:
+    async def story() -> None:
+        old, new = ed_key(), ed_key()
+        source = Source(old)
+        known = source.keys()
+        assert await outcome(known.find("made up")) == "none"
+
+        source.published = [new, old]
+
+        assert await outcome(known.find(new.kid)) == new.kid
+        assert source.now == pytest.approx(1000 + COOLDOWN, abs=0.1)
+
+    run(story)
+
+
+def test_another_key_under_the_same_id_is_looked_for_once_in_each_cooldown() -> None:
+    async def story() -> None:
+        old, new = ed_key("same"), ed_key("same")
+        source = Source(old)
+        known = source.keys()
+        key = await known.find("same")
+        assert key is not None
+        for _ in range(5):
+            assert await known.newer(key, "same") is None
+        assert source.fetches == 2
+
+        source.published = [new]
+        source.now += COOLDOWN
+        found = await known.newer(key, "same")
+        assert found is not None
+        assert found.jwk == new.jwk
+        assert not known.is_current(key, "same")
 
     run(story)
 
@@ -119,14 +169,14 @@ def test_a_key_that_was_withdrawn_is_noticed_in_time_and_nobody_waits_for_it() -
         known = source.keys()
         key = await known.find(old.kid)
         assert key is not None
-        assert known.is_current(key)
+        assert known.is_current(key, key.kid)
         source.published = [new]
 
         source.now += REFRESH_AFTER + 1
         assert await outcome(known.find(old.kid)) == old.kid
         await known.refresh()
 
-        assert not known.is_current(key)
+        assert not known.is_current(key, key.kid)
         assert await outcome(known.find(old.kid)) == "none"
 
     run(story)
@@ -147,15 +197,15 @@ def test_good_keys_outlive_an_issuer_that_is_away_for_a_bounded_time(
         assert found is not None
         source.fault = fault
 
-        source.now += MAX_AGE
+        source.now += MAX_AGE - 1
         await known.refresh()
         assert await outcome(known.find(key.kid)) == key.kid
-        assert known.is_current(found)
-        assert "those of 86400 s ago are kept" in caplog.text
+        assert known.is_current(found, found.kid)
+        assert "those of 86399 s ago are kept" in caplog.text
 
         source.now += COOLDOWN
-        assert not known.is_current(found)
-        assert await outcome(known.find(key.kid)) == "come back in 10"
+        assert not known.is_current(found, found.kid)
+        assert await outcome(known.find(key.kid)) == "come back in 3"
 
         source.fault = None
         source.now += COOLDOWN
@@ -171,9 +221,9 @@ def test_an_unknown_kid_of_an_issuer_that_is_away_was_not_checked_and_is_not_ref
         await known.find(source.published[0].kid)
         source.fault = httpx.ConnectError("away")
 
-        assert await outcome(known.find("new")) == "come back in 10"
-        source.now += 4
-        assert await outcome(known.find("new")) == "come back in 6"
+        assert await outcome(known.find("new")) == "come back in 3"
+        source.now += 1
+        assert await outcome(known.find("new")) == "come back in 2"
         assert source.fetches == 2
 
     run(story)
@@ -186,7 +236,7 @@ def test_keys_that_could_never_be_fetched_cost_one_fetch_in_each_cooldown() -> N
 
         said = [await outcome(known.find("x")) for _ in range(20)]
 
-        assert said == ["come back in 10"] * 20
+        assert said == ["come back in 3"] * 20
         assert source.fetches == 1
 
     run(story)
@@ -242,6 +292,9 @@ ALL = ["EdDSA", "RS256", "ES256", "ES512"]
         changed(RSA, e="AQ"),
         changed(RSA, n="AQAB"),
         changed(ED, x="AAAA"),
+        *(changed(ED, x=segment(point.to_bytes(32, "little"))) for point in sorted(SMALL_ORDER)),
+        changed(ED, x=segment((1 | 1 << 255).to_bytes(32, "little"))),
+        changed(RSA, n=segment((RSA.private.public_key().public_numbers().n - 1).to_bytes(256, "big"))),
         changed(ED, x=...),
         changed(ED, x=7),
         changed(ED, crv="X25519"),
@@ -287,12 +340,23 @@ def test_a_key_is_for_the_algorithms_of_the_setting_that_fit_it() -> None:
     assert {kid: key.algorithms for kid, key in found.items()} == {RSA.kid: ("PS256", "RS256"), EC.kid: ("ES256",)}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"<html>", b"[]", b"{}", b'{"keys": {}}', b'{"keys": []}', b'{"keys": [1, null]}', b"\xff", b"[" * 100_000,
-     json.dumps({"keys": [ED.jwk] * (MAX_KEYS + 1)}).encode()],
-    ids=["empty", "page", "list", "object", "keys as object", "no keys", "odd keys", "bytes", "depth", "too many"],
-)  # fmt: skip
+NO_LISTS = {
+    "empty": b"",
+    "page": b"<html>",
+    "list": b"[]",
+    "object": b"{}",
+    "keys as object": b'{"keys": {}}',
+    "no keys": b'{"keys": []}',
+    "odd keys": b'{"keys": [1, null]}',
+    "bytes": b"\xff",
+    "UTF-16": json.dumps({"keys": [ED.jwk]}).encode("utf-16"),
+    "keys there twice": b'{"keys": [], "keys": []}',
+    "depth": b"[" * 100_000,
+    "too many": json.dumps({"keys": [ED.jwk] * (MAX_KEYS + 1)}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS.keys())
 def test_what_is_no_list_of_keys_is_refused(body: bytes) -> None:
     with pytest.raises((UnusableError, ValueError, RecursionError)):
         read_keys(body, ALL)
@@ -305,11 +369,7 @@ def publisher() -> Iterator[Publisher]:
 
 
 def fetched(url: str) -> bytes:
-    async def fetch() -> bytes:
-        async with keys.client() as client:
-            return await keys.fetcher(client)(url)
-
-    return asyncio.run(fetch())
+    return fetching.get(url)
 
 
 def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publisher: Publisher) -> None:
@@ -322,6 +382,37 @@ def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publishe
         with pytest.raises(UnusableError):
             fetched(publisher.url + path)
     assert publisher.asked.count(PATH) == 1
+
+
+def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
+
+    for _ in range(2):
+        assert fetched(publisher.url + PATH) == b"{}"
+
+    assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
+
+
+def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
+    let_go = threading.Event()
+    monkeypatch.setattr(fetching, "get", lambda _: let_go.wait(30) and b"")
+
+    async def story() -> None:
+        fetch = fetching.fetcher("https://issuer.example")
+        for _ in range(fetching.MAX_STUCK):
+            with pytest.raises(TimeoutError):
+                await fetch()
+        with pytest.raises(UnusableError, match="still hang"):
+            await fetch()
+        let_go.set()
+        while True:
+            with suppress(UnusableError):
+                assert await fetch() == b""
+                break
+
+    run(story)
 
 
 def ask(service: Service, token: str, contract: Contract) -> httpx.Response:

@@ -1,6 +1,7 @@
 """What is remembered of a verified token: never more than so many, and never longer than the verifier would say yes."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -63,18 +64,21 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
     """The key is withdrawn, or nobody has seen the issuer for too long."""
     signer, keys, now = ed_key(), [ed_key().jwk], [1000.0]
     keys.append(signer.jwk)
+    ticks = itertools.count()
     issuer = Issuer.model_validate({"issuer": "https://issuer.example"})
 
-    async def fetch(_: str) -> bytes:
+    async def fetch() -> bytes:
         return published(keys)[2]
 
     async def find_user(*_: object) -> UUID:
         return uuid4()
 
-    monkeypatch.setattr(outside, "KeySet", lambda issuer, fetch: KeySet(issuer, fetch, lambda: now[0]))
+    monkeypatch.setattr(
+        outside, "KeySet", lambda issuer, fetch: KeySet(issuer, fetch, lambda: now[0] + next(ticks) / 1e6)
+    )
 
     async def story() -> None:
-        tokens = OutsideTokens((issuer,), fetch, find_user)
+        tokens = OutsideTokens((issuer,), find_user, lambda _: fetch)
         token = signer.sign(claims_of(issuer.issuer, exp=int(time.time()) + 90_000))
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
         assert verified.end == pytest.approx(time.time() + LOOK_UP_AGAIN, abs=5)
@@ -98,7 +102,7 @@ def test_a_token_that_is_soon_over_is_remembered_until_then() -> None:
     signer = ed_key()
     issuer = Issuer.model_validate({"issuer": "https://issuer.example"})
 
-    async def fetch(_: str) -> bytes:
+    async def fetch() -> bytes:
         return published([signer.jwk])[2]
 
     async def find_user(*_: object) -> UUID:
@@ -106,7 +110,7 @@ def test_a_token_that_is_soon_over_is_remembered_until_then() -> None:
 
     async def story() -> None:
         claims = claims_of(issuer.issuer, exp=int(time.time()) - 10, nbf=int(time.time()) + 10)
-        tokens = OutsideTokens((issuer,), fetch, find_user)
+        tokens = OutsideTokens((issuer,), find_user, lambda _: fetch)
         verified = await tokens.verify(signer.sign(claims), {"kid": signer.kid}, issuer.issuer)
         assert (verified.start, verified.end) == (claims["nbf"] - 30, claims["exp"] + 30)
 
