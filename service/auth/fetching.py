@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import httpx
 
@@ -19,6 +20,9 @@ class UnusableError(Exception):
     """What was answered is nothing that could be used."""
 
 
+EXPECTED = (httpx.HTTPError, httpx.InvalidURL, OSError, UnusableError)
+
+
 def fetcher(url: str) -> Fetch:
     threads: list[threading.Thread] = []
 
@@ -28,31 +32,36 @@ def fetcher(url: str) -> Fetch:
             raise UnusableError("the fetches before this one still hang")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
-
-        def settle(body: bytes | None, error: Exception | None) -> None:
-            if answer.done():  # nobody waits any more
-                return
-            if error is not None:
-                answer.set_exception(error)
-            elif body is not None:
-                answer.set_result(body)
-
-        def work() -> None:
-            body, failure = None, None
-            try:
-                body = get(url)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
-                failure = error
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, body, failure)
-
-        thread = threading.Thread(target=work, daemon=True)
-        threads.append(thread)
-        thread.start()
+        threads.append(threading.Thread(target=_work, args=[url, loop, answer], daemon=True))
+        threads[-1].start()
         async with asyncio.timeout(TIMEOUT):
             return await answer
 
     return fetch
+
+
+def _work(url: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes]") -> None:
+    outcome = _outcome(url)
+    with suppress(RuntimeError):  # the loop is closed: the service has ended meanwhile
+        loop.call_soon_threadsafe(_settle, answer, outcome)
+
+
+def _outcome(url: str) -> bytes | Exception:
+    try:
+        return get(url)
+    except EXPECTED as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's answer may cause, it is no answer
+        return UnusableError(type(error).__name__)
+
+
+def _settle(answer: "asyncio.Future[bytes]", outcome: bytes | Exception) -> None:
+    if answer.done():  # nobody waits any more
+        return
+    if isinstance(outcome, bytes):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
 
 
 def get(url: str) -> bytes:

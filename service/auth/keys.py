@@ -106,11 +106,10 @@ class KeySet:
         """Another key under the same id, which explains a signature that this one does not fit."""
         if not self._is_cooling:
             await asyncio.shield(self.refresh())
+            if self._get(kid) == key:
+                self._in_vain_at = self._clock()
         found = self._get(kid)
-        if found == key:
-            self._in_vain_at = self._clock()
-            return None
-        return found
+        return None if found == key else found
 
     async def _cool(self) -> None:
         """Waits until the issuer may be asked again, when there is a point in it, and not with too many others."""
