@@ -42,13 +42,13 @@ def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
 
 
 def list_statements(_: argparse.Namespace) -> None:
-    from service.review.listing import listing  # noqa: PLC0415 - see above
+    from service.review.listing import listing  # noqa: PLC0415 - serving needs no parser
 
     _print(listing())
 
 
 def check_statements(options: argparse.Namespace) -> None:
-    from service.review.check import check, check_texts  # noqa: PLC0415 - see above
+    from service.review.check import check, check_texts  # noqa: PLC0415 - serving needs no parser
 
     if options.no_server:
         findings = check_texts()
@@ -61,7 +61,7 @@ def check_statements(options: argparse.Namespace) -> None:
 
 
 def explain_statement(options: argparse.Namespace) -> None:
-    from service.review.explain import explain  # noqa: PLC0415 - see above
+    from service.review.explain import explain  # noqa: PLC0415 - serving needs no parser
 
     with _database(options) as url:
         _print(explain(url, options.name, dict(options.values)))

@@ -239,7 +239,7 @@ def as_no_root() -> Sequence[str]:
 
 def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     prefix = as_no_root() if name == "initdb" else ()
-    return subprocess.run([*prefix, binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - as above
+    return subprocess.run([*prefix, binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - our own binary
 
 
 def binary(name: str) -> str:

@@ -37,7 +37,7 @@ def one_line_errors() -> Iterator[None]:
         print(error, file=sys.stderr)  # noqa: T201 - the command line's own voice
         raise SystemExit(2) from None
     except (NotReadyError, embedded.EmbeddedError, CommandError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - as above
+        print(error, file=sys.stderr)  # noqa: T201 - the command line's own voice
         raise SystemExit(1) from None
 
 

@@ -83,21 +83,23 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class User(Answer):
+class AnyUser(Answer):
+    """Of an outside issuer too, whose token may not say an email."""
+
     id: UUID
-    email: str
+    email: str | None
     created_at: datetime
+
+
+class User(AnyUser):
+    """Who signs up and logs in has an email."""
+
+    email: str
 
 
 class Session(Answer):
     token: str
     user: User
-
-
-class AnyUser(User):
-    """Of an outside issuer too, whose token may not say an email."""
-
-    email: str | None  # type: ignore[assignment]  # wider on purpose: who signs up has one
 
 
 class Me(Answer):

@@ -41,11 +41,15 @@ def check(url: str, root: Path = SQL) -> list[Finding]:
 
 def _check(connection: Connection, reviewed: Reviewed, catalog: Catalog) -> list[Finding]:
     """Nothing is planned that calls what we do not know: planning runs some functions."""
-    found = [*prepared.check(reviewed, catalog), *opaque.check(reviewed, catalog), *order.check(reviewed, catalog)]
-    if any(finding.message.startswith(prepared.REFUSED) for finding in found) or list(opaque.check(reviewed, catalog)):
-        return found
+    hidden = list(opaque.check(reviewed, catalog))
+    found = [*hidden, *order.check(reviewed, catalog)]
     try:
+        found += prepared.check(reviewed, catalog)
+        if hidden:
+            return found
         plan = generic_plan(connection, reviewed.statement)
+    except prepared.RefusedError as refused:
+        return [*found, refused.finding(reviewed)]
     except PlanError as error:
         return [*found, reviewed.finding(str(error))]
     return [*found, *owner.check(reviewed, plan, catalog)]

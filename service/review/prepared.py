@@ -10,25 +10,22 @@ from service.review.reviewed import Finding, Reviewed
 Described = list[tuple[str, set[str]]]  # each by its name and by the names of its type
 
 
-REFUSED = "cannot be prepared"
-
-
 class RefusedError(Exception):
     """The server does not prepare it: why, and at which character."""
 
     def __init__(self, result: pq.abc.PGresult) -> None:
         super().__init__((result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode())
-        self.position = int(result.error_field(pq.DiagnosticField.STATEMENT_POSITION) or 0)
+        self._position = int(result.error_field(pq.DiagnosticField.STATEMENT_POSITION) or 0)
+
+    def finding(self, reviewed: Reviewed) -> Finding:
+        before = reviewed.statement.text[: self._position].encode()
+        return reviewed.finding(f"cannot be prepared: {self}", len(before) or None)
 
 
 def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
+    """RefusedError where the server does not prepare it: then there is nothing to compare, and no plan."""
     statement = reviewed.statement
-    try:
-        parameters, columns = _describe(statement.text, catalog)
-    except RefusedError as refused:
-        before = statement.text[: refused.position].encode()
-        yield reviewed.finding(f"{REFUSED}: {refused}", len(before) or None)
-        return
+    parameters, columns = _describe(statement.text, catalog)
     if len(parameters) != len(statement.parameters):
         message = f"takes {len(statement.parameters)} parameters in the header and {len(parameters)} for the server"
         yield reviewed.finding(message)

@@ -29,7 +29,7 @@ def test_the_one_that_was_not_used_for_longest_is_forgotten_first() -> None:
     assert [memory.recall(token) for token in ("a", "b", "c")] == [users["a"], None, users["c"]]
 
 
-def test_tokens_that_differ_in_a_letter_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_that_differ_in_a_letter_are_two() -> None:
     memory = Memory()
     memory.remember("head.claims.signature", Verified(uuid4(), *FOREVER))
 

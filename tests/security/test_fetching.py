@@ -1,0 +1,125 @@
+"""Fetching keys from a server that is slow, wrong, away or hostile: what it costs, and what a client sees of it."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from service.auth import fetching
+from service.auth.fetching import MAX_BYTES, UnusableError
+from service.auth.keys import (
+    COOLDOWN,
+)
+from tests.issuers import PATH, Publisher, claims_of, ed_key, published, publishing
+from tests.support import FEBRUARY, JANUARY, Contract, Service, User
+
+OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with publishing(ed_key().jwk) as started:
+        yield started
+
+
+def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publisher: Publisher) -> None:
+    publisher.answers["/away"] = lambda: (302, {"Location": PATH}, b"")
+    publisher.answers["/big"] = lambda: (200, {}, b" " * (MAX_BYTES + 1))
+    publisher.answers["/zipped"] = lambda: (200, {"Content-Encoding": "gzip"}, b"x")
+
+    assert json.loads(fetching.get(publisher.url + PATH)) == {"keys": publisher.keys}
+    for path in ("/away", "/big", "/zipped", "/nowhere"):
+        with pytest.raises(UnusableError):
+            fetching.get(publisher.url + path)
+    assert publisher.asked.count(PATH) == 1
+
+
+def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
+
+    for _ in range(2):
+        assert fetching.get(publisher.url + PATH) == b"{}"
+
+    assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
+
+
+def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
+    let_go = threading.Event()
+    monkeypatch.setattr(fetching, "get", lambda _: let_go.wait(30) and b"")
+
+    async def story() -> None:
+        fetch = fetching.fetcher("https://issuer.example")
+        for _ in range(fetching.MAX_STUCK):
+            with pytest.raises(TimeoutError):
+                await fetch()
+        with pytest.raises(UnusableError, match="still hang"):
+            await fetch()
+        let_go.set()
+        while True:
+            with suppress(UnusableError):
+                assert await fetch() == b""
+                break
+
+    asyncio.run(story())
+
+
+def ask(service: Service, token: str, contract: Contract) -> httpx.Response:
+    return httpx.get(f"{service.url}{contract.prefix}/tasks", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+
+def test_an_issuer_that_never_answers_is_503_for_its_users_and_nobody_else_waits(
+    start_service: Callable[..., Service], publisher: Publisher, ann: User
+) -> None:
+    stuck: list[str] = []
+    away = "http://127.0.0.1:1"
+    key = ed_key()
+
+    def never() -> Any:
+        stuck.append("")
+        time.sleep(8)
+        return published([])
+
+    publisher.answers[PATH] = never
+    service = start_service(AUTH_ISSUERS=f"{publisher.url},{away}")
+    for contract in (FEBRUARY, JANUARY):
+        refused = ask(service, key.sign(claims_of(away)), contract)
+        assert (refused.status_code, refused.json()) == (503, OVERLOADED)
+        assert 1 <= int(refused.headers["Retry-After"]) <= COOLDOWN
+        assert ask(service, ann.token, contract).status_code == 200
+    late = ask(service, key.sign(claims_of(publisher.url)), FEBRUARY)
+    assert (late.status_code, late.json()) == (503, OVERLOADED)
+    assert len(stuck) == 1
+    lines = service.log.read_text()
+    assert f"keys of {away}: ConnectError" in lines
+    assert f"keys of {publisher.url}: TimeoutError" in lines
+
+
+def test_rotation_outage_and_withdrawal_as_a_client_sees_them(
+    start_service: Callable[..., Service], contract: Contract
+) -> None:
+    old, new = ed_key(), ed_key()
+    with publishing(old.jwk) as publisher:
+        service = start_service(AUTH_ISSUERS=publisher.url)
+        token = old.sign(claims_of(publisher.url))
+        assert ask(service, token, contract).status_code == 200
+
+        publisher.keys = [new.jwk, old.jwk]
+        assert ask(service, new.sign(claims_of(publisher.url)), contract).status_code == 200
+
+        publisher.answers[PATH] = lambda: (500, {}, b"")
+        assert ask(service, token, contract).status_code == 200
+        assert ask(service, old.sign(claims_of(publisher.url)), contract).status_code == 200
+        assert ask(service, ed_key().sign(claims_of(publisher.url)), contract).status_code == 503
+
+        fetches = publisher.asked.count(PATH)
+        for _ in range(20):
+            assert ask(service, ed_key().sign(claims_of(publisher.url)), contract).status_code == 503
+        assert publisher.asked.count(PATH) == fetches

@@ -1,0 +1,104 @@
+"""What an issuer publishes: which keys are used, which are not, and what is no list of keys at all."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.auth.fetching import UnusableError
+from service.auth.keys import (
+    MAX_KEYS,
+    SMALL_ORDER,
+    read_keys,
+)
+from tests.issuers import Signer, ec_key, ed_key, published, rsa_key, segment
+
+
+def changed(signer: Signer, **members: Any) -> dict[str, Any]:
+    return {name: value for name, value in (signer.jwk | members).items() if value is not ...}
+
+
+ED, RSA, EC = ed_key(), rsa_key(), ec_key()
+ALL = ["EdDSA", "RS256", "ES256", "ES512"]
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        ED.private_jwk,
+        RSA.private_jwk,
+        EC.private_jwk,
+        {"kty": "oct", "k": "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLUhTMjU2", "alg": "HS256"},
+        {"kty": "oct", "k": "c2VjcmV0", "alg": "EdDSA"},
+        rsa_key(bits=1024).jwk,
+        changed(RSA, e="AQ"),
+        changed(RSA, n="AQAB"),
+        changed(ED, x="AAAA"),
+        *(changed(ED, x=segment(point.to_bytes(32, "little"))) for point in sorted(SMALL_ORDER)),
+        changed(ED, x=segment((1 | 1 << 255).to_bytes(32, "little"))),
+        changed(RSA, n=segment((RSA.private.public_key().public_numbers().n - 1).to_bytes(256, "big"))),
+        changed(ED, x=...),
+        changed(ED, x=7),
+        changed(ED, crv="X25519"),
+        changed(ED, crv="Ed448"),
+        changed(ED, crv=["Ed25519"]),
+        changed(EC, crv="secp256k1"),
+        changed(EC, x=EC.jwk["y"]),
+        changed(ED, alg="HS256"),
+        changed(RSA, alg="RS512"),
+        changed(RSA, alg="PS256"),
+        changed(ED, use="enc"),
+        changed(ED, key_ops=["sign"]),
+        changed(ED, key_ops="verify"),
+        changed(ED, kty="RSA"),
+        changed(ED, kty=["OKP"]),
+        changed(ED, kid=7),
+        changed(ED, kid=["x"]),
+        {},
+        [],
+        None,
+        "key",
+    ],
+)
+def test_a_key_that_nobody_should_use_is_not_used_and_harms_no_other(jwk: Any) -> None:
+    good = ed_key()
+
+    assert list(read_keys(published([jwk, good.jwk])[2], ALL)) == [good.kid]
+    with pytest.raises(UnusableError):
+        read_keys(published([jwk])[2], ALL)
+
+
+def test_two_keys_with_one_id_are_none() -> None:
+    good, first, second = ed_key(), ed_key("same"), ed_key("same")
+
+    assert list(read_keys(published([first.jwk, second.jwk, good.jwk])[2], ALL)) == [good.kid]
+
+
+def test_a_key_is_for_the_algorithms_of_the_setting_that_fit_it() -> None:
+    body = published([RSA.jwk, changed(EC, alg="ES256"), ED.jwk])[2]
+
+    found = read_keys(body, ["PS256", "RS256", "ES256", "ES512"])
+
+    assert {kid: key.algorithms for kid, key in found.items()} == {RSA.kid: ("PS256", "RS256"), EC.kid: ("ES256",)}
+
+
+NO_LISTS = {
+    "empty": b"",
+    "page": b"<html>",
+    "list": b"[]",
+    "object": b"{}",
+    "keys as object": b'{"keys": {}}',
+    "no keys": b'{"keys": []}',
+    "odd keys": b'{"keys": [1, null]}',
+    "bytes": b"\xff",
+    "UTF-16": json.dumps({"keys": [ED.jwk]}).encode("utf-16"),
+    "keys there twice": b'{"keys": [], "keys": []}',
+    "depth": b"[" * 100_000,
+    "too many": json.dumps({"keys": [ED.jwk] * (MAX_KEYS + 1)}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS.keys())
+def test_what_is_no_list_of_keys_is_refused(body: bytes) -> None:
+    with pytest.raises((UnusableError, ValueError, RecursionError)):
+        read_keys(body, ALL)
