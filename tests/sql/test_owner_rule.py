@@ -279,6 +279,20 @@ def test_what_neither_text_nor_plan_shows_is_found(
     assert any(why in finding for finding in findings(own_database.admin, root))
 
 
+def test_a_function_of_our_own_is_not_run_by_planning_it(own_database: Urls, plant: Plant) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute(
+            "CREATE FUNCTION since() RETURNS timestamptz STABLE LANGUAGE plpgsql AS "
+            "'BEGIN RAISE EXCEPTION $$it was run$$; END'"
+        )
+    body = "SELECT id FROM tasks WHERE user_id = $1 AND created_at > since()"
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, ID))
+
+    assert findings(own_database.admin, root) == [
+        "sql/tasks/new_statement.sql:6: must not call since: no plan shows what it reads or changes"
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "header", "why"),
     [
