@@ -22,19 +22,28 @@ class Session(NamedTuple):
     user: Row
 
 
-async def sign_up(services: Context, email: str, password: str) -> Session:
+async def sign_up(services: Context, email: str, password: str, network: str) -> Session:
     """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment."""
-    password_hash = await services.passwords.hash(password)
-    user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash)
+    async with services.attempts.sign_up(network) as attempt:
+        password_hash = await services.passwords.hash(password)
+        attempt.stays = True
+        user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash)
     return Session(services.tokens.issue(user["id"], user["email"]), user)
 
 
-async def log_in(services: Context, email: str, password: str) -> Session:
-    """INVALID_CREDENTIALS, after the same work, whether the address is unknown or the password wrong."""
-    user = await services.database.one(FIND_CREDENTIALS, email=normal_email(email) or email)
-    matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
-    if user is None or not matches:
-        raise Problem(Code.INVALID_CREDENTIALS)
+async def log_in(services: Context, email: str, password: str, network: str) -> Session:
+    """INVALID_CREDENTIALS, after the same work, whether the address is unknown or the password wrong. It goes on when
+    the client has gone: an attempt that was counted is taken back where it was a success."""
+    return await services.background.finish(_log_in(services, normal_email(email) or email, password, network))
+
+
+async def _log_in(services: Context, email: str, password: str, network: str) -> Session:
+    async with services.attempts.log_in(email, network) as attempt:
+        user = await services.database.one(FIND_CREDENTIALS, email=email)
+        matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
+        if user is None or not matches:
+            attempt.stays = True
+            raise Problem(Code.INVALID_CREDENTIALS)
     return Session(services.tokens.issue(user["id"], user["email"]), user)
 
 

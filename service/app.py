@@ -15,10 +15,12 @@ from sanic.exceptions import RequestCancelled
 
 from service import NAME, access_log, accounts, docs, health, index, workers
 from service.api.contract import CONTRACT as API
+from service.attempts import Attempts
 from service.auth.outside import OutsideTokens
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
+from service.background import Background
 from service.context import App, Context
 from service.database import Database
 from service.error_handler import client_has_gone, error_handler
@@ -101,6 +103,9 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     app.ctx.database = await Database.connect(settings)
+    app.ctx.background = Background()
+    app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, settings)
+    app.ctx.trusted_proxies = settings.trusted_proxies
     find_user = partial(accounts.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()
@@ -120,6 +125,7 @@ async def _drain(seconds: float, app: App) -> None:
 
 async def _close(app: App) -> None:
     app.ctx.passwords.close()
+    await app.ctx.background.close()
     app.ctx.outside.close()
     await app.ctx.database.close()
 

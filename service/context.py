@@ -6,10 +6,12 @@ from typing import TypeAlias
 from sanic import Sanic
 from sanic.config import Config
 
+from service.attempts import Attempts
 from service.auth.outside import OutsideTokens
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
+from service.background import Background
 from service.database import Database
 
 
@@ -18,6 +20,9 @@ class Context(SimpleNamespace):
     outside: OutsideTokens
     verifier: Verifier
     passwords: Passwords
+    attempts: Attempts
+    background: Background
+    trusted_proxies: int
     database: Database
     draining: bool = False
 

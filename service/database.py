@@ -1,4 +1,4 @@
-"""The pool, the two ways to run a statement, and the one function from SQLSTATE to error."""
+"""The pool, the ways to run a statement, and the one function from SQLSTATE to error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -69,6 +69,10 @@ class Database:
     async def many(self, statement: Statement, **values: object) -> list[Row]:
         async with self._connection() as connection:
             return await connection.fetch(statement.text, *statement.arguments(values))
+
+    async def execute(self, statement: Statement, **values: object) -> None:
+        async with self._connection() as connection:
+            await connection.execute(statement.text, *statement.arguments(values))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

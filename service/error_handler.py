@@ -9,7 +9,7 @@ from sanic_routing.exceptions import NoMethod, NotFound
 
 from service.access_log import story_of
 from service.answers import answer
-from service.errors import TOKEN_CODES, Code, Problem
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
 from service.request import Request
 
 # What HTTP itself refuses, under its own status.
@@ -80,7 +80,7 @@ def _problem_of_http(request: Request, status: int) -> Problem:
 def headers_of(request: Request, problem: Problem) -> dict[str, str]:
     if problem.code in TOKEN_CODES:
         return {"WWW-Authenticate": "Bearer"}
-    if problem.code is Code.OVERLOADED:
+    if problem.code in RETRY_CODES:
         return {"Retry-After": str(problem.retry_after)}
     if problem.code is Code.METHOD_NOT_ALLOWED:
         return {"Allow": ", ".join(allowed_methods(request))}

@@ -26,6 +26,11 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = 405, "Method not allowed", "the path exists, the method does not; see `Allow`"
     EMAIL_EXISTS = 409, "Email already registered", "signup with a taken email"
     PAYLOAD_TOO_LARGE = 413, "Request body is too large", "a body over 1 MiB"
+    RATE_LIMITED = (
+        429,
+        "Too many attempts, try again later",
+        "too many failed logins, or sign-ups; `Retry-After` says how many seconds to wait",
+    )
     INTERNAL_ERROR = 500, "An internal server error occurred", "anything unexpected"
     DATABASE_ERROR = 500, "A database error occurred", "the database is away, timed out, or refused"
     OVERLOADED = (
@@ -41,6 +46,7 @@ class Code(Enum):
 
 
 TOKEN_CODES = frozenset({Code.UNAUTHORIZED, Code.INVALID_TOKEN, Code.TOKEN_EXPIRED})
+RETRY_CODES = frozenset({Code.RATE_LIMITED, Code.OVERLOADED})
 
 
 class FieldError(NamedTuple):
@@ -71,8 +77,8 @@ class Problem(Exception):  # noqa: N818 - half of them are the client's doing an
 
 
 class NotNow(Problem):
-    """OVERLOADED, and when to come back."""
+    """Come back later, and when."""
 
-    def __init__(self, reason: str, retry_after: int) -> None:
-        super().__init__(Code.OVERLOADED, reason=reason)
+    def __init__(self, reason: str, retry_after: int, code: Code = Code.OVERLOADED) -> None:
+        super().__init__(code, reason=reason)
         self.retry_after = retry_after

@@ -71,6 +71,20 @@ class Settings(BaseSettings):
     )
     statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
+    login_failures: int = Field(
+        10, ge=0, le=1000, description="failed logins of an email from an address in `LOGIN_WINDOW`; 0: no limit"
+    )
+    login_failures_per_address: int = Field(
+        100, ge=0, le=1000, description="failed logins from an address in `LOGIN_WINDOW`, any email; 0: no limit"
+    )
+    login_failures_per_email: int = Field(
+        100, ge=0, le=1000, description="failed logins of an email in `LOGIN_WINDOW`, wherever from; 0: no limit"
+    )
+    login_window: float = Field(900.0, gt=0, le=86400, description="seconds after which a failed login is forgotten")
+    signups_per_address: int = Field(100, ge=0, le=1000, description="sign-ups from an address in an hour; 0: no limit")
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="proxies in front; so many of the last in `X-Forwarded-For` are believed"
+    )
     drain: float = Field(
         2.0, ge=0, le=5, description="seconds between saying unhealthy and refusing connections, at a stop"
     )

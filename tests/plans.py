@@ -28,7 +28,11 @@ SELECT 'user' || n || '@example.com', 'x' FROM generate_series(1, {USERS}) AS n;
 INSERT INTO tasks (user_id, title, created_at, updated_at)
 SELECT users.id, 'Task ' || n, now() - n * interval '1 hour', now() - n * interval '1 hour'
 FROM generate_series(1, {TASKS_EACH}) AS n, users
-ORDER BY n, md5(users.id::text)
+ORDER BY n, md5(users.id::text);
+
+INSERT INTO attempts (bucket, attempted_at, ends_at)
+SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'
+FROM generate_series(1, {USERS}) AS n
 """
 
 SHOWN = (

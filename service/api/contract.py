@@ -12,9 +12,9 @@ def error_text(_: str | None, problem: Problem) -> str:
 # fmt: off
 CONTRACT = Contract("api", "February", "The current contract. New clients are written to it.", "/api", error_text, (
     Operation("POST", "/auth/signup", accounts.sign_up, "Sign up", 201, models.Session, models.SignUp,
-              [Code.EMAIL_EXISTS], needs_token=False),
+              [Code.EMAIL_EXISTS, Code.RATE_LIMITED], needs_token=False),
     Operation("POST", "/auth/login", accounts.log_in, "Log in", 200, models.Session, models.LogIn,
-              [Code.INVALID_CREDENTIALS], needs_token=False),
+              [Code.INVALID_CREDENTIALS, Code.RATE_LIMITED], needs_token=False),
     Operation("GET", "/auth/me", accounts.get_me, "Say whose token this is", 200, models.Me),
     Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.Task, models.NewTask,

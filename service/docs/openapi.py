@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service import NAME, VERSION
 from service.bodies import validate
 from service.error_handler import UNREADABLE, error_body
-from service.errors import TOKEN_CODES, Code, Problem
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
 from service.operations import Contract, Operation
 
 Json = dict[str, Any]
@@ -202,7 +202,7 @@ def _error(examples: Json, codes: Iterable[Code]) -> Json:
     headers = _headers("X-Request-ID")
     if codes <= TOKEN_CODES:
         headers |= _headers("WWW-Authenticate")
-    if Code.OVERLOADED in codes:
+    if codes & RETRY_CODES:
         headers |= _headers("Retry-After")
     content = {
         "schema": {"$ref": "#/components/schemas/Error"},

@@ -19,9 +19,9 @@ def error_text(operation: str | None, problem: Problem) -> str:
 # fmt: off
 CONTRACT = Contract("v1", "January", "The first contract, frozen: base URL with /v1.", "/v1/api", error_text, (
     Operation("POST", "/auth/signup", accounts.sign_up, "Sign up", 201, models.Session, models.SignUp,
-              [Code.EMAIL_EXISTS], needs_token=False),
+              [Code.EMAIL_EXISTS, Code.RATE_LIMITED], needs_token=False),
     Operation("POST", "/auth/login", accounts.log_in, "Log in", 200, models.Session, models.LogIn,
-              [Code.INVALID_CREDENTIALS], needs_token=False),
+              [Code.INVALID_CREDENTIALS, Code.RATE_LIMITED], needs_token=False),
     Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.OneTask, models.NewTask),
     Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.OneTask),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from service.accounts import (
     SAVE_OUTSIDE_USER,
     USER_EXISTS,
 )
+from service.attempts import COUNT_ATTEMPT, FORGET_ATTEMPTS, GET_WAIT, TAKE_BACK_ATTEMPT
 from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
@@ -198,6 +200,49 @@ def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, s
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == []
 
 
+def test_attempts_are_counted_up_to_the_limit_and_taken_back_one_by_one(run: Run) -> None:
+    # In one transaction now() stands still, so all have one time, and the window ends for all at once.
+    bucket, other = b"a" * 32, b"b" * 32
+    limit = {"most": 2, "window": timedelta(minutes=15)}
+    assert run(GET_WAIT, bucket=bucket, **limit) == []
+
+    first, second = (run(COUNT_ATTEMPT, bucket=bucket, **limit) for _ in range(2))
+    assert first == second
+    assert [row["attempted_at"].tzinfo for row in first] == [UTC]
+    assert run(COUNT_ATTEMPT, bucket=bucket, **limit) == []
+    assert [row["remaining"] for row in run(GET_WAIT, bucket=bucket, **limit)] == [timedelta(minutes=15)]
+    assert len(run(COUNT_ATTEMPT, bucket=other, **limit)) == 1
+    assert len(run(COUNT_ATTEMPT, bucket=bucket, most=3, window=limit["window"])) == 1
+
+    run(TAKE_BACK_ATTEMPT, bucket=bucket, attempted_at=first[0]["attempted_at"] - timedelta(microseconds=1))
+    assert run(COUNT_ATTEMPT, bucket=bucket, **limit) == []
+    run(TAKE_BACK_ATTEMPT, bucket=bucket, attempted_at=first[0]["attempted_at"])
+    assert [row["remaining"] for row in run(GET_WAIT, bucket=bucket, **limit)] == [None]
+    assert [row["remaining"] for row in run(GET_WAIT, bucket=other, most=1, window=limit["window"])] != [None]
+
+
+def test_attempts_of_another_time_do_not_count_and_only_the_newest_are_kept(run: Run) -> None:
+    bucket = b"a" * 32
+    hour, instant = timedelta(hours=1), timedelta(0)
+    for _ in range(5):
+        assert len(run(COUNT_ATTEMPT, bucket=bucket, most=3, window=instant)) == 1
+
+    assert [row["remaining"] for row in run(GET_WAIT, bucket=bucket, most=3, window=hour)] == [hour]
+    assert [row["remaining"] for row in run(GET_WAIT, bucket=bucket, most=4, window=hour)] == [None]
+
+
+def test_attempts_are_forgotten_when_their_time_is_over(run: Run) -> None:
+    over, going_on = b"a" * 32, b"b" * 32
+    run(COUNT_ATTEMPT, bucket=over, most=1, window=timedelta(0))
+    run(COUNT_ATTEMPT, bucket=going_on, most=1, window=timedelta(seconds=1))
+
+    run(FORGET_ATTEMPTS)
+
+    limit = {"most": 1, "window": timedelta(minutes=1)}
+    assert run(GET_WAIT, bucket=over, **limit) == []
+    assert len(run(GET_WAIT, bucket=going_on, **limit)) == 1
+
+
 def test_the_migrations_are_counted_and_listed(run: Run) -> None:
     assert [row["applied"] for row in run(COUNT_APPLIED, migration_ids=known())] == [len(known())]
     assert [row["applied"] for row in run(COUNT_APPLIED, migration_ids=["0000_never"])] == [0]
@@ -211,6 +256,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
         for each in (
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
             CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
+            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS,
             COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )

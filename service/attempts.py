@@ -1,0 +1,109 @@
+"""How often somebody may try to log in or to sign up, counted in PostgreSQL, for every worker and every copy."""
+
+import hmac
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from service.background import Background
+from service.database import Database
+from service.errors import Code, NotNow
+from service.settings import Settings
+from service.statements import statement
+
+COUNT_ATTEMPT = statement("attempts/count_attempt", "one")
+GET_WAIT = statement("attempts/get_wait", "one")
+TAKE_BACK_ATTEMPT = statement("attempts/take_back_attempt", "exec")
+FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "exec")
+
+SIGN_UP_WINDOW = timedelta(hours=1)
+FORGET_EVERY = 60.0  # seconds, at the most, and only while somebody tries
+
+
+class Limit(NamedTuple):
+    """So many within a time, for each of what is named by `who`."""
+
+    kind: str
+    who: Sequence[str]
+    most: int
+    window: timedelta
+
+
+class Counted(NamedTuple):
+    bucket: bytes
+    at: datetime
+
+
+@dataclass
+class Attempt:
+    """Taken back at the end, unless whoever makes it says that it stays."""
+
+    stays: bool = False
+
+
+class Attempts:
+    def __init__(self, database: Database, background: Background, settings: Settings) -> None:
+        self._database = database
+        self._background = background
+        self._settings = settings
+        # A key of its own, made of the secret that every copy shares.
+        self._key = hmac.digest(settings.require_secret().encode(), b"attempts", "sha256")
+        self._forget_at = 0.0
+
+    @asynccontextmanager
+    async def log_in(self, email: str, network: str) -> AsyncIterator[Attempt]:
+        """RATE_LIMITED before the password is looked at. The first limit is the narrowest: what it refuses is not
+        counted by the others, so that one address cannot lock an account for everybody."""
+        given, window = self._settings, timedelta(seconds=self._settings.login_window)
+        limits = [
+            Limit("login of an email from an address", (email, network), given.login_failures, window),
+            Limit("login from an address", (network,), given.login_failures_per_address, window),
+            Limit("login of an email", (email,), given.login_failures_per_email, window),
+        ]
+        async with self._counted(limits, network) as attempt:
+            yield attempt
+
+    @asynccontextmanager
+    async def sign_up(self, network: str) -> AsyncIterator[Attempt]:
+        limit = Limit("sign-up from an address", (network,), self._settings.signups_per_address, SIGN_UP_WINDOW)
+        async with self._counted([limit], network) as attempt:
+            yield attempt
+
+    @asynccontextmanager
+    async def _counted(self, limits: Sequence[Limit], network: str) -> AsyncIterator[Attempt]:
+        attempt = Attempt()
+        counted: list[Counted] = []
+        try:
+            for limit in limits:
+                if limit.most:
+                    counted.append(await self._count(limit, network))  # noqa: PERF401 - what is counted is known if the next is refused
+            self._forget_old_ones()
+            yield attempt
+        finally:
+            if not attempt.stays:
+                for each in counted:
+                    await self._database.execute(TAKE_BACK_ATTEMPT, bucket=each.bucket, attempted_at=each.at)
+
+    async def _count(self, limit: Limit, network: str) -> Counted:
+        bucket = self._bucket(limit)
+        row = await self._database.one(COUNT_ATTEMPT, bucket=bucket, most=limit.most, window=limit.window)
+        if row is not None:
+            return Counted(bucket, row["attempted_at"])
+        wait = await self._database.one(GET_WAIT, bucket=bucket, most=limit.most, window=limit.window)
+        remaining = None if wait is None else wait["remaining"]  # nothing, where somebody took one back meanwhile
+        seconds = 1 if remaining is None else max(1, math.ceil(remaining.total_seconds()))
+        raise NotNow(f"{limit.kind}, {limit.most} times; {network}", seconds, Code.RATE_LIMITED)
+
+    def _bucket(self, limit: Limit) -> bytes:
+        named = "\0".join([limit.kind, *limit.who])
+        return hmac.digest(self._key, named.encode(errors="surrogatepass"), "sha256")
+
+    def _forget_old_ones(self) -> None:
+        now = time.monotonic()
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_EVERY
+            self._background.run(self._database.execute(FORGET_ATTEMPTS))

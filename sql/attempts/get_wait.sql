@@ -1,0 +1,10 @@
+-- name: get_wait :one
+-- How long it is until the bucket takes an attempt again: when the oldest of its newest $2 is older than $3.
+-- $1 bucket  bytea
+-- $2 most    integer
+-- $3 window  interval
+-- -> remaining  interval
+-- index: attempts_pkey
+SELECT /* attempts/get_wait */ attempted_at[$2] + $3 - now() AS remaining
+FROM attempts
+WHERE bucket = $1

@@ -1,0 +1,66 @@
+"""Whose address counts: never what anybody may write, always what the last trusted proxies wrote."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sanic.compat import Header
+
+from service.address import client_network
+from service.request import Request
+
+PEER = "192.0.2.7"
+
+
+def network_of(trusted_proxies: int, *forwarded: str, peer: str = PEER, **others: str) -> str:
+    app: Any = SimpleNamespace(ctx=SimpleNamespace(trusted_proxies=trusted_proxies))
+    headers = Header([("x-forwarded-for", each) for each in forwarded] + list(others.items()))
+    request = Request(b"/", headers, head=b"", version="1.1", method="GET", transport=None, app=app)
+    conn_info: Any = SimpleNamespace(client_ip=peer)
+    request.conn_info = conn_info
+    return client_network(request)
+
+
+def test_without_a_trusted_proxy_it_is_the_peer_whatever_a_header_says() -> None:
+    assert network_of(0) == PEER
+    assert network_of(0, "203.0.113.9") == PEER
+    assert network_of(0, **{"forwarded": "for=203.0.113.9", "x-real-ip": "203.0.113.9"}) == PEER
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "network"),
+    [
+        (1, ["203.0.113.1"], "203.0.113.1"),
+        (1, ["203.0.113.9, 203.0.113.1"], "203.0.113.1"),
+        (1, ["203.0.113.9", " 203.0.113.1 "], "203.0.113.1"),
+        (2, ["203.0.113.9, 203.0.113.1, 10.0.0.1"], "203.0.113.1"),
+        (2, ["203.0.113.9", "203.0.113.1", "10.0.0.1"], "203.0.113.1"),
+        (3, ["203.0.113.1, 10.0.0.1"], "203.0.113.1"),
+        (1, [], PEER),
+        (1, [""], PEER),
+        (1, ["203.0.113.9,"], PEER),
+        (1, ["203.0.113.9, unknown"], PEER),
+        (1, ["203.0.113.9, 1.2.3.4.5"], PEER),
+        (2, ["203.0.113.9, _hidden, 10.0.0.1"], PEER),
+        (1, ["203.0.113.1:4711"], "203.0.113.1"),
+        (1, ["::ffff:203.0.113.1"], "203.0.113.1"),
+        (1, ["[::ffff:203.0.113.1]:443"], "203.0.113.1"),
+    ],
+)
+def test_behind_proxies_it_is_what_the_farthest_trusted_one_says(
+    proxies: int, forwarded: list[str], network: str
+) -> None:
+    assert network_of(proxies, *forwarded) == network
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["2001:db8:1:2::1", "2001:DB8:1:2:ffff::9", "[2001:db8:1:2::3]:443", "[2001:db8:1:2::3]", "2001:db8:1:2::%1"],
+)
+def test_an_ipv6_address_is_its_network(address: str) -> None:
+    assert network_of(1, address) == "2001:db8:1:2::/64"
+    assert network_of(0, peer=address.strip("[]").removesuffix("]:443")) == "2001:db8:1:2::/64"
+
+
+def test_a_peer_without_an_address_is_one_of_its_own() -> None:
+    assert network_of(0, peer="") == ""

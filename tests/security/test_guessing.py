@@ -1,0 +1,258 @@
+"""Guessing: how often somebody may try, who counts as somebody, and what is not held against anybody."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests import support
+from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
+
+WRONG = "wrong horse"
+REFUSED = {"error": "Invalid email or password", "code": "INVALID_CREDENTIALS"}
+LOCKED = {"error": "Too many attempts, try again later", "code": "RATE_LIMITED"}
+
+_numbers = count(1)
+
+
+def new_address() -> str:
+    """One from which nobody has tried yet."""
+    number = next(_numbers)
+    return f"198.51.{number // 256}.{number % 256}"
+
+
+@pytest.fixture(scope="module")
+def guarded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers behind one proxy, with a limit each that a test can reach without reaching the others."""
+    settings = {
+        "DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2, "TRUSTED_PROXIES": 1,
+        "LOGIN_FAILURES": 4, "LOGIN_FAILURES_PER_ADDRESS": 10, "LOGIN_FAILURES_PER_EMAIL": 6, "SIGNUPS_PER_ADDRESS": 3,
+    }  # fmt: skip
+    with support.running(tmp_path_factory.mktemp("guarded"), **settings) as service:
+        yield service
+
+
+def log_in(
+    service: Service, email: str, password: str, address: str, contract: Contract = support.FEBRUARY
+) -> httpx.Response:
+    """On a connection of its own, so that any worker may get it."""
+    given = {"email": email, "password": password}
+    headers = {"X-Forwarded-For": address}
+    return httpx.post(f"{service.url}{contract.prefix}/auth/login", json=given, headers=headers, timeout=60)
+
+
+def statuses(answers: list[httpx.Response]) -> list[int]:
+    return [answer.status_code for answer in answers]
+
+
+def test_after_so_many_failures_the_right_password_is_refused_too_and_looks_no_different(
+    guarded: Service, ann: User, contract: Contract
+) -> None:
+    address = new_address()
+    failures = [log_in(guarded, ann.email, WRONG, address, contract) for _ in range(4)]
+    assert [(answer.status_code, answer.json()) for answer in failures] == [(401, REFUSED)] * 4
+
+    wrong, right = (log_in(guarded, ann.email, each, address, contract) for each in (WRONG, PASSWORD))
+
+    for answer in (wrong, right):
+        assert (answer.status_code, answer.json()) == (429, LOCKED)
+        assert 1 <= int(answer.headers["Retry-After"]) <= 900
+    differing = {"date", "x-request-id", "retry-after"}
+    assert {k: v for k, v in wrong.headers.items() if k not in differing} == {
+        k: v for k, v in right.headers.items() if k not in differing
+    }
+
+
+def test_an_email_that_nobody_has_is_locked_like_any_other(guarded: Service) -> None:
+    email, address = new_email(), new_address()
+
+    assert statuses([log_in(guarded, email, WRONG, address) for _ in range(6)]) == [401] * 4 + [429] * 2
+
+
+def test_an_email_is_one_however_it_is_written(guarded: Service, ann: User) -> None:
+    address = new_address()
+    spellings = [ann.email, ann.email.upper(), f" {ann.email} ", ann.email.title(), ann.email]
+
+    assert statuses([log_in(guarded, each, WRONG, address) for each in spellings]) == [401] * 4 + [429]
+
+
+def test_both_contracts_count_together(guarded: Service, ann: User) -> None:
+    address = new_address()
+    contracts = [support.FEBRUARY, support.JANUARY, support.JANUARY, support.FEBRUARY, support.JANUARY]
+
+    assert statuses([log_in(guarded, ann.email, WRONG, address, each) for each in contracts]) == [401] * 4 + [429]
+
+
+def test_guesses_at_the_same_instant_are_counted_over_all_workers(start_service: Callable[..., Service]) -> None:
+    service = start_service(WORKERS=2, LOGIN_FAILURES=10, POOL_TIMEOUT=30)
+    email = new_email()
+    with ThreadPoolExecutor(50) as threads:
+        # Without a proxy that is trusted nobody believes the header.
+        answers = list(threads.map(lambda _: log_in(service, email, WRONG, new_address()), range(50)))
+
+    assert sorted(statuses(answers)) == [401] * 10 + [429] * 40
+
+
+def test_a_success_is_taken_back(guarded: Service, ann: User) -> None:
+    address = new_address()
+
+    assert statuses([log_in(guarded, ann.email, PASSWORD, address) for _ in range(15)]) == [200] * 15
+    assert statuses([log_in(guarded, ann.email, WRONG, address) for _ in range(5)]) == [401] * 4 + [429]
+
+
+def test_an_address_is_limited_whatever_the_email_and_others_are_not(guarded: Service, ann: User) -> None:
+    address = new_address()
+
+    failures = [log_in(guarded, new_email(), WRONG, address) for _ in range(10)]
+
+    assert statuses(failures) == [401] * 10
+    assert log_in(guarded, ann.email, PASSWORD, address).status_code == 429
+    assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
+
+
+def test_an_email_is_limited_wherever_from_and_others_are_not(guarded: Service, ann: User, bob: User) -> None:
+    failures = [log_in(guarded, ann.email, WRONG, new_address()) for _ in range(6)]
+
+    assert statuses(failures) == [401] * 6
+    assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 429
+    assert log_in(guarded, bob.email, PASSWORD, new_address()).status_code == 200
+
+
+def test_one_address_alone_cannot_lock_an_account_for_everybody(guarded: Service, ann: User) -> None:
+    address = new_address()
+
+    guesses = [log_in(guarded, ann.email, WRONG, address) for _ in range(30)]
+
+    assert statuses(guesses) == [401] * 4 + [429] * 26
+    assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
+
+
+def test_a_refusal_by_a_wider_limit_is_not_held_against_the_narrower(
+    guarded: Service, ann: User, database: psycopg.Connection
+) -> None:
+    for _ in range(6):
+        log_in(guarded, ann.email, WRONG, new_address())
+    before = total_of_attempts(database)
+    address = new_address()
+
+    assert statuses([log_in(guarded, ann.email, PASSWORD, address) for _ in range(8)]) == [429] * 8
+    assert total_of_attempts(database) == before
+
+
+def test_a_lock_ends_when_it_said_that_it_would(start_service: Callable[..., Service], ann: User) -> None:
+    service = start_service(LOGIN_FAILURES=2, LOGIN_WINDOW=2)
+    assert statuses([log_in(service, ann.email, WRONG, "") for _ in range(2)]) == [401, 401]
+    locked = log_in(service, ann.email, PASSWORD, "")
+    assert locked.status_code == 429
+
+    time.sleep(int(locked.headers["Retry-After"]))
+
+    assert log_in(service, ann.email, PASSWORD, "").status_code == 200
+
+
+def test_an_ipv6_address_counts_with_its_network(start_service: Callable[..., Service]) -> None:
+    service = start_service(TRUSTED_PROXIES=1, LOGIN_FAILURES_PER_ADDRESS=1)
+    addresses = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "[2001:db8:1:2::3]:443", "2001:db8:1:3::1"]
+
+    assert statuses([log_in(service, new_email(), WRONG, each) for each in addresses]) == [401, 429, 429, 401]
+
+
+def test_sign_ups_are_limited_by_address(guarded: Service, contract: Contract) -> None:
+    address = new_address()
+
+    def signs_up(address: str, **changed: Any) -> httpx.Response:
+        given = {"email": new_email(), "password": PASSWORD} | changed
+        headers = {"X-Forwarded-For": address}
+        return httpx.post(f"{guarded.url}{contract.prefix}/auth/signup", json=given, headers=headers, timeout=60)
+
+    taken = new_email()
+    assert signs_up(address, password="short").status_code == 400
+    assert statuses([signs_up(address, email=taken) for _ in range(3)]) == [201, 409, 409]
+    locked = signs_up(address)
+    assert (locked.status_code, locked.json()) == (429, LOCKED)
+    assert 3500 <= int(locked.headers["Retry-After"]) <= 3600
+    assert signs_up(new_address()).status_code == 201
+
+
+def test_a_limit_of_0_is_none(service: Service, ann: User) -> None:
+    assert statuses([log_in(service, ann.email, WRONG, "") for _ in range(12)]) == [401] * 12
+
+
+def test_who_was_not_looked_at_has_not_failed(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    """Refused for want of a hashing slot, or gone before the answer: neither was a wrong password."""
+    service = start_service(LOGIN_FAILURES=1000, POOL_TIMEOUT=0.3, POOL_MAX=20)
+    before = total_of_attempts(database)
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(lambda _: log_in(service, ann.email, PASSWORD, ""), range(80)))
+    assert set(statuses(answers)) == {200, 503}
+
+    body = b'{"email": "%s", "password": "%s"}' % (ann.email.encode(), PASSWORD.encode())
+    head = b"POST /api/auth/login HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(head + body)
+            time.sleep(0.02)
+
+    wait_until(lambda: total_of_attempts(database) == before)
+
+
+def test_the_log_says_which_limit_and_where_from(guarded: Service) -> None:
+    address = new_address()
+    for _ in range(10):
+        log_in(guarded, new_email(), WRONG, address)
+
+    request_id = log_in(guarded, new_email(), WRONG, address).headers["X-Request-ID"]
+
+    assert [line["reason"] for line in guarded.lines_of(request_id)] == [f"login from an address, 10 times; {address}"]
+
+
+def test_no_email_and_no_address_is_stored_and_another_secret_counts_for_itself(
+    start_service: Callable[..., Service], own_database: Any, tmp_path: Path
+) -> None:
+    email = new_email()
+    limits = {"DATABASE_URL": own_database.runtime, "LOGIN_FAILURES": 1, "LOGIN_FAILURES_PER_EMAIL": 5}
+    for secret in (SECRET, SECRET.swapcase()):
+        with support.running(tmp_path, BETTER_AUTH_SECRET=secret, **limits) as service:
+            assert statuses([log_in(service, email, WRONG, "") for _ in range(2)]) == [401, 429]
+
+    with psycopg.connect(own_database.admin) as connection:
+        rows = connection.execute("SELECT bucket, attempts::text FROM attempts").fetchall()
+    assert len({bucket for bucket, _ in rows}) == 4  # of each secret the email, and the email with the address
+    assert all(len(bucket) == 32 and email not in row and "127.0.0.1" not in row for bucket, row in rows)
+
+
+def test_what_no_limit_looks_at_any_more_goes_away_by_itself(
+    start_service: Callable[..., Service], database: psycopg.Connection
+) -> None:
+    add = "INSERT INTO attempts VALUES (sha256(%s), ARRAY[now()], now() + %s::interval)"
+    for name, ends in ((b"over", "0 seconds"), (b"going on", "1 minute")):
+        database.execute(add, [name, ends])
+
+    service = start_service(LOGIN_FAILURES=5)
+    log_in(service, new_email(), WRONG, "")
+
+    kept = "SELECT count(*) FROM attempts WHERE bucket = sha256(%s)"
+    wait_until(lambda: database.execute(kept, [b"over"]).fetchone() == (0,))
+    assert database.execute(kept, [b"going on"]).fetchone() == (1,)
+
+
+def total_of_attempts(database: psycopg.Connection) -> int:
+    found = database.execute("SELECT coalesce(sum(cardinality(attempted_at)), 0) FROM attempts").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
