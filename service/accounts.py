@@ -14,6 +14,7 @@ FIND_CREDENTIALS = statement("accounts/find_credentials", "one")
 FIND_OUTSIDE_USER = statement("accounts/find_outside_user", "one")
 SAVE_OUTSIDE_USER = statement("accounts/save_outside_user", "one")
 GET_USER = statement("accounts/get_user", "one")
+UPGRADE_HASH = statement("accounts/upgrade_hash", "exec")
 USER_EXISTS = statement("accounts/user_exists", "one")
 
 
@@ -44,7 +45,15 @@ async def _log_in(services: Context, email: str, password: str, network: str) ->
         if user is None or not matches:
             attempt.stays = True
             raise Problem(Code.INVALID_CREDENTIALS)
+    if services.passwords.is_outdated(user["password_hash"]):
+        services.background.run(_upgrade_hash(services, user, password))
     return Session(services.tokens.issue(user["id"], user["email"]), user)
+
+
+async def _upgrade_hash(services: Context, user: Row, password: str) -> None:
+    new_hash = await services.passwords.hash(password)
+    old_hash = user["password_hash"]
+    await services.database.execute(UPGRADE_HASH, user_id=user["id"], old_hash=old_hash, new_hash=new_hash)
 
 
 async def get_user(database: Database, user_id: UUID) -> Row:

@@ -1,7 +1,11 @@
 """Hashing: off the event loop, in a queue with an end, and the same work whether there is a hash to check or not."""
 
 import asyncio
+import os
+import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import bcrypt
 import pytest
@@ -60,6 +64,48 @@ def test_every_check_is_one_run_of_bcrypt_off_the_event_loop(
     hasher.close()
     assert len(runs) == 1
     assert runs[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize(("stored", "rounds"), [(10, 10), (10, 11), (10, 12), (11, 12), (12, 12)])
+def test_a_wrong_password_is_as_much_work_whatever_the_hash_once_cost(
+    monkeypatch: pytest.MonkeyPatch, stored: int, rounds: int
+) -> None:
+    old = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(stored)).decode()
+    hasher = Passwords(rounds, threads=1, timeout=60)
+    work = []
+    hashpw, checkpw = bcrypt.hashpw, bcrypt.checkpw
+
+    def counted(run: Callable[[bytes, bytes], Any]) -> Callable[[bytes, bytes], Any]:
+        def count_and_run(given: bytes, salt: bytes) -> Any:
+            work.append(2 ** int(salt.split(b"$")[2]))
+            return run(given, salt)
+
+        return count_and_run
+
+    monkeypatch.setattr(bcrypt, "hashpw", counted(hashpw))
+    monkeypatch.setattr(bcrypt, "checkpw", counted(checkpw))
+
+    assert asyncio.run(hasher.matches("wrong horse", old)) is False
+    assert asyncio.run(hasher.matches("wrong horse", None)) is False
+    hasher.close()
+    assert sum(work) == 2 * 2**rounds
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows a priority of each thread")
+def test_a_thread_that_hashes_steps_back_behind_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    priorities = []
+
+    def look(*_: object) -> bool:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return True
+
+    hasher = Passwords(10, threads=1, timeout=60)
+    monkeypatch.setattr(bcrypt, "checkpw", look)
+    asyncio.run(hasher.matches("correct horse", HASH))
+    hasher.close()
+
+    assert priorities == [19]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])

@@ -16,6 +16,7 @@ from service.accounts import (
     FIND_OUTSIDE_USER,
     GET_USER,
     SAVE_OUTSIDE_USER,
+    UPGRADE_HASH,
     USER_EXISTS,
 )
 from service.attempts import COUNT_ATTEMPT, FORGET_ATTEMPTS, GET_WAIT, TAKE_BACK_ATTEMPT
@@ -98,6 +99,15 @@ def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
 
     assert dict(found) == dict(user) | {"password_hash": "the hash"}
     assert run(FIND_CREDENTIALS, email=new_email()) == []
+
+
+def test_upgrade_hash_leaves_a_password_that_was_changed_meanwhile(run: Run) -> None:
+    email = new_email()
+    [user] = run(CREATE_USER, email=email, password_hash="old")
+
+    for old, new, stored in (("other", "x", "old"), ("old", "new", "new"), ("old", "x", "new")):
+        run(UPGRADE_HASH, user_id=user["id"], old_hash=old, new_hash=new)
+        assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=email)] == [stored]
 
 
 def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> None:
@@ -254,7 +264,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
     used = {
         each.name: each.text
         for each in (
-            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
+            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS, UPGRADE_HASH,
             CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS,
             COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
