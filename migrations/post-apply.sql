@@ -13,7 +13,7 @@ BEGIN
         RETURN;
     END IF;
 
-    REVOKE ALL ON users, tasks, attempts, _yoyo_migration FROM todo_runtime;
+    REVOKE ALL ON users, tasks, attempts, deleted_outside_users, _yoyo_migration FROM todo_runtime;
 
     GRANT SELECT, INSERT, UPDATE, DELETE ON users TO todo_runtime;
 
@@ -21,7 +21,7 @@ BEGIN
     GRANT SELECT, INSERT, DELETE ON tasks TO todo_runtime;
     GRANT UPDATE (title, description, is_completed, updated_at) ON tasks TO todo_runtime;
 
-    GRANT SELECT, INSERT, UPDATE, DELETE ON attempts TO todo_runtime;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON attempts, deleted_outside_users TO todo_runtime;
 
     -- Whether the schema is behind.
     GRANT SELECT ON _yoyo_migration TO todo_runtime;

@@ -11,8 +11,6 @@ from service.statements import statement
 
 CREATE_USER = statement("accounts/create_user", "one")
 FIND_CREDENTIALS = statement("accounts/find_credentials", "one")
-FIND_OUTSIDE_USER = statement("accounts/find_outside_user", "one")
-SAVE_OUTSIDE_USER = statement("accounts/save_outside_user", "one")
 GET_USER = statement("accounts/get_user", "one")
 UPGRADE_HASH = statement("accounts/upgrade_hash", "exec")
 USER_EXISTS = statement("accounts/user_exists", "one")
@@ -29,7 +27,7 @@ async def sign_up(services: Context, email: str, password: str, network: str) ->
         password_hash = await services.passwords.hash(password)
         attempt.stays = True
         user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash)
-    return Session(services.tokens.issue(user["id"], user["email"]), user)
+    return new_session(services, user)
 
 
 async def log_in(services: Context, email: str, password: str, network: str) -> Session:
@@ -47,7 +45,7 @@ async def _log_in(services: Context, email: str, password: str, network: str) ->
             raise Problem(Code.INVALID_CREDENTIALS)
     if services.passwords.is_outdated(user["password_hash"]):
         services.background.run(_upgrade_hash(services, user, password))
-    return Session(services.tokens.issue(user["id"], user["email"]), user)
+    return new_session(services, user)
 
 
 async def _upgrade_hash(services: Context, user: Row, password: str) -> None:
@@ -69,13 +67,8 @@ async def require_user(database: Database, user_id: UUID) -> None:
         raise user_is_gone()
 
 
-async def outside_user(database: Database, issuer: str, subject: str, email: str | None) -> UUID:
-    """The user of an outside issuer's subject, made at first sight. An email is kept, and nobody is found by it."""
-    user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
-    if user is None or email not in {None, user["email"]}:
-        user = await database.must(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email)
-    user_id: UUID = user["id"]
-    return user_id
+def new_session(services: Context, user: Row) -> Session:
+    return Session(services.tokens.issue(user["id"], user["email"], user["token_generation"]), user)
 
 
 def user_is_gone() -> Problem:

@@ -13,9 +13,10 @@ from sanic import Sanic
 from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 
-from service import NAME, access_log, accounts, docs, health, index, workers
+from service import NAME, access_log, docs, health, index, workers
 from service.api.contract import CONTRACT as API
 from service.attempts import Attempts
+from service.auth import users
 from service.auth.outside import OutsideTokens
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
@@ -28,6 +29,7 @@ from service.headers import add_headers, answer_preflight
 from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
+from service.upkeep import Upkeep
 from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
@@ -104,12 +106,14 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     app.ctx.database = await Database.connect(settings)
     app.ctx.background = Background()
-    app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, settings)
+    app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
+    app.ctx.attempts = Attempts(app.ctx.database, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    find_user = partial(accounts.outside_user, app.ctx.database)
+    find_user = partial(users.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()
-    app.ctx.verifier = Verifier(app.ctx.tokens, app.ctx.outside)
+    check = partial(users.require_current, app.ctx.database)
+    app.ctx.verifier = Verifier(app.ctx.tokens, app.ctx.outside, check, settings.token_recheck)
 
 
 async def _say_ready(settings: Settings, app: App) -> None:

@@ -2,26 +2,23 @@
 
 import hmac
 import math
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from service.background import Background
 from service.database import Database
 from service.errors import Code, NotNow
 from service.settings import Settings
 from service.statements import statement
+from service.upkeep import Upkeep
 
 COUNT_ATTEMPT = statement("attempts/count_attempt", "one")
 GET_WAIT = statement("attempts/get_wait", "one")
 TAKE_BACK_ATTEMPT = statement("attempts/take_back_attempt", "exec")
-FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "exec")
 
 SIGN_UP_WINDOW = timedelta(hours=1)
-FORGET_EVERY = 60.0  # seconds, at the most, and only while somebody tries
 
 
 class Limit(NamedTuple):
@@ -46,13 +43,12 @@ class Attempt:
 
 
 class Attempts:
-    def __init__(self, database: Database, background: Background, settings: Settings) -> None:
+    def __init__(self, database: Database, upkeep: Upkeep, settings: Settings) -> None:
         self._database = database
-        self._background = background
+        self._upkeep = upkeep
         self._settings = settings
         # A key of its own, made of the secret that every copy shares.
         self._key = hmac.digest(settings.require_secret().encode(), b"attempts", "sha256")
-        self._forget_at = 0.0
 
     @asynccontextmanager
     async def log_in(self, email: str, network: str) -> AsyncIterator[Attempt]:
@@ -81,7 +77,7 @@ class Attempts:
             for limit in limits:
                 if limit.most:
                     counted.append(await self._count(limit, network))  # noqa: PERF401 - what is counted is known if the next is refused
-            self._forget_old_ones()
+            self._upkeep.consider()
             yield attempt
         finally:
             if not attempt.stays:
@@ -101,9 +97,3 @@ class Attempts:
     def _bucket(self, limit: Limit) -> bytes:
         named = "\0".join([limit.kind, *limit.who])
         return hmac.digest(self._key, named.encode(errors="surrogatepass"), "sha256")
-
-    def _forget_old_ones(self) -> None:
-        now = time.monotonic()
-        if now >= self._forget_at:
-            self._forget_at = now + FORGET_EVERY
-            self._background.run(self._database.execute(FORGET_ATTEMPTS))

@@ -13,6 +13,7 @@ from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
 from service.database import Database
+from service.upkeep import Upkeep
 
 
 class Context(SimpleNamespace):
@@ -21,6 +22,7 @@ class Context(SimpleNamespace):
     verifier: Verifier
     passwords: Passwords
     attempts: Attempts
+    upkeep: Upkeep
     background: Background
     trusted_proxies: int
     database: Database

@@ -85,20 +85,20 @@ def normal_email(email: str) -> str | None:
     return unicodedata.normalize("NFC", address)
 
 
-def new_password(value: object) -> str:
-    password = given_password(value)
+def new_password(value: object, *, label: str = "Password") -> str:
+    password = given_password(value, label=label)
     if len(password) < MIN_PASSWORD:
-        raise broken(f"Password must be at least {MIN_PASSWORD} characters")
+        raise broken(f"{label} must be at least {MIN_PASSWORD} characters")
     if len(password.encode()) > MAX_PASSWORD_BYTES:
-        raise broken(f"Password must not exceed {MAX_PASSWORD_BYTES} bytes")
+        raise broken(f"{label} must not exceed {MAX_PASSWORD_BYTES} bytes")
     return password
 
 
-def given_password(value: object) -> str:
+def given_password(value: object, *, label: str = "Password") -> str:
     """Never trimmed: blanks are characters like others."""
-    password = _storable("Password", "" if value is None else value)
+    password = _storable(label, "" if value is None else value)
     if not password:
-        raise broken("Password is required")
+        raise broken(f"{label} is required")
     return password
 
 

@@ -11,7 +11,7 @@ from service.auth.middleware import authenticate
 from service.error_handler import ErrorText, error_handler
 from service.errors import Code
 
-Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has answered already, by a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Operation:
     body: type[BaseModel] | None = None
     refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path and the database
     needs_token: bool = True
+    needs_body: bool = True  # where there is one
     headers: Sequence[str] = ()  # of the answer, beyond those of every answer
 
     @property

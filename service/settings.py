@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         (), description="other issuers whose tokens are taken: URLs, comma separated, or a JSON list; see below"
     )
     jwt_expiration_hours: int = Field(24, ge=1, le=24 * 365, description="how long a token lives")
+    token_recheck: float = Field(
+        10.0, ge=0, le=300, description="seconds for which a token that was checked is not asked about again"
+    )
     frontend_url: Annotated[tuple[str, ...], NoDecode] = Field(
         ("http://localhost:3000",), description="origins whose pages may call the API, comma separated"
     )

@@ -1,5 +1,6 @@
 """Tasks: what both contracts mean by them. The owner is the first argument of everything. No HTTP in here."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,11 +13,13 @@ from service.statements import Statement, statement
 
 CREATE_TASK = statement("tasks/create_task", "one")
 LIST_TASKS = statement("tasks/list_tasks", "many")
+LIST_TASKS_AFTER = statement("tasks/list_tasks_after", "many")
 GET_TASK = statement("tasks/get_task", "one")
 UPDATE_TASK = statement("tasks/update_task", "one")
 DELETE_TASK = statement("tasks/delete_task", "one")
 
 LIST_LIMIT = 1000
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,16 @@ async def list_tasks(database: Database, user_id: UUID) -> list[Row]:
     if not rows:
         await require_user(database, user_id)
     return rows
+
+
+async def all_tasks(database: Database, user_id: UUID) -> AsyncIterator[list[Row]]:
+    """Every one, newest first, in pages. No connection is held between two of them, however slowly they are taken."""
+    page = await database.many(LIST_TASKS, user_id=user_id, max_rows=PAGE)
+    while page:
+        yield page
+        last = page[-1]
+        after = {"created_at": last["created_at"], "task_id": last["id"]}
+        page = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=PAGE, **after)
 
 
 async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:

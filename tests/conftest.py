@@ -117,7 +117,7 @@ def new_user(http: httpx.Client, database: psycopg.Connection, password_hash: st
             "INSERT INTO users (email, password_hash) VALUES (%s, %s) RETURNING id", [email, password_hash]
         ).fetchone()
         assert row is not None
-        return User(http, str(row[0]), email, Tokens(SECRET, None, 1).issue(row[0], email))
+        return User(http, str(row[0]), email, Tokens(SECRET, None, 1).issue(row[0], email, 0))
 
     return insert
 

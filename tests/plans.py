@@ -32,7 +32,10 @@ ORDER BY n, md5(users.id::text);
 
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'
-FROM generate_series(1, {USERS}) AS n
+FROM generate_series(1, {USERS}) AS n;
+
+INSERT INTO deleted_outside_users (issuer, subject)
+SELECT 'https://issuer.example', n::text FROM generate_series(1, {USERS}) AS n
 """
 
 SHOWN = (

@@ -1,14 +1,17 @@
+from datetime import UTC, datetime
 from typing import Any
 
 from sanic import HTTPResponse
 
-from service import accounts
+from service import account_changes, accounts, tasks
 from service.address import client_network
-from service.answers import answer, timestamp
+from service.answers import answer, no_content, timestamp
 from service.api import models
+from service.api.tasks import task_body
 from service.bodies import parse
 from service.database import Row
 from service.request import Request
+from service.streaming import stream
 
 
 async def sign_up(request: Request) -> HTTPResponse:
@@ -26,6 +29,40 @@ async def log_in(request: Request) -> HTTPResponse:
 async def get_me(request: Request) -> HTTPResponse:
     user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
     return answer({"user": user_body(user)})
+
+
+async def change_password(request: Request) -> HTTPResponse:
+    given = parse(models.PasswordChange, request)
+    session = await account_changes.change_password(
+        request.app.ctx, request.ctx.user_id, given.current_password, given.new_password, client_network(request)
+    )
+    return answer({"token": session.token, "user": user_body(session.user)})
+
+
+async def log_out(_: Request) -> HTTPResponse:
+    """Whoever asks: the token lies with the client, which drops it, and a page calls this on its way out."""
+    return no_content()
+
+
+async def log_out_everywhere(request: Request) -> HTTPResponse:
+    await account_changes.log_out_everywhere(request.app.ctx, request.ctx.user_id)
+    return no_content()
+
+
+async def delete_me(request: Request) -> HTTPResponse:
+    def read_password() -> str:  # there may be none to read, nor a body
+        return parse(models.Farewell, request).password
+
+    network = client_network(request)
+    await account_changes.delete_account(request.app.ctx, request.ctx.user_id, read_password, network)
+    return no_content()
+
+
+async def export_me(request: Request) -> None:
+    user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
+    before = {"exported_at": timestamp(datetime.now(UTC)), "user": user_body(user)}
+    pages = tasks.all_tasks(request.app.ctx.database, request.ctx.user_id)
+    await stream(request, before, "tasks", ([task_body(row) for row in page] async for page in pages))
 
 
 def user_body(row: Row) -> dict[str, Any]:

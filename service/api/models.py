@@ -1,6 +1,7 @@
 """The bodies of February's contract: those it parses, and those its answers are documented and tested by."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -46,6 +47,27 @@ class LogIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
 
     email: Annotated[str, BeforeValidator(fields.given_email)]
+    password: Annotated[str, BeforeValidator(fields.given_password)]
+
+
+class PasswordChange(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"current_password": "correct horse", "new_password": "battery staple"}]}
+    )
+
+    current_password: Annotated[str, BeforeValidator(partial(fields.given_password, label="Current password"))]
+    new_password: Annotated[
+        str,
+        BeforeValidator(partial(fields.new_password, label="New password")),
+        Field(min_length=fields.MIN_PASSWORD, description=f"At most {fields.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+    ]
+
+
+class Farewell(BaseModel):
+    """Of a user who logs in with a password. One of an outside issuer sends no body."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
+
     password: Annotated[str, BeforeValidator(fields.given_password)]
 
 
@@ -118,6 +140,12 @@ class Task(Answer):
 
 class TaskList(Answer):
     tasks: Annotated[list[Task], Field(max_length=LIST_LIMIT)]
+
+
+class Export(Answer):
+    exported_at: datetime
+    user: AnyUser
+    tasks: list[Task]
 
 
 class Deleted(Answer):

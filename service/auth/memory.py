@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 SIZE = 10_000
@@ -16,7 +17,7 @@ def always() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whose token it was, and for how long nothing that the verifier looked at can have changed."""
+    """Whose token it is, and for how long the token itself is good."""
 
     user_id: UUID
     start: float
@@ -27,29 +28,39 @@ class Verified:
         return self.start <= now < self.end and self.is_key_current()
 
 
+class Remembered(NamedTuple):
+    verified: Verified
+    recheck_at: float  # monotonic; then the database is asked again whether the user has revoked it
+
+
 class Memory:
     """By a digest, so that no token lies in memory to be found. The one that was not used for longest goes first."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
-        self._verified: OrderedDict[bytes, Verified] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
 
     def recall(self, token: str) -> UUID | None:
         digest = _digest(token)
-        found = self._verified.get(digest)
+        found = self._remembered.get(digest)
         if found is None:
             return None
-        if not found.is_good(time.time()):
-            del self._verified[digest]
+        if time.monotonic() >= found.recheck_at or not found.verified.is_good(time.time()):
+            del self._remembered[digest]
             return None
-        self._verified.move_to_end(digest)
-        return found.user_id
+        self._remembered.move_to_end(digest)
+        return found.verified.user_id
 
-    def remember(self, token: str, verified: Verified) -> UUID:
-        self._verified[_digest(token)] = verified
-        if len(self._verified) > self._size:
-            self._verified.popitem(last=False)
-        return verified.user_id
+    def remember(self, token: str, verified: Verified, recheck_at: float) -> None:
+        self._remembered[_digest(token)] = Remembered(verified, recheck_at)
+        if len(self._remembered) > self._size:
+            self._remembered.popitem(last=False)
+
+    def forget(self, user_id: UUID) -> None:
+        """A look at every entry, a millisecond at the most, for what a user does once in a while."""
+        of_user = [digest for digest, found in self._remembered.items() if found.verified.user_id == user_id]
+        for digest in of_user:
+            del self._remembered[digest]
 
 
 def _digest(token: str) -> bytes:

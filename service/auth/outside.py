@@ -12,12 +12,11 @@ from service.auth.keys import KeySet
 from service.auth.memory import Verified, always
 from service.fields import normal_email
 
-# Of the issuer, its subject, and the email that the token says: the user, made at first sight.
-FindUser = Callable[[str, str, str | None], Awaitable[UUID]]
+# Of the issuer, its subject, the email that the token says and when it was issued: the user, made at first sight.
+FindUser = Callable[[str, str, str | None, float], Awaitable[UUID]]
 
 LEEWAY = 30  # seconds between their clock and ours
 MAX_SUBJECT = 255
-LOOK_UP_AGAIN = 60.0  # seconds; then the user is asked for anew, who may be gone
 
 
 class OutsideTokens:
@@ -46,10 +45,9 @@ class OutsideTokens:
             claims, is_key_current = await self._signed(token, header, self._keys[issuer.issuer])
         if claims is None:
             raise invalid("not signed with the issuer's key")
-        now = time.time()
-        start, end = lifetime(claims, now, LEEWAY)
+        start, end = lifetime(claims, time.time(), LEEWAY)
         user_id = await self._user(issuer, claims)
-        return Verified(user_id, start, min(end, now + LOOK_UP_AGAIN), is_key_current)
+        return Verified(user_id, start, end, is_key_current)
 
     async def _signed(
         self, token: str, header: dict[str, object], keys: KeySet
@@ -69,7 +67,9 @@ class OutsideTokens:
         audience = claims.get("aud")
         if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
             raise invalid("made for another audience")
-        return await self._find_user(issuer.issuer, _subject(claims), _email(claims))
+        # One that does not say when is as old as can be: after a revocation nobody could tell.
+        issued_at = float(claims.get("iat", 0))
+        return await self._find_user(issuer.issuer, _subject(claims), _email(claims), issued_at)
 
 
 def _subject(claims: Claims) -> str:

@@ -1,6 +1,7 @@
 """The service's own tokens: HS256, signed with the secret, verified with it or with the one before it."""
 
 import time
+from typing import NamedTuple
 from uuid import UUID
 
 import jwt
@@ -10,6 +11,12 @@ from service.auth.memory import Verified
 from service.ids import parse_uuid
 
 ALGORITHM = "HS256"
+LAST_GENERATION = 2**63 - 1  # what the column can hold
+
+
+class OwnToken(NamedTuple):
+    verified: Verified
+    generation: int
 
 
 class Tokens:
@@ -18,19 +25,20 @@ class Tokens:
         self._secrets = [secret] if old_secret is None else [secret, old_secret]
         self._lifetime = lifetime_hours * 3600
 
-    def issue(self, user_id: UUID, email: str) -> str:
+    def issue(self, user_id: UUID, email: str, generation: int) -> str:
         now = int(time.time())
         user = str(user_id)
-        claims = {"sub": user, "user_id": user, "email": email, "iat": now, "exp": now + self._lifetime}
+        claims = {"sub": user, "user_id": user, "email": email, "gen": generation}
+        claims |= {"iat": now, "exp": now + self._lifetime}
         return jwt.encode(claims, self._secret, ALGORITHM)
 
-    def verify(self, token: str) -> Verified:
-        """The user of a good token. Whether that user still exists is for the statement of the route to find out."""
+    def verify(self, token: str) -> OwnToken:
+        """What a good token says. Whether its user still exists, and has not revoked it, is for the database to say."""
         claims = self._signed_claims(token)
         start, end = lifetime(claims, time.time())
         if "aud" in claims:
             raise invalid("made for an audience, and this service is none")
-        return Verified(_user_of(claims), start, end)
+        return OwnToken(Verified(_user_of(claims), start, end), _generation_of(claims))
 
     def _signed_claims(self, token: str) -> Claims:
         for secret in self._secrets:
@@ -38,6 +46,14 @@ class Tokens:
             if claims is not None:
                 return claims
         raise invalid("signed with another secret")
+
+
+def _generation_of(claims: Claims) -> int:
+    """A token from before there were generations is of the first."""
+    generation = claims.get("gen", 0)
+    if type(generation) is not int or not 0 <= generation <= LAST_GENERATION:
+        raise invalid("gen is no generation")
+    return generation
 
 
 def _user_of(claims: Claims) -> UUID:

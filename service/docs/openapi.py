@@ -140,7 +140,7 @@ def _operation(contract: Contract, operation: Operation) -> Json:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.body.__name__)}"}
         [example] = operation.body.model_json_schema()["examples"]
         content = {"schema": schema, "example": example}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": content}}
     return described
 
 

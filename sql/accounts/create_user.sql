@@ -2,10 +2,11 @@
 -- A new account. A taken email violates users_email_key: two sign-ups that race are decided here.
 -- $1 email          text
 -- $2 password_hash  text
--- -> id          uuid
--- -> email       text
--- -> created_at  timestamptz
+-- -> id                uuid
+-- -> email             text
+-- -> created_at        timestamptz
+-- -> token_generation  bigint
 -- index: none
 INSERT /* accounts/create_user */ INTO users (email, password_hash)
 VALUES ($1, $2)
-RETURNING id, email, created_at
+RETURNING id, email, created_at, token_generation

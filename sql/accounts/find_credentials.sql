@@ -1,11 +1,12 @@
 -- name: find_credentials :one
--- The account behind an email, to check a password. The only statement that reads password_hash.
+-- The account behind an email, to check a password at a login.
 -- $1 email  text
--- -> id             uuid
--- -> email          text
--- -> created_at     timestamptz
--- -> password_hash  text
+-- -> id                uuid
+-- -> email             text
+-- -> created_at        timestamptz
+-- -> token_generation  bigint
+-- -> password_hash     text
 -- index: users_email_key
-SELECT /* accounts/find_credentials */ id, email, created_at, password_hash
+SELECT /* accounts/find_credentials */ id, email, created_at, token_generation, password_hash
 FROM users
 WHERE email = $1 AND password_hash IS NOT NULL

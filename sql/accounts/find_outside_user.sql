@@ -1,10 +1,16 @@
 -- name: find_outside_user :one
--- The user of an outside issuer. Nobody is found by an email here.
+-- The user of an outside issuer, and until when their tokens are void. Nobody is found by an email here.
 -- $1 issuer   text
 -- $2 subject  text
--- -> id     uuid
--- -> email  text
--- index: users_issuer_subject_key
-SELECT /* accounts/find_outside_user */ id, email
+-- -> id                 uuid
+-- -> email              text
+-- -> tokens_revoked_at  timestamptz
+-- index: users_issuer_subject_key, deleted_outside_users_pkey
+SELECT /* accounts/find_outside_user */
+    users.id,
+    users.email,
+    greatest(users.tokens_revoked_at, deleted_outside_users.deleted_at) AS tokens_revoked_at
 FROM users
-WHERE issuer = $1 AND subject = $2
+LEFT JOIN deleted_outside_users
+    ON users.issuer = deleted_outside_users.issuer AND users.subject = deleted_outside_users.subject
+WHERE users.issuer = $1 AND users.subject = $2

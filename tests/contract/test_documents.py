@@ -150,6 +150,8 @@ def body_for(operation: Operation) -> dict[str, Any] | None:
         "sign_up": {"email": new_email(), "password": PASSWORD},
         "create_task": {"title": "x"},
         "update_task": {"title": "y"},
+        "change_password": {"current_password": PASSWORD, "new_password": "battery staple"},
+        "delete_me": {"password": PASSWORD},
     }
     return bodies.get(operation.handler.__name__)
 

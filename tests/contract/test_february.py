@@ -36,6 +36,7 @@ def test_a_token_says_who_and_until_when_and_nothing_of_an_issuer(http: httpx.Cl
         "sub": body["user"]["id"],
         "user_id": body["user"]["id"],
         "email": email,
+        "gen": 0,
         "iat": claims["iat"],
         "exp": claims["iat"] + 24 * 3600,
     }

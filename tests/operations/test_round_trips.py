@@ -4,12 +4,16 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
+import httpx
 import pytest
 
+from service.auth.tokens import Tokens
 from tests import support
 from tests.support import PASSWORD, SECRET, Contract, Service, User, free_port, new_email
 
@@ -86,13 +90,21 @@ def wiretap(database_url: str) -> Iterator[Wiretap]:
 def tapped(wiretap: Wiretap, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory: Path = tmp_path_factory.mktemp("tapped")
     settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
-    with support.running(directory, **settings) as service:
+    with support.running(directory, TOKEN_RECHECK=300, **settings) as service:
         yield service
 
 
 @pytest.fixture
-def user(tapped: Service, ann: User) -> User:
+def new(tapped: Service, ann: User) -> User:
+    """Whose token the service has not seen yet."""
     return User(tapped.http, ann.id, ann.email, ann.token)
+
+
+@pytest.fixture
+def user(new: User) -> User:
+    """Whose token was checked a moment ago."""
+    new.get("/api/auth/me")
+    return new
 
 
 def cost(wiretap: Wiretap, user: User, method: str, path: str, body: object = None) -> tuple[int, dict[str, int]]:
@@ -127,6 +139,20 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
     for path in (task, gone):
         cost_of_delete = cost(wiretap, user, "DELETE", path)
     assert cost_of_delete[1] == ONE_STATEMENT
+
+
+def test_a_token_costs_one_statement_at_first_sight_however_many_ask_at_once(wiretap: Wiretap, new: User) -> None:
+    prepared = User(new.http, new.id, new.email, Tokens(SECRET, None, 2).issue(UUID(new.id), new.email, 0))
+    assert prepared.get("/api/auth/me").status_code == 200
+    before = wiretap.sent.copy()
+    headers = {"Authorization": f"Bearer {new.token}"}
+
+    with ThreadPoolExecutor(20) as threads:
+        asked = [threads.submit(httpx.get, f"{new.http.base_url}/api/auth/me", headers=headers) for _ in range(20)]
+        assert {each.result().status_code for each in asked} == {200}
+
+    # Those that came when the answer was there asked nothing more, and those that came before it waited for it.
+    assert dict(wiretap.sent - before) == {"Bind": 21, "Execute": 21, "Sync": 21}
 
 
 def test_a_miss_asks_once_more_whether_the_user_exists(wiretap: Wiretap, user: User, contract: Contract) -> None:

@@ -12,26 +12,32 @@ from service.auth import outside
 from service.auth.issuers import Issuer
 from service.auth.keys import MAX_AGE, KeySet
 from service.auth.memory import Memory, Verified
-from service.auth.outside import LOOK_UP_AGAIN, OutsideTokens
+from service.auth.outside import OutsideTokens
 from service.errors import Problem
 from tests.issuers import claims_of, ed_key, published
 
-FOREVER = (0.0, float("inf"))
+FOREVER = float("inf")
+
+
+def remembered(memory: Memory, token: str, user_id: UUID | None = None, recheck_at: float = FOREVER) -> UUID:
+    user_id = user_id or uuid4()
+    memory.remember(token, Verified(user_id, 0.0, FOREVER), recheck_at)
+    return user_id
 
 
 def test_the_one_that_was_not_used_for_longest_is_forgotten_first() -> None:
     memory = Memory(2)
-    users = {token: memory.remember(token, Verified(uuid4(), *FOREVER)) for token in ("a", "b")}
+    users = {token: remembered(memory, token) for token in ("a", "b")}
     assert memory.recall("a") == users["a"]
 
-    users["c"] = memory.remember("c", Verified(uuid4(), *FOREVER))
+    users["c"] = remembered(memory, "c")
 
     assert [memory.recall(token) for token in ("a", "b", "c")] == [users["a"], None, users["c"]]
 
 
 def test_tokens_that_differ_in_a_letter_are_two() -> None:
     memory = Memory()
-    memory.remember("head.claims.signature", Verified(uuid4(), *FOREVER))
+    remembered(memory, "head.claims.signature")
 
     assert memory.recall("head.claims.signaturE") is None
     assert memory.recall("head.claims.") is None
@@ -53,11 +59,34 @@ def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_cu
 ) -> None:
     now = 1_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    memory = Memory()
-    user = memory.remember("token", Verified(uuid4(), now + start, now + end, is_key_current))
+    memory, user = Memory(), uuid4()
+    memory.remember("token", Verified(user, now + start, now + end, is_key_current), FOREVER)
 
     assert memory.recall("token") == (user if is_remembered else None)
     assert memory.recall("token") == (user if is_remembered else None)
+
+
+def test_it_is_remembered_until_the_database_has_to_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    memory = Memory()
+    user = remembered(memory, "token", recheck_at=1010.0)
+
+    now[0] = 1009.9
+    assert memory.recall("token") == user
+    now[0] = 1010.0
+    assert memory.recall("token") is None
+
+
+def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
+    memory = Memory()
+    ann = remembered(memory, "a")
+    remembered(memory, "b", ann)
+    bob = remembered(memory, "c")
+
+    memory.forget(ann)
+
+    assert [memory.recall(token) for token in ("a", "b", "c")] == [None, None, bob]
 
 
 def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +110,6 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
         tokens = OutsideTokens((issuer,), find_user, lambda _: fetch)
         token = signer.sign(claims_of(issuer.issuer, exp=int(time.time()) + 90_000))
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
-        assert verified.end == pytest.approx(time.time() + LOOK_UP_AGAIN, abs=5)
         assert verified.is_key_current()
 
         now[0] += MAX_AGE + 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,24 +10,26 @@ import asyncpg
 import pytest
 
 from service import statements
+from service.account_changes import CHANGE_PASSWORD, DELETE_USER, GET_PASSWORD, REVOKE_TOKENS
 from service.accounts import (
     CREATE_USER,
     FIND_CREDENTIALS,
-    FIND_OUTSIDE_USER,
     GET_USER,
-    SAVE_OUTSIDE_USER,
     UPGRADE_HASH,
     USER_EXISTS,
 )
-from service.attempts import COUNT_ATTEMPT, FORGET_ATTEMPTS, GET_WAIT, TAKE_BACK_ATTEMPT
+from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
+from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER
 from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
 from service.statements import Statement
-from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
+from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
+from service.upkeep import FORGET_ATTEMPTS, FORGET_DELETED_USERS
 from tests.support import new_email
 
 EMAIL = new_email()
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TASK_COLUMNS = ["id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"]
 LEFT_ALONE = {
     "set_title": False, "title": None,
@@ -79,8 +81,8 @@ def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | 
 def test_create_user_returns_what_its_owner_may_see(run: Run) -> None:
     [user] = run(CREATE_USER, email=EMAIL, password_hash="x")
 
-    assert list(user.keys()) == ["id", "email", "created_at"]
-    assert user["email"] == EMAIL
+    assert list(user.keys()) == ["id", "email", "created_at", "token_generation"]
+    assert (user["email"], user["token_generation"]) == (EMAIL, 0)
 
 
 def test_create_user_refuses_a_taken_email(run: Run) -> None:
@@ -101,6 +103,65 @@ def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
     assert run(FIND_CREDENTIALS, email=new_email()) == []
 
 
+def test_a_deleted_outside_user_is_not_made_again_by_a_token_from_before(run: Run) -> None:
+    known = {"issuer": "https://issuer.example", "subject": uuid4().hex}
+    run(SAVE_OUTSIDE_USER, email=None, issued_at=LONG_AGO, **known)
+    [made] = run(FIND_OUTSIDE_USER, **known)
+
+    assert [row["id"] for row in run(DELETE_USER, user_id=made["id"], password_hash=None)] == [made["id"]]
+    assert run(DELETE_USER, user_id=made["id"], password_hash=None) == []
+    run(SAVE_OUTSIDE_USER, email=None, issued_at=LONG_AGO, **known)
+    assert run(FIND_OUTSIDE_USER, **known) == []
+
+    later = datetime.now(UTC) + timedelta(days=1)
+    run(SAVE_OUTSIDE_USER, email=None, issued_at=later, **known)
+    [again] = run(FIND_OUTSIDE_USER, **known)
+    assert again["id"] != made["id"]
+    assert again["tokens_revoked_at"] is not None
+
+    run(FORGET_DELETED_USERS)
+    assert run(FIND_OUTSIDE_USER, **known) == [again]
+
+
+def test_delete_user_takes_the_tasks_along_unless_the_password_was_changed(
+    run: Run, owner: UUID, stranger: UUID
+) -> None:
+    for user in (owner, stranger):
+        new_task(run, user)
+
+    for wrong in ("another hash", None):
+        assert run(DELETE_USER, user_id=owner, password_hash=wrong) == []
+    assert [row["id"] for row in run(DELETE_USER, user_id=owner, password_hash="x")] == [owner]
+
+    assert run(USER_EXISTS, user_id=owner) == run(LIST_TASKS, user_id=owner, max_rows=9) == []
+    assert len(run(LIST_TASKS, user_id=stranger, max_rows=9)) == 1
+
+
+def test_change_password_revokes_the_tokens_unless_it_was_changed_meanwhile(run: Run, owner: UUID) -> None:
+    assert run(CHANGE_PASSWORD, user_id=owner, old_hash="another hash", new_hash="y") == []
+    [before] = run(GET_USER, user_id=owner)
+
+    [changed] = run(CHANGE_PASSWORD, user_id=owner, old_hash="x", new_hash="y")
+
+    assert dict(changed) == dict(before) | {"token_generation": 1}
+    assert [dict(row) for row in run(GET_PASSWORD, user_id=owner)] == [{"email": before["email"], "password_hash": "y"}]
+    assert run(CHECK_TOKEN, user_id=owner, token_generation=0) == []
+
+
+def test_revoke_tokens_is_for_one_user_and_counts_up(run: Run, owner: UUID, stranger: UUID) -> None:
+    for generation in (1, 2):
+        assert [row["id"] for row in run(REVOKE_TOKENS, user_id=owner)] == [owner]
+        assert len(run(CHECK_TOKEN, user_id=owner, token_generation=generation)) == 1
+    assert len(run(CHECK_TOKEN, user_id=stranger, token_generation=0)) == 1
+    assert run(REVOKE_TOKENS, user_id=uuid4()) == run(GET_PASSWORD, user_id=uuid4()) == []
+
+
+def test_check_token_finds_the_user_of_its_own_generation(run: Run, owner: UUID) -> None:
+    assert [row["id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
+    assert run(CHECK_TOKEN, user_id=owner, token_generation=1) == []
+    assert run(CHECK_TOKEN, user_id=uuid4(), token_generation=0) == []
+
+
 def test_upgrade_hash_leaves_a_password_that_was_changed_meanwhile(run: Run) -> None:
     email = new_email()
     [user] = run(CREATE_USER, email=email, password_hash="old")
@@ -114,13 +175,13 @@ def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> No
     issuer, subject = "https://issuer.example", uuid4().hex
     assert run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject) == []
 
-    [made] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email="a@example.com")
-    [again] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=None)
-    [moved] = run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email="b@example.com")
+    seen = []
+    for email in ("a@example.com", None, "b@example.com"):
+        run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email, issued_at=LONG_AGO)
+        seen += run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
 
-    assert [dict(row) for row in (made, again)] == [{"id": made["id"], "email": "a@example.com"}] * 2
-    assert dict(moved) == {"id": made["id"], "email": "b@example.com"}
-    assert run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject) == [moved]
+    made = {"id": seen[0]["id"], "email": "a@example.com", "tokens_revoked_at": None}
+    assert [dict(row) for row in seen] == [made, made, made | {"email": "b@example.com"}]
     assert run(FIND_OUTSIDE_USER, issuer=f"{issuer}/", subject=subject) == []
     assert run(FIND_CREDENTIALS, email="b@example.com") == []
 
@@ -128,7 +189,8 @@ def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> No
 def test_an_email_is_unique_among_those_who_log_in_with_it(run: Run) -> None:
     run(CREATE_USER, email=EMAIL, password_hash="x")
     for subject in ("one", "two"):
-        run(SAVE_OUTSIDE_USER, issuer="https://issuer.example", subject=f"{subject}-{EMAIL}", email=EMAIL)
+        given = {"issuer": "https://issuer.example", "subject": f"{subject}-{EMAIL}", "email": EMAIL}
+        run(SAVE_OUTSIDE_USER, issued_at=LONG_AGO, **given)
 
     assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=EMAIL)] == ["x"]
 
@@ -165,6 +227,20 @@ def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owne
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=1000)] == ids
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=2)] == ids[:2]
     assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == TASK_COLUMNS
+
+
+def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
+    for _ in range(5):
+        new_task(run, owner)
+    tasks = run(LIST_TASKS, user_id=owner, max_rows=9)
+
+    def after(user: UUID, task: asyncpg.Record, max_rows: int) -> list[asyncpg.Record]:
+        place = {"created_at": task["created_at"], "task_id": task["id"]}
+        return run(LIST_TASKS_AFTER, user_id=user, max_rows=max_rows, **place)
+
+    assert after(owner, tasks[0], 9) == tasks[1:]
+    assert after(owner, tasks[1], 2) == tasks[2:4]
+    assert after(owner, tasks[4], 9) == after(stranger, tasks[0], 9) == []
 
 
 def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
@@ -264,9 +340,10 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
     used = {
         each.name: each.text
         for each in (
-            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS, UPGRADE_HASH,
-            CREATE_TASK, LIST_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
-            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS,
+            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
+            UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
+            CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, GET_TASK, UPDATE_TASK, DELETE_TASK,
+            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )

@@ -1,0 +1,88 @@
+"""What somebody may do to their own account: change the password, log out everywhere, delete it. No HTTP in here.
+
+Each goes on when the client has gone: it is done, or it is not, and this copy knows at once which tokens are void.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from service.accounts import Session, new_session, user_is_gone
+from service.context import Context
+from service.database import Row
+from service.errors import Code, FieldError, Problem
+from service.statements import statement
+
+GET_PASSWORD = statement("accounts/get_password", "one")
+CHANGE_PASSWORD = statement("accounts/change_password", "one")
+REVOKE_TOKENS = statement("accounts/revoke_tokens", "one")
+DELETE_USER = statement("accounts/delete_user", "one")
+
+
+async def change_password(services: Context, user_id: UUID, current: str, new: str, network: str) -> Session:
+    """VALIDATION_ERROR where the current one is wrong. Every other token of the user is void."""
+    return await services.background.finish(_change_password(services, user_id, current, new, network))
+
+
+async def log_out_everywhere(services: Context, user_id: UUID) -> None:
+    """Every token issued until now is void, those of an outside issuer too."""
+    await services.background.finish(_log_out_everywhere(services, user_id))
+
+
+async def delete_account(services: Context, user_id: UUID, read_password: Callable[[], str], network: str) -> None:
+    """VALIDATION_ERROR where the password is wrong. Who has none, a user of an outside issuer, is asked for none."""
+    await services.background.finish(_delete_account(services, user_id, read_password, network))
+
+
+async def _change_password(services: Context, user_id: UUID, current: str, new: str, network: str) -> Session:
+    account = await _account(services, user_id)
+    wrong = _refusal("current_password", "Current password is wrong")
+    await _prove(services, account, current, network, wrong)
+    new_hash = await services.passwords.hash(new)
+    old_hash = account["password_hash"]
+    user = await services.database.one(CHANGE_PASSWORD, user_id=user_id, old_hash=old_hash, new_hash=new_hash)
+    if user is None:
+        await _account(services, user_id)  # gone at this moment, or
+        raise wrong  # changed by somebody else
+    services.verifier.forget(user_id)
+    return new_session(services, user)
+
+
+async def _log_out_everywhere(services: Context, user_id: UUID) -> None:
+    user = await services.database.one(REVOKE_TOKENS, user_id=user_id)
+    services.verifier.forget(user_id)
+    if user is None:
+        raise user_is_gone()
+
+
+async def _delete_account(services: Context, user_id: UUID, read_password: Callable[[], str], network: str) -> None:
+    account = await _account(services, user_id)
+    wrong = _refusal("password", "Password is wrong")
+    if account["password_hash"] is not None:
+        await _prove(services, account, read_password(), network, wrong)
+    gone = await services.database.one(DELETE_USER, user_id=user_id, password_hash=account["password_hash"])
+    services.verifier.forget(user_id)
+    services.upkeep.consider()
+    if gone is None:
+        await _account(services, user_id)
+        raise wrong
+
+
+async def _account(services: Context, user_id: UUID) -> Row:
+    account = await services.database.one(GET_PASSWORD, user_id=user_id)
+    if account is None:
+        raise user_is_gone()
+    return account
+
+
+async def _prove(services: Context, account: Row, password: str, network: str, wrong: Problem) -> None:
+    """Counted like a login: a token that was stolen is no way around the limits."""
+    if account["password_hash"] is None:
+        raise wrong
+    async with services.attempts.log_in(account["email"], network) as attempt:
+        if not await services.passwords.matches(password, account["password_hash"]):
+            attempt.stays = True
+            raise wrong
+
+
+def _refusal(field: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_ERROR, details=[FieldError(field, message)])

@@ -1,0 +1,24 @@
+-- name: delete_user :one
+-- Deletes the account, and its tasks by the foreign key, unless the password was changed since it was checked.
+-- A user of an outside issuer, who has none, is remembered: a token from before must not bring the account back.
+-- $1 user_id        uuid
+-- $2 password_hash  text
+-- -> id  uuid
+-- index: users_pkey
+WITH /* accounts/delete_user */ gone AS (
+    DELETE FROM users
+    WHERE id = $1 AND password_hash IS NOT DISTINCT FROM $2
+    RETURNING id, issuer, subject
+),
+
+remembered AS (
+    INSERT INTO deleted_outside_users (issuer, subject)
+    SELECT
+        issuer,
+        subject
+    FROM gone
+    WHERE issuer IS NOT NULL
+    ON CONFLICT (issuer, subject) DO UPDATE SET deleted_at = excluded.deleted_at
+)
+
+SELECT id FROM gone

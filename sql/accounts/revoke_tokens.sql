@@ -1,0 +1,12 @@
+-- name: revoke_tokens :one
+-- Revokes every token until now: own ones by their generation, those of outside issuers by when they were issued.
+-- $1 user_id  uuid
+-- -> id  uuid
+-- index: users_pkey
+UPDATE /* accounts/revoke_tokens */ users
+SET
+    token_generation = token_generation + 1,
+    tokens_revoked_at = now(),
+    updated_at = now()
+WHERE id = $1
+RETURNING id

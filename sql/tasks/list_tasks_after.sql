@@ -1,0 +1,19 @@
+-- name: list_tasks_after :many
+-- The owner's tasks, newest first, from behind one of them on: the next page of what has no end.
+-- $1 user_id     uuid
+-- $2 created_at  timestamptz
+-- $3 task_id     uuid
+-- $4 max_rows    bigint
+-- -> id            uuid
+-- -> user_id       uuid
+-- -> title         text
+-- -> description   text
+-- -> is_completed  boolean
+-- -> created_at    timestamptz
+-- -> updated_at    timestamptz
+-- index: tasks_newest_first
+SELECT /* tasks/list_tasks_after */ id, user_id, title, description, is_completed, created_at, updated_at
+FROM tasks
+WHERE user_id = $1 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC
+LIMIT $4

@@ -1,0 +1,124 @@
+"""The export: everything somebody has here, in one document that is sent while it is read."""
+
+import re
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service import tasks
+from tests.support import FEBRUARY, JANUARY, Service, User
+
+MANY = 3 * tasks.PAGE + 7
+
+BIG = """
+INSERT INTO tasks (user_id, title, description)
+SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, %s) AS n
+"""
+
+FILL = """
+INSERT INTO tasks (user_id, title, description, created_at)
+SELECT %s, 'Task ' || n, CASE WHEN n %% 2 = 0 THEN 'two litres' END, now() - n / 10 * interval '1 second'
+FROM generate_series(1, %s) AS n
+"""
+
+
+def test_an_export_holds_the_user_and_every_task_as_the_list_does(ann: User, bob: User) -> None:
+    created = [ann.creates(FEBRUARY, "first", description="with a \u2028 and a 🙂"), ann.creates(JANUARY, "second")]
+    bob.creates(FEBRUARY)
+
+    answer = ann.get("/api/auth/me/export")
+
+    body = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert list(body) == ["exported_at", "user", "tasks"]
+    assert body["user"] == ann.get("/api/auth/me").json()["user"]
+    assert body["tasks"] == ann.get("/api/tasks").json()["tasks"]
+    assert [task["id"] for task in body["tasks"]] == [created[1]["id"], created[0]["id"]]
+    assert datetime.now(UTC) - datetime.fromisoformat(body["exported_at"]) < timedelta(minutes=1)
+    assert body["exported_at"].endswith("Z")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "X-Request-ID" in answer.headers
+
+
+def test_an_export_of_nothing_is_an_empty_list(ann: User) -> None:
+    assert ann.get("/api/auth/me/export").json()["tasks"] == []
+
+
+@pytest.mark.parametrize("count", [tasks.PAGE, tasks.PAGE + 1, MANY])
+def test_an_export_is_whole_whatever_the_number_of_tasks(ann: User, database: psycopg.Connection, count: int) -> None:
+    database.execute(FILL, [ann.id, count])
+
+    exported = ann.get("/api/auth/me/export").json()["tasks"]
+
+    expected = database.execute(
+        "SELECT id::text, title, description FROM tasks WHERE user_id = %s ORDER BY created_at DESC, id DESC", [ann.id]
+    ).fetchall()
+    assert [(task["id"], task["title"], task["description"]) for task in exported] == expected
+    assert len(exported) == count
+
+
+def test_no_hash_is_in_an_export(ann: User, password_hash: str) -> None:
+    assert password_hash not in ann.get("/api/auth/me/export").text
+
+
+def test_head_answers_without_the_body(ann: User) -> None:
+    ann.creates(FEBRUARY)
+
+    answer = ann.request("HEAD", "/api/auth/me/export")
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert ann.get("/api/tasks").status_code == 200  # on the same connection
+
+
+def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    """While nobody reads, the service waits; then the table is locked, and the next page does not come."""
+    service = start_service(STATEMENT_TIMEOUT=0.5)
+    database.execute(BIG, [ann.id, 5 * tasks.PAGE])
+    request = f"GET /api/auth/me/export HTTP/1.1\r\nX-Request-ID: cut\r\nAuthorization: Bearer {ann.token}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", service.port))
+        connection.sendall(request.encode())
+        received = connection.recv(4096)
+        with database.transaction():
+            database.execute("LOCK TABLE tasks")
+            connection.settimeout(30)
+            with suppress(ConnectionResetError):
+                while more := connection.recv(65536):
+                    received += more
+
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert not received.endswith(b"0\r\n\r\n")
+    lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
+    assert [(line["level"], line["reason"]) for line in lines] == [("error", "TimeoutError")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_an_export_needs_no_memory_for_what_it_has_sent(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service()
+    database.execute(BIG, [ann.id, 20_000])
+    before = peak_of_memory(service)
+    size = 0
+    headers = {"Authorization": f"Bearer {ann.token}"}
+    with service.http.stream("GET", "/api/auth/me/export", headers=headers) as answer:
+        for chunk in answer.iter_bytes():
+            size += len(chunk)
+
+    assert size > 40_000_000
+    assert peak_of_memory(service) - before < 20_000_000
+
+
+def peak_of_memory(service: Service) -> int:
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])

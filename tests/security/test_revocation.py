@@ -1,0 +1,216 @@
+"""Revoked tokens: dead at once where it happened, soon everywhere else, and never good for want of an answer."""
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import psycopg
+import pytest
+
+from service.auth.tokens import Tokens
+from tests import support
+from tests.databases import Urls
+from tests.issuers import World
+from tests.security.test_tokens import INVALID
+from tests.support import PASSWORD, SECRET, Contract, Service, User, sign_up
+
+RECHECK = 1
+
+
+def token_of(user: User, generation: object = ...) -> str:
+    claims: dict[str, Any] = {"sub": user.id, "exp": int(time.time()) + 600, "jti": uuid4().hex}
+    return jwt.encode(claims | ({} if generation is ... else {"gen": generation}), SECRET, "HS256")
+
+
+def status(service: Service, token: str, path: str = "/api/tasks") -> int:
+    return service.http.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+def wait_until_refused(service: Service, token: str) -> None:
+    deadline = time.monotonic() + 30
+    while status(service, token) == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_token_of_another_generation_than_its_users_is_refused(
+    service: Service, ann: User, database: psycopg.Connection, contract: Contract
+) -> None:
+    database.execute("UPDATE users SET token_generation = 2 WHERE id = %s", [ann.id])
+
+    for generation in (..., 0, 1, 3):
+        answer = User(service.http, ann.id, ann.email, token_of(ann, generation)).get(f"{contract.prefix}/tasks/no-id")
+        assert (answer.status_code, answer.json()) == (401, contract.token_error(*INVALID))
+    assert status(service, token_of(ann, 2)) == 200
+
+
+def test_a_token_without_a_generation_is_of_the_first(service: Service, ann: User) -> None:
+    assert status(service, token_of(ann)) == 200
+
+
+@pytest.mark.parametrize("odd", [None, True, False, "0", 0.0, 0.5, -1, 2**63, 10**30, [], {}, [0]])
+def test_an_odd_generation_is_no_token(service: Service, ann: User, odd: object) -> None:
+    assert status(service, token_of(ann, odd)) == 401
+
+
+def test_what_a_login_issues_is_of_the_present_generation(
+    http: httpx.Client, ann: User, database: psycopg.Connection
+) -> None:
+    database.execute("UPDATE users SET token_generation = 7 WHERE id = %s", [ann.id])
+
+    token = http.post("/api/auth/login", json={"email": ann.email, "password": PASSWORD}).json()["token"]
+
+    assert jwt.decode(token, SECRET, ["HS256"])["gen"] == 7
+
+
+def test_another_copy_refuses_it_once_it_asks_again_and_does_not_ask_before(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    soon, late = start_service(TOKEN_RECHECK=RECHECK), start_service(TOKEN_RECHECK=300)
+    assert (status(soon, ann.token), status(late, ann.token)) == (200, 200)
+
+    database.execute("UPDATE users SET token_generation = 1 WHERE id = %s", [ann.id])
+
+    wait_until_refused(soon, ann.token)
+    assert status(late, ann.token) == 200
+
+
+def test_the_other_worker_of_the_same_service_refuses_it_too(start_service: Callable[..., Service], ann: User) -> None:
+    service = start_service(WORKERS=2, TOKEN_RECHECK=RECHECK)
+
+    def asks(_: int) -> int:
+        return httpx.get(f"{service.url}/api/tasks", headers={"Authorization": f"Bearer {ann.token}"}).status_code
+
+    with ThreadPoolExecutor(8) as threads:  # every request on a connection of its own: either worker may get it
+        assert set(threads.map(asks, range(40))) == {200}
+        User(service.http, ann.id, ann.email, ann.token).post("/api/auth/logout-all")
+        time.sleep(RECHECK)
+        assert set(threads.map(asks, range(40))) == {401}
+
+
+def test_without_the_database_nothing_passes_that_would_have_to_be_asked(
+    server_url: str, own_database: Urls, tmp_path: Path, contract: Contract
+) -> None:
+    settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "TOKEN_RECHECK": 0}
+    with support.running(tmp_path, **settings) as service:
+        user = sign_up(service.http)
+        assert user.get(f"{contract.prefix}/tasks/no-id").status_code == 404
+        name = own_database.admin.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            answers = [user.get(f"{contract.prefix}/tasks/no-id"), user.post(f"{contract.prefix}/tasks", {})]
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(500, "DATABASE_ERROR")}
+        assert user.get(f"{contract.prefix}/tasks/no-id").status_code == 404
+
+
+def test_a_revocation_that_races_with_requests_leaves_none_that_passes_afterwards(service: Service, ann: User) -> None:
+    """What was asked before the revocation and is answered after it must not be remembered."""
+    generation = 0
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(15):
+            token = Tokens(SECRET, None, 1).issue(UUID(ann.id), ann.email, generation)
+            racing = [threads.submit(status, service, token) for _ in range(8)]
+            User(service.http, ann.id, ann.email, token).post("/api/auth/logout-all")
+            assert status(service, token) == 401
+            assert {each.result() for each in racing} <= {200, 401}
+            assert status(service, token) == 401
+            generation += 1
+
+
+def test_logging_out_everywhere_kills_the_tokens_of_an_outside_issuer_issued_until_then(
+    world: World, contract: Contract
+) -> None:
+    now = int(time.time())
+    subject = uuid4().hex
+    old, silent = world.user(sub=subject, iat=now - 60), world.user(sub=subject, iat=...)
+    other = world.user(iat=now - 60)
+
+    assert old.post("/api/auth/logout-all").status_code == 204
+
+    for user in (old, silent, User(world.service.http, "", "", world.token(sub=subject, iat=now - 30))):
+        answer = user.get(f"{contract.prefix}/tasks")
+        assert (answer.status_code, answer.json()) == (401, contract.token_error(*INVALID))
+    assert world.user(sub=subject, iat=now + 25).id == old.id
+    assert other.get("/api/tasks").status_code == 200
+
+
+def test_a_deleted_outside_account_is_not_brought_back_by_a_token_from_before(
+    world: World, database: psycopg.Connection
+) -> None:
+    now = int(time.time())
+    subject = uuid4().hex
+    user = world.user(sub=subject, iat=now - 60, email="gone@example.com")
+    user.creates(support.FEBRUARY)
+
+    assert user.delete("/api/auth/me").status_code == 204
+
+    changed: list[dict[str, Any]] = [{"iat": now - 5, "email": "x@example.com"}, {"iat": ...}]
+    tokens = [user.token, *(world.token(sub=subject, **each) for each in changed)]
+    assert [world.ask(token).json().get("code") for token in tokens] == ["INVALID_TOKEN"] * 3
+    found = "SELECT count(*) FROM users WHERE subject = %s"
+    assert database.execute(found, [subject]).fetchone() == (0,)
+    kept = "SELECT issuer, deleted_at <= now() FROM deleted_outside_users WHERE subject = %s"
+    assert database.execute(kept, [subject]).fetchall() == [(world.issuer, True)]
+
+    again = world.user(sub=subject, iat=now + 25)
+    assert again.id != user.id
+    assert again.get("/api/tasks").json() == {"tasks": []}
+    assert [world.ask(token).status_code for token in tokens] == [401] * 3
+
+
+def test_a_user_of_an_outside_issuer_needs_no_body_to_leave_and_has_no_password_to_change(world: World) -> None:
+    user = world.user()
+    changed = user.post("/api/auth/password", {"current_password": PASSWORD, "new_password": "battery staple"})
+    assert (changed.status_code, changed.json()["details"]) == (
+        400, [{"field": "current_password", "message": "Current password is wrong"}],
+    )  # fmt: skip
+
+    assert user.delete("/api/auth/me", content=b"whatever").status_code == 204
+    assert user.get("/api/tasks").status_code == 401
+
+
+def test_requests_that_race_with_a_deletion_bring_nobody_back(world: World, database: psycopg.Connection) -> None:
+    """A token that was not seen yet, so that the user would be made at first sight."""
+    issued = int(time.time()) - 60
+    for _ in range(5):
+        subject = uuid4().hex
+        user = world.user(sub=subject, iat=issued)
+        fresh = [world.token(sub=subject, iat=issued, jti=str(number)) for number in range(8)]
+        with ThreadPoolExecutor(9) as threads:
+            asked = [threads.submit(world.ask, token) for token in fresh]
+            assert user.delete("/api/auth/me").status_code == 204
+            assert {each.result().status_code for each in asked} <= {200, 401}
+        assert {world.ask(token).status_code for token in fresh} == {401}
+        assert database.execute("SELECT count(*) FROM users WHERE subject = %s", [subject]).fetchone() == (0,)
+
+
+def test_a_wrong_password_of_a_change_or_a_deletion_counts_like_a_failed_login(
+    start_service: Callable[..., Service], ann: User
+) -> None:
+    service = start_service(LOGIN_FAILURES=3)
+    user = User(service.http, ann.id, ann.email, ann.token)
+    wrong = {"current_password": "wrong horse", "new_password": "battery staple", "password": "wrong horse"}
+    login = {"email": ann.email, "password": PASSWORD}
+
+    assert user.post("/api/auth/password", wrong).status_code == 400
+    assert user.delete("/api/auth/me", json=wrong).status_code == 400
+    assert service.http.post("/api/auth/login", json=login | {"password": "wrong horse"}).status_code == 401
+
+    right = {"current_password": PASSWORD, "new_password": "battery staple", "password": PASSWORD}
+    for locked in (
+        user.post("/api/auth/password", right),
+        user.delete("/api/auth/me", json=right),
+        service.http.post("/api/auth/login", json=login),
+    ):
+        assert (locked.status_code, locked.json()["code"]) == (429, "RATE_LIMITED")
+        assert json.loads(locked.headers["Retry-After"]) > 0
+    assert user.get("/api/auth/me").status_code == 200
