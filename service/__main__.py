@@ -1,9 +1,9 @@
-"""The command line: python -m service [serve | migrate | sql]."""
+"""The command line: python -m service [serve | migrate | sql | user]."""
 
 import argparse
 import sys
 
-from service import commands
+from service import commands, user_commands
 from service.launch import one_line_errors, settings_and_log
 from service.serve import serve
 from service.settings import A_POSTGRESQL_URL, is_postgresql_url
@@ -31,8 +31,21 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument("--rollback", action="store_true", help="undo the last one, or with --to all after ID")
     migrating.add_argument("--to", metavar="ID", help="the last migration that shall be applied afterwards")
     migrating.add_argument("--dry-run", action="store_true", help="print what would run, as SQL, and run nothing")
+    _add_user(verbs.add_parser("user", help="show a user, set a new password, delete the account"))
     _add_sql(verbs.add_parser("sql", help="list, check or explain the statements under sql/"))
     return parser
+
+
+def _add_user(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="action", required=True)
+    for name, run, what in (
+        ("show", user_commands.show_user, "who logs in with an email, and how many tasks they have"),
+        ("reset-password", user_commands.reset_password, "print a new password; every token of the user is void"),
+        ("delete", user_commands.delete_user, "delete the account and its tasks"),
+    ):
+        verb = verbs.add_parser(name, help=what)
+        verb.set_defaults(run=run)
+        verb.add_argument("email", metavar="EMAIL")
 
 
 def _add_sql(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, 
 from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
 from service.upkeep import FORGET_ATTEMPTS, FORGET_DELETED_USERS
+from service.user_commands import COUNT_TASKS
 from tests.support import new_email
 
 EMAIL = new_email()
@@ -243,6 +244,14 @@ def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger:
     assert after(owner, tasks[4], 9) == after(stranger, tasks[0], 9) == []
 
 
+def test_count_tasks_counts_the_owners(run: Run, owner: UUID, stranger: UUID) -> None:
+    for _ in range(3):
+        new_task(run, owner)
+
+    assert [row["task_count"] for row in run(COUNT_TASKS, user_id=owner)] == [3]
+    assert [row["task_count"] for row in run(COUNT_TASKS, user_id=stranger)] == [0]
+
+
 def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
     task = new_task(run, owner)
 
@@ -342,7 +351,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
         for each in (
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, GET_USER, USER_EXISTS,
             UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
-            CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, GET_TASK, UPDATE_TASK, DELETE_TASK,
+            CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,

@@ -1,0 +1,8 @@
+-- name: count_tasks :one
+-- How many tasks the owner has.
+-- $1 user_id  uuid
+-- -> task_count  bigint
+-- index: tasks_newest_first
+SELECT /* tasks/count_tasks */ count(*) AS task_count
+FROM tasks
+WHERE user_id = $1
