@@ -22,7 +22,8 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
-from service.context import App, Context
+from service.connections import Connection, allow_files
+from service.context import App, Context, Patience
 from service.database import Database
 from service.error_handler import client_has_gone, error_handler
 from service.headers import add_headers, answer_preflight
@@ -37,10 +38,17 @@ CONTRACTS = (API, V1)
 _log = logging.getLogger("service.app")
 
 
+class Application(Sanic[Config, Context]):
+    """For connections of our own, whoever starts it: Sanic's command line knows no option for that."""
+
+    def prepare(self, *arguments: Any, **options: Any) -> None:
+        super().prepare(*arguments, **({"protocol": Connection} | options))
+
+
 def create_app(settings: Settings) -> App:
     access_log.configure(settings.log_level, settings.log_format)
     request_class: Any = Request  # Sanic's type has no room for the context of ours
-    app: App = Sanic(NAME, _config(settings), Context(), request_class=request_class, configure_logging=False)
+    app: App = Application(NAME, _config(settings), Context(), request_class=request_class, configure_logging=False)
 
     app.on_request(answer_preflight)
     for contract in CONTRACTS:
@@ -109,6 +117,8 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
     app.ctx.attempts = Attempts(app.ctx.database, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
+    app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, settings.max_connections)
+    allow_files(settings.max_connections)
     find_user = partial(users.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()
@@ -139,9 +149,13 @@ def _config(settings: Settings) -> Config:
     config.AUTO_EXTEND = False
     config.MOTD = False
     config.REQUEST_MAX_SIZE = MAX_BODY
-    config.REQUEST_TIMEOUT = 10  # for the head of a request
-    config.KEEP_ALIVE_TIMEOUT = 75  # above the usual 60 s of a load balancer, which must be the one to hang up
-    # Never the first to give up: a body, a connection and a statement each have a limit of their own.
-    config.RESPONSE_TIMEOUT = int(20 + 3 * settings.pool_timeout + 2 * settings.statement_timeout)
+    config.REQUEST_MAX_HEADER_SIZE = settings.max_header_size
+    # Never the first to give up: a body, a connection, a statement and an answer each have a limit of their own.
+    waits = settings.body_timeout + 3 * settings.pool_timeout + 2 * settings.statement_timeout + settings.write_timeout
+    config.update(
+        REQUEST_TIMEOUT=settings.header_timeout,
+        KEEP_ALIVE_TIMEOUT=settings.idle_timeout,
+        RESPONSE_TIMEOUT=10 + waits,
+    )
     config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 2
     return config

@@ -1,7 +1,7 @@
 """What the application holds while it serves: request.app.ctx."""
 
 from types import SimpleNamespace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sanic import Sanic
 from sanic.config import Config
@@ -16,6 +16,14 @@ from service.database import Database
 from service.upkeep import Upkeep
 
 
+class Patience(NamedTuple):
+    """How long a client may take, in seconds, and how many there may be."""
+
+    body: float
+    write: float
+    connections: int
+
+
 class Context(SimpleNamespace):
     tokens: Tokens
     outside: OutsideTokens
@@ -25,6 +33,7 @@ class Context(SimpleNamespace):
     upkeep: Upkeep
     background: Background
     trusted_proxies: int
+    patience: Patience
     database: Database
     draining: bool = False
 

@@ -17,9 +17,6 @@ from service.context import App
 
 MAX_BODY = 1024 * 1024
 
-# Seconds in which a body has to be here, whole. A client that drips cannot hold a place for longer.
-BODY_TIMEOUT = 10.0
-
 # How much, and how long, a refused client may go on sending before it is cut off. A connection that is closed with
 # unread bytes is reset, and the client never sees why it was refused.
 LINGER_BYTES = 32 * MAX_BODY
@@ -76,7 +73,7 @@ class Request(sanic.Request[App, RequestContext]):
             http.request_body = None
             raise PayloadTooLarge
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
+            async with asyncio.timeout(self.app.ctx.patience.body):
                 await super().receive_body()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         except TimeoutError:
             http.keep_alive = False

@@ -88,6 +88,20 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="proxies in front; so many of the last in `X-Forwarded-For` are believed"
     )
+    header_timeout: float = Field(
+        10.0, gt=0, le=60, description="seconds in which the head of a request has to arrive, from its first byte"
+    )
+    body_timeout: float = Field(10.0, gt=0, le=60, description="seconds in which a body has to arrive, whole")
+    idle_timeout: float = Field(
+        75.0, gt=0, le=3600, description="seconds between two requests of a connection; more than a load balancer's own"
+    )
+    write_timeout: float = Field(
+        30.0, gt=0, le=600, description="seconds after which a client that takes in nothing of its answer is cut off"
+    )
+    max_header_size: int = Field(8192, ge=1024, le=16384, description="bytes of the head of a request")
+    max_connections: int = Field(
+        1000, ge=10, le=100_000, description="connections of each process; beyond it those that wait longest are closed"
+    )
     drain: float = Field(
         2.0, ge=0, le=5, description="seconds between saying unhealthy and refusing connections, at a stop"
     )

@@ -1,0 +1,126 @@
+"""A connection as Sanic makes it, with an end to the patience: with clients that are slow, greedy, or never read."""
+
+import logging
+import os
+import resource
+import socket
+import struct
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from sanic.http import Http, Stage
+from sanic.server.protocols.http_protocol import HttpProtocol
+
+from service.context import Context
+from service.errors import Code
+
+OWN_FILES = 200  # the pool, the log, the event loop: beside the connections
+SAY_AGAIN = 10.0  # seconds
+
+_log = logging.getLogger("service.connections")
+
+
+class TimedHttp(Http):
+    """Knows when the first byte of a head came. Sanic looks at the newest: a byte a second would go on for hours."""
+
+    __slots__ = ("head_since",)
+
+    async def http1_request_header(self) -> None:
+        self.head_since = monotonic()
+        await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+
+
+class Connection(HttpProtocol):
+    __slots__ = ("_unsent", "_unsent_since")
+
+    HTTP_CLASS = TimedHttp
+    said_at = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        self._unsent, self._unsent_since = 0, monotonic()
+        context: Context = self.app.ctx
+        if len(self.connections) > context.patience.connections:
+            self._make_room(context.patience.connections)
+
+    def check_timeouts(self) -> None:
+        """Sanic calls it every few seconds."""
+        if self._task and self.http is not None:
+            if self.http.stage is Stage.REQUEST:
+                self._time = self.http.head_since
+            if self._reads_nothing():
+                self._reset()
+                return
+        super().check_timeouts()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+
+    def _reads_nothing(self) -> bool:
+        unsent, now = self._to_be_sent(), monotonic()
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        context: Context = self.app.ctx
+        return now - self._unsent_since > context.patience.write
+
+    def _reset(self) -> None:
+        """With what the system still has to send, which it would go on offering for minutes."""
+        if self.transport:
+            with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+
+    def _to_be_sent(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport else 0
+
+    def _make_room(self, most: int) -> None:
+        """Those that have waited longest without a request go, so that one client cannot take every place. Where all
+        are at work, the newcomer is told to come back."""
+        waiting = sorted((since, id(each), each) for each in self.connections if (since := each.waiting_since()))
+        others = [each for _, _, each in waiting if each is not self]
+        for each in others[: most // 20 + 1]:  # a few at a time, so that a flood is not a search for each of its own
+            each.close()
+        if not others:
+            self._refuse()
+        if monotonic() >= Connection.said_at + SAY_AGAIN:
+            Connection.said_at = monotonic()
+            _log.warning("MAX_CONNECTIONS (%d) is reached: who waits is closed, and if nobody does, refused", most)
+
+    def waiting_since(self) -> float | None:
+        """None while a request is being answered."""
+        if self.http is None or self.http.stage is Stage.IDLE:
+            return None if self._to_be_sent() else self._time
+        return self.http.head_since if self.http.stage is Stage.REQUEST else None
+
+    def _refuse(self) -> None:
+        if self.transport and self._task:
+            self.transport.write(refusal())
+            self._task.cancel()
+            self.close()
+
+
+def refusal() -> bytes:
+    """Before anything of the request is read: the one answer that no handler makes."""
+    body = orjson.dumps({"error": Code.OVERLOADED.text, "code": Code.OVERLOADED.name})
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Vary: Origin",
+        f"X-Request-ID: {uuid4()}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def allow_files(connections: int) -> None:
+    """Every connection is an open file, and a shell allows 1024 where the system would allow more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            _log.warning("the system allows %d open files: too few for MAX_CONNECTIONS (%d)", allowed, connections)

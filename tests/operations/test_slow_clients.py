@@ -1,0 +1,211 @@
+"""Clients that are slow, that never read, that take every place: they come to an end, and others are served."""
+
+import json
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import httpx
+import psycopg
+import pytest
+
+from service.connections import allow_files
+from tests.support import FEBRUARY, Service, User
+
+OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
+HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+FILL = """
+INSERT INTO tasks (user_id, title, description)
+SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 1000) AS n
+"""
+
+
+@contextmanager
+def connected(service: Service, count: int = 1) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 30)) for _ in range(count)]
+
+
+def as_user_of(service: Service, user: User) -> User:
+    return User(service.http, user.id, user.email, user.token)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Until the service closes: with a reset, where it had not read all that was sent."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+def drip(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
+    """A byte at a time, each long before the timeout."""
+    for place in range(len(sent)):
+        if stop.wait(0.1):
+            return
+        try:
+            connection.sendall(sent[place : place + 1])
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize(
+    ("at_once", "slowly"),
+    [
+        (b"", b"GET /api/tasks HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 100),
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /api/tasks HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 100),
+        (HEAD + b"Content-Length: 1000\r\n\r\n", b" " * 1000),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 300),
+    ],
+    ids=["head", "second head", "body", "chunks"],
+)
+def test_a_client_that_drips_is_told_that_it_took_too_long(
+    start_service: Callable[..., Service], ann: User, at_once: bytes, slowly: bytes
+) -> None:
+    service = start_service(HEADER_TIMEOUT=1, BODY_TIMEOUT=1)
+    stop = threading.Event()
+    with connected(service) as [connection]:
+        connection.sendall(at_once)
+        dripping = threading.Thread(target=drip, args=[connection, slowly, stop])
+        dripping.start()
+        assert as_user_of(service, ann).get("/api/tasks").status_code == 200
+        answers = everything(connection)
+        stop.set()
+        dripping.join()
+
+    head, _, body = answers[answers.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body) == {"error": "The request did not arrive in time", "code": "INVALID_REQUEST"}
+
+
+def test_a_connection_that_asks_for_nothing_is_closed_after_a_while(start_service: Callable[..., Service]) -> None:
+    service = start_service(IDLE_TIMEOUT=1)
+    with connected(service, 2) as [silent, served]:
+        served.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert everything(silent) == b""
+        assert everything(served).endswith(b'{"status":"alive"}')
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/auth/me/export"])
+def test_a_client_that_never_reads_is_cut_off(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
+) -> None:
+    service = start_service(WRITE_TIMEOUT=1, HEADER_TIMEOUT=1)
+    for _ in range(3):
+        database.execute(FILL, [ann.id])
+    request = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", service.port))
+        connection.sendall(request * 3)
+        waiting = select.poll()
+        waiting.register(connection, select.POLLHUP)  # and POLLERR: seen without reading
+
+        assert as_user_of(service, ann).get("/api/auth/me").status_code == 200
+        assert waiting.poll(30_000), "the connection was still open"
+
+    answer = as_user_of(service, ann).get("/api/auth/me/export")
+    assert len(answer.json()["tasks"]) == 3000
+
+
+def test_a_client_that_reads_slowly_gets_everything(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service(WRITE_TIMEOUT=2, HEADER_TIMEOUT=1, IDLE_TIMEOUT=1)
+    database.execute(FILL, [ann.id])
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.connect(("127.0.0.1", service.port))
+        connection.sendall(f"GET /api/auth/me/export HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode())
+        received = b""
+        while more := connection.recv(100_000):
+            received += more
+            time.sleep(0.1)
+
+    assert received.endswith(b"]}\r\n0\r\n\r\n")
+
+
+def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(service: Service, ann: User) -> None:
+    with connected(service, 500) as greedy:
+        for connection in greedy[:250]:
+            connection.sendall(b"GET /api/tasks HTTP/1.1\r\n")
+
+        task = as_user_of(service, ann).creates(FEBRUARY)
+
+        with httpx.Client(base_url=service.url) as newcomer:
+            assert User(newcomer, ann.id, ann.email, ann.token).get("/api/tasks").json() == {"tasks": [task]}
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api/tasks HTTP/1.1\r\n"], ids=["silent", "half a head"])
+def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Callable[..., Service], sent: bytes) -> None:
+    service = start_service(MAX_CONNECTIONS=20)
+    with connected(service) as [first], connected(service, 19) as others:
+        for connection in (first, *others):
+            connection.sendall(sent)
+            time.sleep(0.01)
+        with connected(service, 5) as newcomers:
+            for newcomer in newcomers:
+                newcomer.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+                assert everything(newcomer).endswith(b'{"status":"alive"}')
+        assert everything(first) == b""
+        others[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            others[-1].recv(1)
+
+    said = [line["message"] for line in service.lines() if line["level"] == "warning"]
+    assert said == ["MAX_CONNECTIONS (20) is reached: who waits is closed, and if nobody does, refused"]
+
+
+def test_beyond_the_limit_a_newcomer_is_refused_while_all_others_are_being_answered(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(MAX_CONNECTIONS=10)
+    service.http.close()
+    with connected(service, 10) as busy:
+        for connection in busy:
+            connection.sendall(HEAD + b"Content-Length: 10\r\n\r\n{")
+            time.sleep(0.02)
+        refused = httpx.get(f"{service.url}/health/live")
+        assert (refused.status_code, refused.json()) == (503, OVERLOADED)
+        assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
+        for connection in busy:
+            connection.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+
+    answer = wait_for_room(service)
+    assert answer.json() == {"status": "alive"}
+
+
+def wait_for_room(service: Service) -> httpx.Response:
+    """The service has to notice that those who left are gone."""
+    deadline = time.monotonic() + 30
+    while (answer := httpx.get(f"{service.url}/health/live")).status_code == 503:
+        assert time.monotonic() < deadline
+    return answer
+
+
+def test_a_head_that_is_too_large_is_refused_at_the_setting(start_service: Callable[..., Service]) -> None:
+    service = start_service(MAX_HEADER_SIZE=2048)
+
+    assert httpx.get(f"{service.url}/health/live", headers={"X-Long": "x" * 1000}).status_code == 200
+    assert httpx.get(f"{service.url}/health/live", headers={"X-Long": "x" * 2048}).status_code == 431
+
+
+def test_a_process_allows_itself_as_many_files_as_connections_need() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        limits = []
+        for connections in (10, 500, 20):
+            allow_files(connections)
+            limits.append(resource.getrlimit(resource.RLIMIT_NOFILE))
+        assert limits == [(512, hard), (700, hard), (700, hard)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
