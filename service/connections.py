@@ -1,22 +1,24 @@
 """A connection as Sanic makes it, with an end to the patience: with clients that are slow, greedy, or never read."""
 
+import asyncio
 import logging
 import os
 import resource
 import socket
 import struct
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
 from sanic.http import Http, Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from service.context import Context
+from service.context import Context, Patience
 from service.errors import Code
 
 OWN_FILES = 200  # the pool, the log, the event loop: beside the connections
+MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that nobody reads, of all connections of a process
 SAY_AGAIN = 10.0  # seconds
 
 _log = logging.getLogger("service.connections")
@@ -28,49 +30,79 @@ class TimedHttp(Http):
     __slots__ = ("head_since",)
 
     async def http1_request_header(self) -> None:
+        await self._until_the_last_answer_is_read()
         self.head_since = monotonic()
         await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
 
+    async def _until_the_last_answer_is_read(self) -> None:
+        """Who sends many requests at once and reads nothing has one answer lying here, not two."""
+        can_write: asyncio.Event = self.protocol._can_write
+        if not can_write.is_set():
+            self.stage = Stage.IDLE
+            await can_write.wait()
+            self.stage = Stage.REQUEST
+
 
 class Connection(HttpProtocol):
-    __slots__ = ("_unsent", "_unsent_since")
+    __slots__ = ("_watch",)
 
     HTTP_CLASS = TimedHttp
     said_at = 0.0
+    stalled: ClassVar[dict["Connection", None]] = {}  # in the order in which they stopped reading
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        self._unsent, self._unsent_since = 0, monotonic()
-        context: Context = self.app.ctx
-        if len(self.connections) > context.patience.connections:
-            self._make_room(context.patience.connections)
+        most = self._patience.connections
+        if len(self.connections) > most:
+            self._make_room(most)
 
     def check_timeouts(self) -> None:
         """Sanic calls it every few seconds."""
-        if self._task and self.http is not None:
-            if self.http.stage is Stage.REQUEST:
-                self._time = self.http.head_since
-            if self._reads_nothing():
-                self._reset()
-                return
+        if self._task and self.http is not None and self.http.stage is Stage.REQUEST:
+            self._time = self.http.head_since
         super().check_timeouts()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
 
-    def _reads_nothing(self) -> bool:
-        unsent, now = self._to_be_sent(), monotonic()
-        if unsent == 0 or unsent != self._unsent:
-            self._unsent, self._unsent_since = unsent, now
-        context: Context = self.app.ctx
-        return now - self._unsent_since > context.patience.write
+    def pause_writing(self) -> None:
+        """The transport calls it where a client does not keep up. Together they may keep us from sending so much, or
+        many of them would take all the memory before any has run out of time."""
+        super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        self.stalled[self] = None
+        self._watch_progress()
+        unsent = sum(each._to_be_sent() for each in self.stalled)
+        for each in list(self.stalled):
+            if unsent <= MOST_UNSENT:
+                break
+            unsent -= each._to_be_sent()
+            each._reset()
+
+    def resume_writing(self) -> None:
+        """And this, where it does again, or is gone."""
+        super().resume_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        if self in self.stalled:
+            del self.stalled[self]
+            self._watch.cancel()
+
+    def _watch_progress(self, before: int | None = None) -> None:
+        unsent = self._to_be_sent()
+        if unsent == before:
+            self._reset()
+        else:
+            self._watch: asyncio.TimerHandle = self.loop.call_later(self._patience.write, self._watch_progress, unsent)
 
     def _reset(self) -> None:
         """With what the system still has to send, which it would go on offering for minutes."""
-        if self.transport:
+        if self.transport and not self.transport.is_closing():
             with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.abort()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+            self.transport.abort()
 
     def _to_be_sent(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport else 0
+
+    @property
+    def _patience(self) -> Patience:
+        context: Context = self.app.ctx
+        return context.patience
 
     def _make_room(self, most: int) -> None:
         """Those that have waited longest without a request go, so that one client cannot take every place. Where all

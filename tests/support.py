@@ -162,6 +162,12 @@ class Service:
         return self.process.wait(timeout=30)
 
 
+def peak_of_memory(service: Service) -> int:
+    """In bytes, since it started. Linux only."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
 def environment(**settings: object) -> dict[str, str]:
     """Only what a test says: nothing of the machine's own settings reaches the service."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}

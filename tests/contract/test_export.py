@@ -1,18 +1,16 @@
 """The export: everything somebody has here, in one document that is sent while it is read."""
 
-import re
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from service import tasks
-from tests.support import FEBRUARY, JANUARY, Service, User
+from tests.support import FEBRUARY, JANUARY, Service, User, peak_of_memory
 
 MANY = 3 * tasks.PAGE + 7
 
@@ -117,8 +115,3 @@ def test_an_export_needs_no_memory_for_what_it_has_sent(
 
     assert size > 40_000_000
     assert peak_of_memory(service) - before < 20_000_000
-
-
-def peak_of_memory(service: Service) -> int:
-    status = Path(f"/proc/{service.process.pid}/status").read_text()
-    return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])

@@ -4,6 +4,7 @@ import json
 import resource
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 
 from service.connections import allow_files
-from tests.support import FEBRUARY, Service, User
+from tests.support import FEBRUARY, Service, User, peak_of_memory
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -112,6 +113,32 @@ def test_a_client_that_never_reads_is_cut_off(
 
     answer = as_user_of(service, ann).get("/api/auth/me/export")
     assert len(answer.json()["tasks"]) == 3000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_many_that_never_read_do_not_take_all_the_memory(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service()
+    database.execute(FILL.replace("'x'", "'🙂'"), [ann.id])
+    user = as_user_of(service, ann)
+    assert len(user.get("/api/tasks").content) > 8_000_000  # more than the system takes off our hands
+    before = peak_of_memory(service)
+    request = f"GET /api/tasks HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    with connected(service, 60) as greedy:
+        for connection in greedy:
+            connection.sendall(3 * request)
+        for connection in greedy:
+            assert select.select([connection], [], [], 30)[0]
+
+        assert len(user.get("/api/tasks").json()["tasks"]) == 1000
+        waiting = select.poll()
+        for connection in greedy:
+            waiting.register(connection, select.POLLHUP)
+        cut_off = len(waiting.poll(30_000))
+
+    assert 0 < cut_off < 60
+    assert peak_of_memory(service) - before < 250_000_000
 
 
 def test_a_client_that_reads_slowly_gets_everything(

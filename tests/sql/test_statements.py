@@ -327,15 +327,15 @@ def test_attempts_of_another_time_do_not_count_and_only_the_newest_are_kept(run:
 
 
 def test_attempts_are_forgotten_when_their_time_is_over(run: Run) -> None:
-    over, going_on = b"a" * 32, b"b" * 32
-    run(COUNT_ATTEMPT, bucket=over, most=1, window=timedelta(0))
-    run(COUNT_ATTEMPT, bucket=going_on, most=1, window=timedelta(seconds=1))
+    over, going_on, renewed = b"a" * 32, b"b" * 32, b"c" * 32
+    for bucket, seconds in ((over, 0), (going_on, 1), (renewed, 0), (renewed, 1)):
+        run(COUNT_ATTEMPT, bucket=bucket, most=2, window=timedelta(seconds=seconds))
 
     run(FORGET_ATTEMPTS)
 
     limit = {"most": 1, "window": timedelta(minutes=1)}
     assert run(GET_WAIT, bucket=over, **limit) == []
-    assert len(run(GET_WAIT, bucket=going_on, **limit)) == 1
+    assert len(run(GET_WAIT, bucket=going_on, **limit)) == len(run(GET_WAIT, bucket=renewed, **limit)) == 1
 
 
 def test_the_migrations_are_counted_and_listed(run: Run) -> None:
