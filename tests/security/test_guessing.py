@@ -1,5 +1,6 @@
 """Guessing: how often somebody may try, who counts as somebody, and what is not held against anybody."""
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -195,14 +196,32 @@ def test_who_was_not_looked_at_has_not_failed(
         answers = list(threads.map(lambda _: log_in(service, ann.email, PASSWORD, ""), range(80)))
     assert set(statuses(answers)) == {200, 503}
 
-    body = b'{"email": "%s", "password": "%s"}' % (ann.email.encode(), PASSWORD.encode())
-    head = b"POST /api/auth/login HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     for _ in range(5):
-        with socket.create_connection(("127.0.0.1", service.port)) as connection:
-            connection.sendall(head + body)
-            time.sleep(0.02)
+        leave_after_sending(service, ann.email, PASSWORD)
 
     wait_until(lambda: total_of_attempts(database) == before)
+
+
+def test_a_wrong_password_counts_though_its_client_did_not_wait(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service(LOGIN_FAILURES=3)
+    before = total_of_attempts(database)
+
+    for _ in range(3):
+        leave_after_sending(service, ann.email, WRONG)
+
+    wait_until(lambda: len([line for line in service.lines() if line.get("status") == 499]) == 3)
+    assert total_of_attempts(database) == before + 3
+    assert log_in(service, ann.email, PASSWORD, "").status_code == 429
+
+
+def leave_after_sending(service: Service, email: str, password: str) -> None:
+    body = json.dumps({"email": email, "password": password})
+    head = f"POST /api/auth/login HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(f"{head}\r\n\r\n{body}".encode())
+        time.sleep(0.02)
 
 
 def test_the_log_says_which_limit_and_where_from(guarded: Service) -> None:

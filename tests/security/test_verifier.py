@@ -1,0 +1,115 @@
+"""What is asked about a token: once for all who wait, never by halves, and nothing that a revocation has overtaken."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.auth.claims import invalid
+from service.auth.outside import OutsideTokens
+from service.auth.tokens import Tokens
+from service.auth.verifier import Verifier
+from service.errors import Problem
+from tests.support import SECRET
+
+USER = uuid4()
+TOKENS = Tokens(SECRET, None, 1)
+TOKEN = TOKENS.issue(USER, "ann@example.com", 3)
+
+
+class Asked:
+    """A database that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.questions: list[tuple[UUID, int]] = []
+        self.answers: list[asyncio.Future[None]] = []
+
+    async def check(self, user_id: UUID, generation: int) -> None:
+        self.questions.append((user_id, generation))
+        self.answers.append(asyncio.get_running_loop().create_future())
+        await self.answers[-1]
+
+
+def told(story: Callable[[Verifier, Asked], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        asked = Asked()
+
+        async def nobody(*_: object) -> UUID:
+            raise AssertionError
+
+        await story(Verifier(TOKENS, OutsideTokens((), nobody), asked.check, recheck=60), asked)
+
+    asyncio.run(run())
+
+
+async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) -> "asyncio.Future[UUID]":
+    """It waits for an answer, and so many questions were asked until now."""
+    assert not isinstance(user, UUID)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(asked.questions) == questions
+    return asyncio.ensure_future(user)
+
+
+def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        waiters = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(3)]
+        asked.answers[0].set_result(None)
+
+        assert await asyncio.gather(*waiters) == [USER] * 3
+        assert verifier.user_of(TOKEN) == USER
+        assert asked.questions == [(USER, 3)]
+
+    told(story)
+
+
+def test_a_client_that_goes_does_not_take_the_answer_away_from_the_others() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        gone, stays = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(2)]
+        gone.cancel()
+        await asyncio.sleep(0)
+        asked.answers[0].set_result(None)
+
+        assert await stays == USER
+
+    told(story)
+
+
+def test_what_was_asked_before_a_revocation_is_neither_remembered_nor_waited_for() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        before = await waiting(verifier.user_of(TOKEN), asked, 1)
+        verifier.forget(USER)
+        after = await waiting(verifier.user_of(TOKEN), asked, 2)
+
+        asked.answers[0].set_result(None)
+        assert await before == USER
+        asked.answers[1].set_exception(invalid("revoked"))
+        with pytest.raises(Problem):
+            await after
+        await waiting(verifier.user_of(TOKEN), asked, 3)
+
+    told(story)
+
+
+def test_a_refusal_is_told_to_all_who_wait_and_asked_for_anew() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        waiters = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(2)]
+        asked.answers[0].set_exception(invalid("revoked"))
+
+        refusals = await asyncio.gather(*waiters, return_exceptions=True)
+        assert [type(refusal) for refusal in refusals] == [Problem] * 2
+        await waiting(verifier.user_of(TOKEN), asked, 2)
+
+    told(story)
+
+
+def test_a_token_that_is_none_is_refused_before_anybody_is_asked() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        for token in ("nonsense", TOKEN[:-2], Tokens(SECRET[::-1], None, 1).issue(USER, "ann@example.com", 3)):
+            with pytest.raises(Problem):
+                verifier.user_of(token)
+        assert asked.questions == []
+
+    told(story)
