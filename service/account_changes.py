@@ -10,7 +10,7 @@ from service.accounts import Session, new_session, user_is_gone
 from service.context import Context
 from service.database import Row
 from service.errors import Code, FieldError, Problem
-from service.statements import statement
+from service.statements import Statement, statement
 
 GET_PASSWORD = statement("accounts/get_password", "one")
 CHANGE_PASSWORD = statement("accounts/change_password", "one")
@@ -38,20 +38,14 @@ async def _change_password(services: Context, user_id: UUID, current: str, new: 
     wrong = _refusal("current_password", "Current password is wrong")
     await _prove(services, account, current, network, wrong)
     new_hash = await services.passwords.hash(new)
-    old_hash = account["password_hash"]
-    user = await services.database.one(CHANGE_PASSWORD, user_id=user_id, old_hash=old_hash, new_hash=new_hash)
-    if user is None:
-        await _account(services, user_id)  # gone at this moment, or
-        raise wrong  # changed by somebody else
-    services.verifier.forget(user_id)
+    user = await _revoking(
+        services, CHANGE_PASSWORD, user_id, token_generation=account["token_generation"], password_hash=new_hash
+    )
     return new_session(services, user)
 
 
 async def _log_out_everywhere(services: Context, user_id: UUID) -> None:
-    user = await services.database.one(REVOKE_TOKENS, user_id=user_id)
-    services.verifier.forget(user_id)
-    if user is None:
-        raise user_is_gone()
+    await _revoking(services, REVOKE_TOKENS, user_id)
 
 
 async def _delete_account(services: Context, user_id: UUID, read_password: Callable[[], str], network: str) -> None:
@@ -59,12 +53,19 @@ async def _delete_account(services: Context, user_id: UUID, read_password: Calla
     wrong = _refusal("password", "Password is wrong")
     if account["password_hash"] is not None:
         await _prove(services, account, read_password(), network, wrong)
-    gone = await services.database.one(DELETE_USER, user_id=user_id, password_hash=account["password_hash"])
-    services.verifier.forget(user_id)
+    await _revoking(services, DELETE_USER, user_id, token_generation=account["token_generation"])
     services.upkeep.consider()
-    if gone is None:
-        await _account(services, user_id)
-        raise wrong
+
+
+async def _revoking(services: Context, statement: Statement, user_id: UUID, **values: object) -> Row:
+    """INVALID_TOKEN where nothing was changed: the user is gone, or has revoked the token of this very request."""
+    try:
+        row = await services.database.one(statement, user_id=user_id, **values)
+    finally:
+        services.verifier.forget(user_id)  # also where nobody knows whether it was done
+    if row is None:
+        raise user_is_gone()
+    return row
 
 
 async def _account(services: Context, user_id: UUID) -> Row:

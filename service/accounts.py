@@ -22,7 +22,12 @@ class Session(NamedTuple):
 
 
 async def sign_up(services: Context, email: str, password: str, network: str) -> Session:
-    """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment."""
+    """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment. Like a
+    login it goes on when the client has gone: to leave is no way around what it costs."""
+    return await services.background.finish(_sign_up(services, email, password, network))
+
+
+async def _sign_up(services: Context, email: str, password: str, network: str) -> Session:
     async with services.attempts.sign_up(network) as attempt:
         password_hash = await services.passwords.hash(password)
         attempt.stays = True
@@ -72,4 +77,4 @@ def new_session(services: Context, user: Row) -> Session:
 
 
 def user_is_gone() -> Problem:
-    return Problem(Code.INVALID_TOKEN, reason="the user does not exist any more")
+    return Problem(Code.INVALID_TOKEN, reason="the user does not exist any more, or has revoked the token")

@@ -11,8 +11,9 @@ def client_network(request: Request) -> str:
     """An IPv4 address, or the /64 of an IPv6 one."""
     hops = ",".join(request.headers.getall("x-forwarded-for", [])).split(",")
     trusted = request.app.ctx.trusted_proxies
-    # Each proxy appends whom it was called by, so counted from the right they are the word of ever farther ones.
-    said = hops[-min(trusted, len(hops))] if trusted else ""
+    # Each proxy appends whom it was called by, so counted from the right they are the word of ever farther ones. With
+    # fewer than there are proxies, somebody came past them.
+    said = hops[-trusted] if 0 < trusted <= len(hops) else ""
     return _network(said) or _network(request.ip) or request.ip
 
 

@@ -115,7 +115,7 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.database = await Database.connect(settings)
     app.ctx.background = Background()
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
-    app.ctx.attempts = Attempts(app.ctx.database, app.ctx.upkeep, settings)
+    app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
     app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, settings.max_connections)
     allow_files(settings.max_connections)

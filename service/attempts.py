@@ -1,5 +1,6 @@
 """How often somebody may try to log in or to sign up, counted in PostgreSQL, for every worker and every copy."""
 
+import asyncio
 import hmac
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from service.background import Background
 from service.database import Database
-from service.errors import Code, NotNow
+from service.errors import Code, NotNow, Problem
 from service.settings import Settings
 from service.statements import statement
 from service.upkeep import Upkeep
@@ -18,6 +20,7 @@ COUNT_ATTEMPT = statement("attempts/count_attempt", "one")
 GET_WAIT = statement("attempts/get_wait", "one")
 TAKE_BACK_ATTEMPT = statement("attempts/take_back_attempt", "exec")
 
+TRY_AGAIN_AFTER = (1.0, 5.0, 30.0)  # seconds
 SIGN_UP_WINDOW = timedelta(hours=1)
 
 
@@ -43,8 +46,9 @@ class Attempt:
 
 
 class Attempts:
-    def __init__(self, database: Database, upkeep: Upkeep, settings: Settings) -> None:
+    def __init__(self, database: Database, background: Background, upkeep: Upkeep, settings: Settings) -> None:
         self._database = database
+        self._background = background
         self._upkeep = upkeep
         self._settings = settings
         # A key of its own, made of the secret that every copy shares.
@@ -82,7 +86,7 @@ class Attempts:
         finally:
             if not attempt.stays:
                 for each in counted:
-                    await self._database.execute(TAKE_BACK_ATTEMPT, bucket=each.bucket, attempted_at=each.at)
+                    await self._take_back(each)
 
     async def _count(self, limit: Limit, network: str) -> Counted:
         bucket = self._bucket(limit)
@@ -93,6 +97,19 @@ class Attempts:
         remaining = None if wait is None else wait["remaining"]  # nothing, where somebody took one back meanwhile
         seconds = 1 if remaining is None else max(1, math.ceil(remaining.total_seconds()))
         raise NotNow(f"{limit.kind}, {limit.most} times; {network}", seconds, Code.RATE_LIMITED)
+
+    async def _take_back(self, counted: Counted, pauses: Sequence[float] = TRY_AGAIN_AFTER) -> None:
+        """Whether it works is not for the answer to say; while it does not, it is tried again behind it."""
+        try:
+            await self._database.execute(TAKE_BACK_ATTEMPT, bucket=counted.bucket, attempted_at=counted.at)
+        except Problem:
+            if not pauses:
+                raise
+            self._background.run(self._take_back_later(counted, *pauses))
+
+    async def _take_back_later(self, counted: Counted, pause: float, *pauses: float) -> None:
+        await asyncio.sleep(pause)
+        await self._take_back(counted, pauses)
 
     def _bucket(self, limit: Limit) -> bytes:
         named = "\0".join([limit.kind, *limit.who])

@@ -12,6 +12,8 @@ from service.answers import answer
 from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
 from service.request import Request
 
+REQUEST_TIMEOUT = 408
+
 # What HTTP itself refuses, under its own status.
 UNREADABLE = {
     400: "The request could not be understood",
@@ -30,7 +32,8 @@ def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Corou
 
     async def handle(request: Request, exception: Exception) -> HTTPResponse:
         problem = problem_of(request, exception)
-        await request.finish_reading()
+        if problem.status != REQUEST_TIMEOUT:  # who was too slow is not waited for again
+            await request.finish_reading()
         if problem.reason is not None:
             request.ctx.reason = problem.reason
         operation = request.route.handler.__name__ if request.route else None

@@ -77,8 +77,11 @@ def given_email(value: object) -> str:
 
 def normal_email(email: str) -> str | None:
     """The one place where an address is brought into the form it is stored in and looked up by."""
+    email = email.strip()
+    if len(email) > MAX_EMAIL:  # none is so long, and to look at a megabyte of accents takes minutes
+        return None
     try:
-        address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
+        address = validate_email(email, check_deliverability=False).normalized.lower()
     except EmailNotValidError:
         return None
     # Lowering may leave letters apart that belong together; then the stored form would not find itself.

@@ -22,7 +22,9 @@ async def stream(request: Request, before: dict[str, Any], name: str, pages: Asy
     response: HTTPResponse = await request.respond(content_type="application/json")
     await response.send(head + _items(first))
     if request.method == "HEAD":
-        request.http.stage = Stage.IDLE  # it is over; what Sanic would send after the head of a HEAD, it cannot await
+        # It is over. What Sanic would call for the rest of an answer to HEAD is no coroutine, and cannot be awaited.
+        http: Any = request.http
+        http.stage, http.response_func = Stage.IDLE, None
         return
     try:
         async for page in pages:

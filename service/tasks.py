@@ -55,6 +55,7 @@ async def all_tasks(database: Database, user_id: UUID) -> AsyncIterator[list[Row
         last = page[-1]
         after = {"created_at": last["created_at"], "task_id": last["id"]}
         page = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=PAGE, **after)
+    await require_user(database, user_id)  # whose tasks go with them would look like one who has no more
 
 
 async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:

@@ -18,7 +18,7 @@ from service.statements import statement
 
 COUNT_TASKS = statement("tasks/count_tasks", "one")
 
-MEANWHILE = "the password was changed at this moment; nothing was done, run it again"
+MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
 
 
 def show_user(options: argparse.Namespace) -> None:
@@ -35,7 +35,7 @@ def reset_password(options: argparse.Namespace) -> None:
     password = secrets.token_urlsafe(15)
     new_hash = bcrypt.hashpw(password.encode(), bcrypt.gensalt(settings.bcrypt_rounds)).decode()
     with _user(settings, options.email) as (connection, user):
-        given = {"user_id": user["id"], "old_hash": user["password_hash"], "new_hash": new_hash}
+        given = {"user_id": user["id"], "token_generation": user["token_generation"], "password_hash": new_hash}
         if not rows(connection, CHANGE_PASSWORD, **given):
             raise CommandError(MEANWHILE)
     _print(password)
@@ -44,7 +44,7 @@ def reset_password(options: argparse.Namespace) -> None:
 def delete_user(options: argparse.Namespace) -> None:
     with _user(settings_and_log(), options.email) as (connection, user):
         [counted] = rows(connection, COUNT_TASKS, user_id=user["id"])
-        if not rows(connection, DELETE_USER, user_id=user["id"], password_hash=user["password_hash"]):
+        if not rows(connection, DELETE_USER, user_id=user["id"], token_generation=user["token_generation"]):
             raise CommandError(MEANWHILE)
     _print(f"deleted {user['email']}, tasks: {counted['task_count']}")
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,9 @@ MAX_BYTES = 72  # bcrypt sees no more, and bcrypt 5 raises above it
 QUEUE_PER_THREAD = 32
 
 LEAST_PRIORITY = 19
+
+# Of a cost that somebody can wait for: a costlier one would keep a thread from everybody else.
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}")
 
 _log = logging.getLogger("service.passwords")
 Result = TypeVar("Result")
@@ -60,11 +64,10 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, password: bytes, password_hash: str | None) -> bool:
-        if password_hash is not None and len(password) <= MAX_BYTES:
-            try:
-                return bcrypt.checkpw(password, password_hash.encode()) or self._fail(_cost(password_hash))
-            except ValueError:
-                _log.error("a stored password hash is malformed; its owner cannot log in")
+        if password_hash is not None and not _HASH.fullmatch(password_hash):
+            _log.error("a stored password hash is malformed; its owner cannot log in")
+        elif password_hash is not None and len(password) <= MAX_BYTES:
+            return bcrypt.checkpw(password, password_hash.encode()) or self._fail(_cost(password_hash))
         bcrypt.checkpw(b"somebody", self._nobody)
         return False
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 from sanic import HTTPResponse
 
@@ -17,8 +18,9 @@ PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_SWAGGER_UI = files("swagger_ui") / "static"
-_OURS = files("service.docs")
+# Found and not imported: of the package only these files are used.
+_SWAGGER_UI = Path(str(find_spec("swagger_ui").origin)).parent / "static"  # type: ignore[union-attr]  # it is installed
+_OURS = Path(__file__).parent
 ASSETS = {
     "page.js": (_OURS, "text/javascript"),
     "page.css": (_OURS, "text/css"),

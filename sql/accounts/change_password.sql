@@ -1,8 +1,8 @@
 -- name: change_password :one
--- A new password, unless it was changed since the old one was checked. Every token issued before is revoked by it.
--- $1 user_id   uuid
--- $2 old_hash  text
--- $3 new_hash  text
+-- A new password, unless tokens were revoked since the old one was checked, as by another change. It revokes them too.
+-- $1 user_id           uuid
+-- $2 token_generation  bigint
+-- $3 password_hash     text
 -- -> id                uuid
 -- -> email             text
 -- -> created_at        timestamptz
@@ -13,5 +13,5 @@ SET
     password_hash = $3,
     token_generation = token_generation + 1,
     updated_at = now()
-WHERE id = $1 AND password_hash = $2
+WHERE id = $1 AND token_generation = $2
 RETURNING id, email, created_at, token_generation

@@ -1,13 +1,13 @@
 -- name: delete_user :one
--- Deletes the account, and its tasks by the foreign key, unless the password was changed since it was checked.
+-- Deletes the account, and its tasks by the foreign key, unless tokens were revoked since the password was checked.
 -- A user of an outside issuer, who has none, is remembered: a token from before must not bring the account back.
--- $1 user_id        uuid
--- $2 password_hash  text
+-- $1 user_id           uuid
+-- $2 token_generation  bigint
 -- -> id  uuid
 -- index: users_pkey
 WITH /* accounts/delete_user */ gone AS (
     DELETE FROM users
-    WHERE id = $1 AND password_hash IS NOT DISTINCT FROM $2
+    WHERE id = $1 AND token_generation = $2
     RETURNING id, issuer, subject
 ),
 

@@ -2,8 +2,8 @@
 
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -65,7 +65,8 @@ def test_no_hash_is_in_an_export(ann: User, password_hash: str) -> None:
     assert password_hash not in ann.get("/api/auth/me/export").text
 
 
-def test_head_answers_without_the_body(ann: User) -> None:
+def test_head_answers_without_the_body(service: Service, ann: User) -> None:
+    before = len(service.lines())
     ann.creates(FEBRUARY)
 
     answer = ann.request("HEAD", "/api/auth/me/export")
@@ -73,31 +74,52 @@ def test_head_answers_without_the_body(ann: User) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Type"] == "application/json"
     assert ann.get("/api/tasks").status_code == 200  # on the same connection
+    told = [line["message"] for line in service.lines()[before:]]
+    assert told == ["request"] * 3
+
+
+@contextmanager
+def half_way(service: Service, user: User) -> Iterator[socket.socket]:
+    """An export that has begun, and waits for the client to take in more of it."""
+    request = f"GET /api/auth/me/export HTTP/1.1\r\nX-Request-ID: cut\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", service.port))
+        connection.sendall(request.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        yield connection
+
+
+def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str) -> None:
+    received = b""
+    with suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            received += more
+
+    assert not received.endswith(b"0\r\n\r\n")
+    lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
+    assert [(line["level"], line["reason"]) for line in lines] == [("error", reason)]
 
 
 def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
-    """While nobody reads, the service waits; then the table is locked, and the next page does not come."""
     service = start_service(STATEMENT_TIMEOUT=0.5)
     database.execute(BIG, [ann.id, 5 * tasks.PAGE])
-    request = f"GET /api/auth/me/export HTTP/1.1\r\nX-Request-ID: cut\r\nAuthorization: Bearer {ann.token}\r\n\r\n"
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", service.port))
-        connection.sendall(request.encode())
-        received = connection.recv(4096)
-        with database.transaction():
-            database.execute("LOCK TABLE tasks")
-            connection.settimeout(30)
-            with suppress(ConnectionResetError):
-                while more := connection.recv(65536):
-                    received += more
+    with half_way(service, ann) as connection, database.transaction():
+        database.execute("LOCK TABLE tasks")
+        check_it_is_cut_off(service, connection, "TimeoutError")
 
-    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert not received.endswith(b"0\r\n\r\n")
-    lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
-    assert [(line["level"], line["reason"]) for line in lines] == [("error", "TimeoutError")]
+
+def test_an_account_that_is_deleted_meanwhile_does_not_end_like_one_without_more_tasks(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service()
+    database.execute(BIG, [ann.id, 5 * tasks.PAGE])
+    with half_way(service, ann) as connection:
+        database.execute("DELETE FROM users WHERE id = %s", [ann.id])
+        check_it_is_cut_off(service, connection, "the user does not exist any more, or has revoked the token")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")

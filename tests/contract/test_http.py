@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -95,7 +96,8 @@ def test_a_broken_chunk_is_refused(service: Service) -> None:
     assert status_and_body(service.raw(sent)) == refused(400, "The request could not be understood")
 
 
-def test_what_stops_arriving_is_refused_as_late(service: Service) -> None:
+def test_what_stops_arriving_is_refused_as_late(start_service: Callable[..., Service]) -> None:
+    service = start_service(HEADER_TIMEOUT=1, BODY_TIMEOUT=1)
     half_a_head = b"GET / HTTP/1.1\r\nHost: x\r\n"
     half_a_body = (
         b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from service.connections import allow_files
-from tests.support import FEBRUARY, Service, User, peak_of_memory
+from tests import support
+from tests.support import FEBRUARY, SECRET, Service, User, peak_of_memory
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -23,6 +24,17 @@ FILL = """
 INSERT INTO tasks (user_id, title, description)
 SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 1000) AS n
 """
+
+
+@pytest.fixture(scope="module")
+def impatient(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """With the shortest of everything, and the default for how many there may be."""
+    settings = {
+        "HEADER_TIMEOUT": 1, "BODY_TIMEOUT": 1, "IDLE_TIMEOUT": 1, "WRITE_TIMEOUT": 0.5, "MAX_HEADER_SIZE": 2048,
+    }  # fmt: skip
+    directory = tmp_path_factory.mktemp("impatient")
+    with support.running(directory, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
+        yield service
 
 
 @contextmanager
@@ -66,15 +78,14 @@ def drip(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
     ids=["head", "second head", "body", "chunks"],
 )
 def test_a_client_that_drips_is_told_that_it_took_too_long(
-    start_service: Callable[..., Service], ann: User, at_once: bytes, slowly: bytes
+    impatient: Service, ann: User, at_once: bytes, slowly: bytes
 ) -> None:
-    service = start_service(HEADER_TIMEOUT=1, BODY_TIMEOUT=1)
     stop = threading.Event()
-    with connected(service) as [connection]:
+    with connected(impatient) as [connection]:
         connection.sendall(at_once)
         dripping = threading.Thread(target=drip, args=[connection, slowly, stop])
         dripping.start()
-        assert as_user_of(service, ann).get("/api/tasks").status_code == 200
+        assert as_user_of(impatient, ann).get("/api/tasks").status_code == 200
         answers = everything(connection)
         stop.set()
         dripping.join()
@@ -84,9 +95,8 @@ def test_a_client_that_drips_is_told_that_it_took_too_long(
     assert json.loads(body) == {"error": "The request did not arrive in time", "code": "INVALID_REQUEST"}
 
 
-def test_a_connection_that_asks_for_nothing_is_closed_after_a_while(start_service: Callable[..., Service]) -> None:
-    service = start_service(IDLE_TIMEOUT=1)
-    with connected(service, 2) as [silent, served]:
+def test_a_connection_that_asks_for_nothing_is_closed_after_a_while(impatient: Service) -> None:
+    with connected(impatient, 2) as [silent, served]:
         served.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
 
         assert everything(silent) == b""
@@ -95,23 +105,22 @@ def test_a_connection_that_asks_for_nothing_is_closed_after_a_while(start_servic
 
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/auth/me/export"])
 def test_a_client_that_never_reads_is_cut_off(
-    start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
+    impatient: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
-    service = start_service(WRITE_TIMEOUT=1, HEADER_TIMEOUT=1)
     for _ in range(3):
         database.execute(FILL, [ann.id])
     request = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", service.port))
+        connection.connect(("127.0.0.1", impatient.port))
         connection.sendall(request * 3)
         waiting = select.poll()
         waiting.register(connection, select.POLLHUP)  # and POLLERR: seen without reading
 
-        assert as_user_of(service, ann).get("/api/auth/me").status_code == 200
+        assert as_user_of(impatient, ann).get("/api/auth/me").status_code == 200
         assert waiting.poll(30_000), "the connection was still open"
 
-    answer = as_user_of(service, ann).get("/api/auth/me/export")
+    answer = as_user_of(impatient, ann).get("/api/auth/me/export")
     assert len(answer.json()["tasks"]) == 3000
 
 
@@ -142,20 +151,20 @@ def test_many_that_never_read_do_not_take_all_the_memory(
 
 
 def test_a_client_that_reads_slowly_gets_everything(
-    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+    impatient: Service, ann: User, database: psycopg.Connection
 ) -> None:
-    service = start_service(WRITE_TIMEOUT=2, HEADER_TIMEOUT=1, IDLE_TIMEOUT=1)
-    database.execute(FILL, [ann.id])
+    for _ in range(4):
+        database.execute(FILL, [ann.id])
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.connect(("127.0.0.1", service.port))
+        connection.connect(("127.0.0.1", impatient.port))
         connection.sendall(f"GET /api/auth/me/export HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode())
         received = b""
-        while more := connection.recv(100_000):
+        while not received.endswith(b"]}\r\n0\r\n\r\n"):
+            more = connection.recv(200_000)
+            assert more
             received += more
-            time.sleep(0.1)
-
-    assert received.endswith(b"]}\r\n0\r\n\r\n")
+            time.sleep(0.05)
 
 
 def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(service: Service, ann: User) -> None:
@@ -189,6 +198,24 @@ def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Calla
     assert said == ["MAX_CONNECTIONS (20) is reached: who waits is closed, and if nobody does, refused"]
 
 
+def test_beyond_the_limit_who_still_reads_an_answer_is_left_alone(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service(MAX_CONNECTIONS=10)
+    for _ in range(4):
+        database.execute(FILL.replace("'x'", "'🙂'"), [ann.id])
+    request = f"GET /api/tasks HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n"
+    with connected(service) as [reader]:
+        reader.sendall(f"{request}\r\n".encode())
+        assert select.select([reader], [], [], 30)[0]
+        with connected(service, 15) as newcomers:
+            newcomers[-1].sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert everything(newcomers[-1]).endswith(b'{"status":"alive"}')
+
+            reader.sendall(f"{request}Connection: close\r\n\r\n".encode())
+            assert everything(reader).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
 def test_beyond_the_limit_a_newcomer_is_refused_while_all_others_are_being_answered(
     start_service: Callable[..., Service],
 ) -> None:
@@ -218,11 +245,10 @@ def wait_for_room(service: Service) -> httpx.Response:
     return answer
 
 
-def test_a_head_that_is_too_large_is_refused_at_the_setting(start_service: Callable[..., Service]) -> None:
-    service = start_service(MAX_HEADER_SIZE=2048)
+def test_a_head_that_is_too_large_is_refused_at_the_setting(impatient: Service) -> None:
 
-    assert httpx.get(f"{service.url}/health/live", headers={"X-Long": "x" * 1000}).status_code == 200
-    assert httpx.get(f"{service.url}/health/live", headers={"X-Long": "x" * 2048}).status_code == 431
+    assert httpx.get(f"{impatient.url}/health/live", headers={"X-Long": "x" * 1000}).status_code == 200
+    assert httpx.get(f"{impatient.url}/health/live", headers={"X-Long": "x" * 2048}).status_code == 431
 
 
 def test_a_process_allows_itself_as_many_files_as_connections_need() -> None:

@@ -31,12 +31,12 @@ def test_show_says_who_it_is_and_how_much_they_have_here(says: Says, ann: User, 
     found = database.execute("SELECT created_at FROM users WHERE id = %s", [ann.id]).fetchone()
     assert found is not None
 
-    for spelling in (ann.email, f" {ann.email.upper()} "):
-        shown = says("show", spelling)
-        assert (shown.returncode, shown.stderr, shown.stdout.splitlines()) == (
-            0, "",
-            [f"id: {ann.id}", f"email: {ann.email}", f"created_at: {found[0]}", "token_generation: 0", "tasks: 2"],
-        )  # fmt: skip
+    shown = says("show", f" {ann.email.upper()} ")
+
+    assert (shown.returncode, shown.stderr, shown.stdout.splitlines()) == (
+        0, "",
+        [f"id: {ann.id}", f"email: {ann.email}", f"created_at: {found[0]}", "token_generation: 0", "tasks: 2"],
+    )  # fmt: skip
 
 
 def test_reset_password_prints_the_new_one_and_voids_the_tokens(
@@ -53,7 +53,6 @@ def test_reset_password_prints_the_new_one_and_voids_the_tokens(
     assert len(password) == 20
     assert (logs_in(ann, PASSWORD), logs_in(ann, password)) == (401, 200)
     assert user.get("/api/auth/me").status_code == 401
-    assert says("reset-password", ann.email).stdout != done.stdout
 
 
 def test_delete_takes_the_tasks_along(says: Says, ann: User, bob: User, database: psycopg.Connection) -> None:
@@ -74,7 +73,7 @@ def test_an_email_that_nobody_logs_in_with_is_one_line(says: Says, database: psy
     outside = "INSERT INTO users (issuer, subject, email) VALUES ('https://issuer.example', %s, %s)"
     database.execute(outside, [email, email])
 
-    for unknown in (email, "no address"):
-        done = says(verb, unknown)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"nobody logs in with {unknown}\n")
+    done = says(verb, email)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"nobody logs in with {email}\n")
     assert database.execute("SELECT count(*) FROM users WHERE email = %s", [email]).fetchone() == (1,)

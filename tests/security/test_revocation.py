@@ -13,7 +13,9 @@ import jwt
 import psycopg
 import pytest
 
+from service.account_changes import DELETE_USER
 from service.auth.tokens import Tokens
+from service.session import rows
 from tests import support
 from tests.databases import Urls
 from tests.issuers import World
@@ -95,21 +97,21 @@ def test_the_other_worker_of_the_same_service_refuses_it_too(start_service: Call
 
 
 def test_without_the_database_nothing_passes_that_would_have_to_be_asked(
-    server_url: str, own_database: Urls, tmp_path: Path, contract: Contract
+    server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
     settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "TOKEN_RECHECK": 0}
     with support.running(tmp_path, **settings) as service:
         user = sign_up(service.http)
-        assert user.get(f"{contract.prefix}/tasks/no-id").status_code == 404
+        assert user.get("/api/tasks/no-id").status_code == 404
         name = own_database.admin.partition("?")[0].rpartition("/")[2]
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-            answers = [user.get(f"{contract.prefix}/tasks/no-id"), user.post(f"{contract.prefix}/tasks", {})]
+            answers = [user.get("/api/tasks/no-id"), user.post("/v1/api/tasks", {})]
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
 
         assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(500, "DATABASE_ERROR")}
-        assert user.get(f"{contract.prefix}/tasks/no-id").status_code == 404
+        assert user.get("/api/tasks/no-id").status_code == 404
 
 
 def test_a_revocation_that_races_with_requests_leaves_none_that_passes_afterwards(service: Service, ann: User) -> None:
@@ -178,19 +180,95 @@ def test_a_user_of_an_outside_issuer_needs_no_body_to_leave_and_has_no_password_
     assert user.get("/api/tasks").status_code == 401
 
 
+def test_who_has_no_password_and_no_email_is_told_so_within_the_limits_too(
+    start_service: Callable[..., Service], database: psycopg.Connection
+) -> None:
+    service = start_service(LOGIN_FAILURES=1, LOGIN_FAILURES_PER_EMAIL=1)
+    found = database.execute(
+        "INSERT INTO users (issuer, subject) VALUES ('https://issuer.example', %s) RETURNING id::text", [uuid4().hex]
+    ).fetchone()
+    assert found is not None
+    user = User(service.http, found[0], "", Tokens(SECRET, None, 1).issue(UUID(found[0]), "", 0))
+
+    for _ in range(3):
+        changed = user.post("/api/auth/password", {"current_password": PASSWORD, "new_password": "battery staple"})
+        assert (changed.status_code, changed.json()["code"]) == (400, "VALIDATION_ERROR")
+
+
 def test_requests_that_race_with_a_deletion_bring_nobody_back(world: World, database: psycopg.Connection) -> None:
     """A token that was not seen yet, so that the user would be made at first sight."""
     issued = int(time.time()) - 60
     for _ in range(5):
         subject = uuid4().hex
         user = world.user(sub=subject, iat=issued)
-        fresh = [world.token(sub=subject, iat=issued, jti=str(number)) for number in range(8)]
+        emails = [{"email": f"{number}@example.com"} if number % 2 else {} for number in range(8)]
+        fresh = [world.token(sub=subject, iat=issued, jti=uuid4().hex, **email) for email in emails]
         with ThreadPoolExecutor(9) as threads:
             asked = [threads.submit(world.ask, token) for token in fresh]
             assert user.delete("/api/auth/me").status_code == 204
             assert {each.result().status_code for each in asked} <= {200, 401}
         assert {world.ask(token).status_code for token in fresh} == {401}
         assert database.execute("SELECT count(*) FROM users WHERE subject = %s", [subject]).fetchone() == (0,)
+
+
+def test_a_deletion_under_way_is_not_undone_by_the_email_of_a_token_from_before(
+    world: World, database: psycopg.Connection, urls: Urls
+) -> None:
+    """The deletion has not committed when the token is looked at: the row is still there, and then it is not."""
+    subject = uuid4().hex
+    user = world.user(sub=subject, iat=int(time.time()) - 60)
+    late = world.token(sub=subject, iat=int(time.time()) - 50, email="late@example.com")
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(urls.admin) as other:
+        assert rows(other, DELETE_USER, user_id=user.id, token_generation=0)
+        asked = threads.submit(world.ask, late)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%outside%%'"
+        deadline = time.monotonic() + 30
+        while database.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < deadline
+        other.commit()
+        asked.result()
+
+    assert world.ask(late).status_code == 401
+    assert database.execute("SELECT count(*) FROM users WHERE subject = %s", [subject]).fetchone() == (0,)
+
+
+def test_a_token_that_was_revoked_changes_nothing(world: World, database: psycopg.Connection) -> None:
+    subject, issued = uuid4().hex, int(time.time()) - 60
+    user = world.user(sub=subject, iat=issued, email="kept@example.com")
+    assert user.post("/api/auth/logout-all").status_code == 204
+
+    assert world.ask(world.token(sub=subject, iat=issued, email="other@example.com")).status_code == 401
+
+    found = database.execute("SELECT email FROM users WHERE subject = %s", [subject]).fetchone()
+    assert found == ("kept@example.com",)
+
+
+def test_an_account_made_anew_stays_closed_to_tokens_from_before_when_the_deletion_is_forgotten(
+    world: World, database: psycopg.Connection
+) -> None:
+    subject, now = uuid4().hex, int(time.time())
+    old = world.user(sub=subject, iat=now - 60)
+    assert old.delete("/api/auth/me").status_code == 204
+    assert world.user(sub=subject, iat=now + 25).id != old.id
+
+    database.execute("DELETE FROM deleted_outside_users WHERE subject = %s", [subject])
+
+    assert world.ask(world.token(sub=subject, iat=now - 60, jti=uuid4().hex)).status_code == 401
+
+
+@pytest.mark.parametrize("action", ["password", "me"])
+def test_a_right_password_is_right_while_its_hash_is_upgraded(
+    start_service: Callable[..., Service], ann: User, action: str
+) -> None:
+    service = start_service(BCRYPT_ROUNDS=12)
+    user = User(service.http, ann.id, ann.email, ann.token)
+    login = {"email": ann.email, "password": PASSWORD}
+    assert service.http.post("/api/auth/login", json=login).status_code == 200  # and the upgrade begins
+
+    given = {"current_password": PASSWORD, "new_password": "battery staple", "password": PASSWORD}
+    done = user.post("/api/auth/password", given) if action == "password" else user.delete("/api/auth/me", json=given)
+
+    assert done.status_code == (200 if action == "password" else 204), done.text
 
 
 def test_a_wrong_password_of_a_change_or_a_deletion_counts_like_a_failed_login(

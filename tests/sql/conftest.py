@@ -34,9 +34,16 @@ def seeded_url(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield stack.enter_context(seeded_database(server_url))
 
 
+@pytest.fixture(scope="session")
+def untouched_url(server_url: str, with_roles: bool) -> Iterator[str]:
+    """A migrated database that nobody writes to: in one that services use, plans follow what they have stored."""
+    with databases.new_database(server_url) as url:
+        yield databases.migrate(url, with_roles=with_roles).runtime
+
+
 @pytest.fixture(params=["the server of the tests", "an older one"])
 def any_server(request: pytest.FixtureRequest) -> str:
-    fixture = "database_url" if request.param == "the server of the tests" else "installed_url"
+    fixture = "untouched_url" if request.param == "the server of the tests" else "installed_url"
     url: str = request.getfixturevalue(fixture)
     return url
 

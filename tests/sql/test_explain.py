@@ -53,9 +53,9 @@ def test_what_cannot_be_explained_is_said_in_one_line(
     assert str(refused.value) == why
 
 
-def test_the_command_prints_the_plan_or_what_is_wrong(database_url: str, tmp_path: Path) -> None:
-    shown = command(tmp_path, "sql", "explain", "get_task", DATABASE_URL=database_url, LOG_LEVEL="WARNING")
-    wrong = command(tmp_path, "sql", "explain", "get_task", "user_id", "--database-url", database_url)
+def test_the_command_prints_the_plan_or_what_is_wrong(untouched_url: str, tmp_path: Path) -> None:
+    shown = command(tmp_path, "sql", "explain", "get_task", DATABASE_URL=untouched_url, LOG_LEVEL="WARNING")
+    wrong = command(tmp_path, "sql", "explain", "get_task", "user_id", "--database-url", untouched_url)
     elsewhere = command(tmp_path, "sql", "explain", "get_task", "--database-url", "hunter22")
 
     assert (shown.returncode, shown.stderr) == (0, "")
