@@ -34,6 +34,7 @@ from service.upkeep import Upkeep
 from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
+A_DAY = 24 * 3600
 
 _log = logging.getLogger("service.app")
 
@@ -117,8 +118,8 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
     app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, settings.max_connections)
-    allow_files(settings.max_connections)
+    connections = allow_files(settings.max_connections, settings.pool_max)
+    app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, connections)
     find_user = partial(users.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()
@@ -156,6 +157,7 @@ def _config(settings: Settings) -> Config:
         REQUEST_TIMEOUT=settings.header_timeout,
         KEEP_ALIVE_TIMEOUT=settings.idle_timeout,
         RESPONSE_TIMEOUT=10 + waits,
+        GRACEFUL_TCP_CLOSE_TIMEOUT=A_DAY,  # our connections end by themselves where nobody reads
     )
     config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 2
     return config

@@ -3,13 +3,14 @@
 import asyncio
 import fcntl
 import logging
-import os
 import resource
 import socket
 import struct
 import sys
 import termios
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -20,12 +21,16 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from service.context import Context, Patience
 from service.errors import Code
+from service.request import Request
 
-OWN_FILES = 200  # the pool, the log, the event loop: beside the connections
-MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that nobody reads, of all connections of a process
+OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
+SYSTEM_HOLDS = 256 * 1024  # bytes of answers that the system may hold for a client, where it would take megabytes
+MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that clients leave lying here, of all connections of a process
+JUST_CAME = 1.0  # seconds; a request may be on its way
 SAY_AGAIN = 10.0  # seconds
 
 _log = logging.getLogger("service.connections")
+_said: dict[str, float] = {}
 
 
 class TimedHttp(Http):
@@ -34,9 +39,15 @@ class TimedHttp(Http):
     __slots__ = ("head_since",)
 
     async def http1_request_header(self) -> None:
-        await self._until_the_last_answer_is_read()
-        self.head_since = monotonic()
-        await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        try:
+            await self._until_the_last_answer_is_read()
+            self.head_since = monotonic()
+            await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        except asyncio.CancelledError:
+            request: Any = self.request
+            if request is None:
+                self.create_empty_request()  # Sanic speaks of it in its log
+            raise
 
     async def _until_the_last_answer_is_read(self) -> None:
         """Who sends many requests at once and reads nothing has one answer lying here, not two."""
@@ -48,62 +59,88 @@ class TimedHttp(Http):
 
 
 class Connection(HttpProtocol):
-    __slots__ = ("_watch",)
+    __slots__ = ("_unread_before", "_watch")
 
     HTTP_CLASS = TimedHttp
-    said_at = 0.0
-    stalled: ClassVar[dict["Connection", None]] = {}  # in the order in which they stopped reading
+    stalled: ClassVar[dict["Connection", None]] = {}  # in the order in which they fell behind
 
     def connection_made(self, transport: Any) -> None:
+        self._watch: asyncio.TimerHandle | None = None
+        self._unread_before = 0
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        with _socket_of(transport) as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
         most = self._patience.connections
         if len(self.connections) > most:
             self._make_room(most)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        self.stalled.pop(self, None)
+        if self._watch is not None:
+            self._watch.cancel()
 
     def check_timeouts(self) -> None:
         """Sanic calls it every few seconds."""
         if self._task and self.http is not None and self.http.stage is Stage.REQUEST:
             self._time = self.http.head_since
+        elif self._to_be_sent():
+            self._time = monotonic()  # neither idle nor late: whether anybody reads it is watched
+            self._begin_to_watch()
         super().check_timeouts()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
 
+    def close(self, timeout: float | None = None) -> None:
+        """What is still to be sent is sent; Sanic itself would cut it off after some seconds, read or not."""
+        super().close(timeout)
+        self._begin_to_watch()
+
     def pause_writing(self) -> None:
-        """The transport calls it where a client does not keep up. Together they may keep us from sending so much, or
-        many of them would take all the memory before any has run out of time."""
+        """The transport calls it where a client does not keep up. Together they may leave so much lying here, or many
+        of them would take all the memory before any has run out of time. Those go first who have read nothing."""
         super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         self.stalled[self] = None
-        self._watch_progress()
+        self._begin_to_watch()
         unsent = sum(each._to_be_sent() for each in self.stalled)
-        for each in list(self.stalled):
+        if unsent <= MOST_UNSENT:
+            return
+        _say("clients leave more than %d bytes of answers lying here; those that read nothing are cut off", MOST_UNSENT)
+        for each in sorted(self.stalled, key=lambda each: each._unread() != each._unread_before):
             if unsent <= MOST_UNSENT:
-                break
+                return
             unsent -= each._to_be_sent()
             each._reset()
 
     def resume_writing(self) -> None:
         """And this, where it does again, or is gone."""
         super().resume_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        if self in self.stalled:
-            del self.stalled[self]
-            self._watch.cancel()
+        self.stalled.pop(self, None)
 
-    def _watch_progress(self, before: int | None = None) -> None:
-        if not self.transport:
-            return
-        unread = self.transport.get_write_buffer_size() + held_by_system(_file_number(self.transport))
-        if unread == before:
+    def _begin_to_watch(self) -> None:
+        if self._watch is None and self._to_be_sent():
+            self._look_again()
+
+    def _look_again(self, is_second_look: bool = False) -> None:  # noqa: FBT001, FBT002 - what call_later() passes on
+        """Until all is sent, or for so long nothing of it was read."""
+        unread, self._watch = self._unread(), None
+        if is_second_look and unread == self._unread_before:
             self._reset()
-        else:
-            self._watch: asyncio.TimerHandle = self.loop.call_later(self._patience.write, self._watch_progress, unread)
+        elif self._to_be_sent():
+            self._unread_before = unread
+            self._watch = self.loop.call_later(self._patience.write, self._look_again, True)  # noqa: FBT003 - as above
 
     def _reset(self) -> None:
         """With what the system still has to send, which it would go on offering for minutes."""
-        if self.transport and not self.transport.is_closing():
-            with socket.socket(fileno=os.dup(_file_number(self.transport))) as same:
-                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self.transport and self._to_be_sent():
+            with _socket_of(self.transport) as own:
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def _to_be_sent(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport else 0
+
+    def _unread(self) -> int:
+        to_be_sent = self._to_be_sent()
+        return to_be_sent + held_by_system(self.transport) if self.transport and to_be_sent else to_be_sent
 
     @property
     def _patience(self) -> Patience:
@@ -111,23 +148,26 @@ class Connection(HttpProtocol):
         return context.patience
 
     def _make_room(self, most: int) -> None:
-        """Those that have waited longest without a request go, so that one client cannot take every place. Where all
-        are at work, the newcomer is told to come back."""
-        waiting = sorted((since, id(each), each) for each in self.connections if (since := each.waiting_since()))
-        others = [each for _, _, each in waiting if each is not self]
-        for each in others[: most // 20 + 1]:  # a few at a time, so that a flood is not a search for each of its own
+        """Those that have waited longest without a request go, so that one client cannot take every place. Where nobody
+        waits, the newcomer is told to come back."""
+        came = monotonic() - JUST_CAME
+        waiting = sorted(
+            (since, id(each), each) for each in self.connections if 0 < (since := each.waiting_since()) < came
+        )
+        for _, _, each in waiting[: most // 20 + 1]:  # a few at a time, so that a flood is not a search for each
             each.close()
-        if not others:
+        if not waiting:
             self._refuse()
-        if monotonic() >= Connection.said_at + SAY_AGAIN:
-            Connection.said_at = monotonic()
-            _log.warning("MAX_CONNECTIONS (%d) is reached: who waits is closed, and if nobody does, refused", most)
+        _say("MAX_CONNECTIONS (%d) is reached: who waits is closed, and if nobody does, refused", most)
 
-    def waiting_since(self) -> float | None:
-        """None while a request is being answered."""
+    def waiting_since(self) -> float:
+        """0 while a request is being answered."""
         if self.http is None or self.http.stage is Stage.IDLE:
-            return None if self._to_be_sent() else self._time
-        return self.http.head_since if self.http.stage is Stage.REQUEST else None
+            return 0 if self._to_be_sent() else self._time
+        request: Request | None = self.http.request
+        if self.http.stage is Stage.REQUEST or (request is not None and request.is_arriving):
+            return float(self.http.head_since)
+        return 0
 
     def _refuse(self) -> None:
         if self.transport and self._task:
@@ -136,18 +176,31 @@ class Connection(HttpProtocol):
             self.close()
 
 
-def _file_number(transport: asyncio.BaseTransport) -> int:
-    number: int = transport.get_extra_info("socket").fileno()
-    return number
+@contextmanager
+def _socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
+    """To be set, and left open."""
+    own = socket.socket(fileno=transport.get_extra_info("socket").fileno())
+    try:
+        yield own
+    finally:
+        own.detach()
 
 
-def held_by_system(file_number: int) -> int:
-    """Bytes that the client has not confirmed. The system takes megabytes off our hands and asks for more only when a
-    third of them is gone: without these, somebody who reads slowly looks like somebody who reads nothing."""
+def _say(message: str, number: int) -> None:
+    """Rarely: what causes it may go on for as long as somebody likes."""
+    now = monotonic()
+    if now >= _said.get(message, 0.0) + SAY_AGAIN:
+        _said[message] = now
+        _log.warning(message, number)
+
+
+def held_by_system(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the client has not confirmed. The system asks for more only when a third of what it holds is gone:
+    without these, somebody who reads slowly looks like somebody who reads nothing."""
     if sys.platform != "linux":
         return 0
     held = array("i", [0])
-    fcntl.ioctl(file_number, termios.TIOCOUTQ, held)
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
     return held[0]
 
 
@@ -168,12 +221,15 @@ def refusal() -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def allow_files(connections: int) -> None:
-    """Every connection is an open file, and a shell allows 1024 where the system would allow more."""
+def allow_files(connections: int, others: int) -> int:
+    """How many connections there may be. Each is an open file, and a shell allows 1024 where the system allows more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OWN_FILES
+    wanted = connections + others + OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
-            _log.warning("the system allows %d open files: too few for MAX_CONNECTIONS (%d)", allowed, connections)
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    possible = max(1, connections - (wanted - soft))
+    _log.warning("the system allows %d open files: %d connections, not MAX_CONNECTIONS", soft, possible)
+    return possible

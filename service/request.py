@@ -34,7 +34,7 @@ class RequestContext(SimpleNamespace):
 
 
 class Request(sanic.Request[App, RequestContext]):
-    __slots__ = ("was_unreadable",)
+    __slots__ = ("is_arriving", "was_unreadable")
 
     def __init__(self, url_bytes: bytes, headers: Header, *args: Any, **kwargs: Any) -> None:
         # For a head that it refuses Sanic makes a stand-in, without a head. Where the address is what is wrong, the
@@ -45,6 +45,7 @@ class Request(sanic.Request[App, RequestContext]):
             refused = self._current.get(None)
             headers = refused.headers if refused is not None and not refused.responded else headers
         super().__init__(url_bytes, headers, *args, **kwargs)
+        self.is_arriving = False  # while its body is
         if self._parsed_url.path is None:
             raise BadURL("an address without a path")
 
@@ -72,6 +73,7 @@ class Request(sanic.Request[App, RequestContext]):
             http.keep_alive = False
             http.request_body = None
             raise PayloadTooLarge
+        self.is_arriving = True
         try:
             async with asyncio.timeout(self.app.ctx.patience.body):
                 await super().receive_body()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
@@ -82,6 +84,8 @@ class Request(sanic.Request[App, RequestContext]):
         except PayloadTooLarge:
             await self.linger()
             raise
+        finally:
+            self.is_arriving = False
 
     async def finish_reading(self) -> None:
         """Before a refusal: take in what the client is still sending, or it may never read the answer."""
