@@ -119,14 +119,14 @@ class Connection(HttpProtocol):
         if self._watch is None and self._to_be_sent():
             self._look_again()
 
-    def _look_again(self, is_second_look: bool = False) -> None:  # noqa: FBT001, FBT002 - what call_later() passes on
+    def _look_again(self, before: int | None = None) -> None:
         """Until all is sent, or for so long nothing of it was read."""
         unread, self._watch = self._unread(), None
-        if is_second_look and unread == self._unread_before:
+        if unread == before:
             self._reset()
         elif self._to_be_sent():
             self._unread_before = unread
-            self._watch = self.loop.call_later(self._patience.write, self._look_again, True)  # noqa: FBT003 - as above
+            self._watch = self.loop.call_later(self._patience.write, self._look_again, unread)
 
     def _reset(self) -> None:
         """With what the system still has to send, which it would go on offering for minutes."""
