@@ -10,7 +10,7 @@ import sys
 import termios
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -178,10 +178,11 @@ class Connection(HttpProtocol):
 
 @contextmanager
 def _socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
-    """To be set, and left open."""
+    """To be set, and left open. Some systems refuse to set anything where the client is gone, and nothing is lost."""
     own = socket.socket(fileno=transport.get_extra_info("socket").fileno())
     try:
-        yield own
+        with suppress(OSError):
+            yield own
     finally:
         own.detach()
 
