@@ -32,7 +32,7 @@ SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 1000) AS n
 def impatient(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """With the shortest of everything, and the default for how many there may be."""
     settings = {
-        "HEADER_TIMEOUT": 1, "BODY_TIMEOUT": 1, "IDLE_TIMEOUT": 1, "WRITE_TIMEOUT": 0.5, "MAX_HEADER_SIZE": 2048,
+        "HEADER_TIMEOUT": 1, "BODY_TIMEOUT": 1, "IDLE_TIMEOUT": 2, "WRITE_TIMEOUT": 0.5, "MAX_HEADER_SIZE": 2048,
     }  # fmt: skip
     directory = tmp_path_factory.mktemp("impatient")
     with support.running(directory, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
@@ -183,6 +183,9 @@ def test_a_client_that_reads_slowly_gets_everything(
             while not received.endswith((b"}]}", b"]}\r\n0\r\n\r\n")) and (more := connection.recv(100_000)):
                 received += more
                 time.sleep(0.07)
+            if CLOSE not in wanted:  # the connection was not idle meanwhile, and is there for another request
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+                assert everything(connection).endswith(b'{"status":"alive"}')
         return received
 
     with ThreadPoolExecutor(4) as threads:
