@@ -233,6 +233,24 @@ def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Calla
     assert said == ["MAX_CONNECTIONS (20) is reached: who waits is closed, and if nobody does, refused"]
 
 
+def test_beyond_the_limit_who_has_just_come_is_not_closed_without_a_word(start_service: Callable[..., Service]) -> None:
+    """Its request may be on its way."""
+    service = start_service(MAX_CONNECTIONS=10)
+    service.http.close()
+    came = 0.0
+    while time.monotonic() - came > JUST_CAME:  # once, unless the machine was too slow to tell
+        time.sleep(0.3)
+        came = time.monotonic()
+        with connected(service, 10) as fresh:
+            newcomer = httpx.get(f"{service.url}/health/live").status_code
+            for connection in fresh:
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+            answers = [everything(connection) for connection in fresh]
+
+    assert newcomer == 503
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 10
+
+
 def test_beyond_the_limit_who_still_reads_an_answer_is_left_alone(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
