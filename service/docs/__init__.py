@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 
 from sanic import HTTPResponse
@@ -19,7 +19,7 @@ PAGE_POLICY = (
 )
 
 # Found and not imported: of the package only these files are used.
-_SWAGGER_UI = Path(str(find_spec("swagger_ui").origin)).parent / "static"  # type: ignore[union-attr]  # it is installed
+_SWAGGER_UI = Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 _OURS = Path(__file__).parent
 ASSETS = {
     "page.js": (_OURS, "text/javascript"),
