@@ -21,8 +21,9 @@ QUEUE_PER_THREAD = 32
 
 LEAST_PRIORITY = 19
 
-# Of a cost that somebody can wait for: a costlier one would keep a thread from everybody else.
-_HASH = re.compile(r"\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}")
+# Of a cost that somebody can wait for: a costlier one would keep a thread from everybody else. The salt is 128 bits, so
+# that of its 22nd character only two count, and bcrypt raises where the others are not zero.
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 
 _log = logging.getLogger("service.passwords")
 Result = TypeVar("Result")

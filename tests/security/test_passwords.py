@@ -126,8 +126,8 @@ def test_a_thread_that_hashes_steps_back_behind_the_requests(monkeypatch: pytest
 
 @pytest.mark.parametrize(
     "broken",
-    ["", "broken", HASH[:-1], HASH + "a", HASH.replace("$10$", "$16$"), "$2x" + HASH[3:]],
-    ids=["empty", "broken", "cut off", "longer", "too costly", "another kind"],
+    ["", "broken", HASH[:-1], HASH + "a", HASH.replace("$10$", "$16$"), "$2x" + HASH[3:], HASH[:28] + "a" + HASH[29:]],
+    ids=["empty", "broken", "cut off", "longer", "too costly", "another kind", "no salt"],
 )
 def test_a_stored_hash_that_is_none_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture, broken: str) -> None:
     hasher = Passwords(10, threads=1, timeout=60)
