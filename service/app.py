@@ -113,8 +113,8 @@ async def _open(settings: Settings, app: App) -> None:
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     app.ctx.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
-    app.ctx.database = await Database.connect(settings)
     app.ctx.background = Background()
+    app.ctx.database = await Database.connect(settings, app.ctx.background)
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
     app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies

@@ -1,63 +1,66 @@
-"""The pool, the ways to run a statement, and the one function from SQLSTATE to error."""
+"""The ways to run a statement, and the one function from SQLSTATE to error."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 
+from service.background import Background
 from service.errors import Code, Problem
+from service.pool import DRIVER_ERRORS, Connection, Pool
 from service.settings import Settings
 from service.statements import Statement
 
 Row: TypeAlias = asyncpg.Record
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Row]"
 
 # A constraint that refuses a row has decided a race or found a user gone. Any other refusal is a mistake of ours.
 REFUSALS = {
     ("23505", "users_email_key"): Code.EMAIL_EXISTS,
     ("23503", "tasks_user_id_fkey"): Code.INVALID_TOKEN,
 }
-TOO_MANY_CONNECTIONS = "53300"
 
-# A connection that is cut while a statement is on its way to it shows as InternalClientError.
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# The connection went away, and with it any word of what became of the statement. A TimeoutError is not among them:
+# who waited for so long shall not wait again.
+CUT_OFF = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    ConnectionError,
+)
 
-CLOSE_TIMEOUT = 3.0
+# Classes of SQLSTATE that say something of the server and nothing of the statement: no room on its disk, no memory.
+SERVER_TROUBLE = ("53", "58")
+TROUBLE_LASTS = 5.0
+
+Result = TypeVar("Result")
 
 
 class Database:
     """One statement is one round trip: no transaction around it, no reset after it."""
 
-    def __init__(self, pool: "asyncpg.Pool[Row]", acquire_timeout: float) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._acquire_timeout = acquire_timeout
+        self._trouble: tuple[float, str] = (0.0, "")
 
     @classmethod
-    async def connect(cls, settings: Settings) -> "Database":
-        pool = await asyncpg.create_pool(
-            settings.dsn,
-            min_size=settings.pool_min,
-            max_size=settings.pool_max,
-            command_timeout=settings.statement_timeout,
-            timeout=settings.pool_timeout,
-            reset=_leave_as_it_is,
-            server_settings={"application_name": "todo"},
-        )
-        return cls(pool, settings.pool_timeout)
+    async def connect(cls, settings: Settings, background: Background) -> "Database":
+        return cls(await Pool.open(settings, background))
 
     async def close(self) -> None:
-        """Waits for the statements under way, but not for ever."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        await self._pool.close()
+
+    @property
+    def trouble(self) -> str | None:
+        """What the server could not do a moment ago, whosever statement it was."""
+        until, reason = self._trouble
+        return reason if time.monotonic() < until else None
 
     async def one(self, statement: Statement, **values: object) -> Row | None:
-        async with self._connection() as connection:
-            return await connection.fetchrow(statement.text, *statement.arguments(values))
+        arguments = statement.arguments(values)
+        return await self._run(statement, lambda connection: connection.fetchrow(statement.text, *arguments))
 
     async def must(self, statement: Statement, **values: object) -> Row:
         """For an INSERT, which returns its row or is refused."""
@@ -67,31 +70,31 @@ class Database:
         return row
 
     async def many(self, statement: Statement, **values: object) -> list[Row]:
-        async with self._connection() as connection:
-            return await connection.fetch(statement.text, *statement.arguments(values))
+        arguments = statement.arguments(values)
+        return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
 
     async def execute(self, statement: Statement, **values: object) -> None:
-        async with self._connection() as connection:
-            await connection.execute(statement.text, *statement.arguments(values))
+        arguments = statement.arguments(values)
+        await self._run(statement, lambda connection: connection.execute(statement.text, *arguments))
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _run(self, statement: Statement, send: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """What only reads is sent once more when its connection dies. A write may have happened: never."""
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_timeout)
-        except TimeoutError:
-            raise Problem(Code.OVERLOADED, reason="no database connection within POOL_TIMEOUT") from None
+            try:
+                return await self._send(send)
+            except CUT_OFF:
+                if not statement.only_reads:
+                    raise
+                return await self._send(send)
         except DRIVER_ERRORS as error:
-            raise problem_of(error) from None
-        try:
-            yield connection
-        except DRIVER_ERRORS as error:
-            raise problem_of(error) from None
-        finally:
-            await self._pool.release(connection)
+            problem = problem_of(error)
+            if sqlstate_of(error).startswith(SERVER_TROUBLE):
+                self._trouble = (time.monotonic() + TROUBLE_LASTS, problem.reason or problem.text)
+            raise problem from None
 
-
-async def _leave_as_it_is(_: object) -> None:
-    """Instead of asyncpg's reset query, a second round trip per request: our statements leave no session state."""
+    async def _send(self, send: Callable[[Connection], Awaitable[Result]]) -> Result:
+        async with self._pool.connection() as connection:
+            return await send(connection)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -99,11 +102,15 @@ def problem_of(error: Exception) -> Problem:
     if not isinstance(error, asyncpg.PostgresError):
         # TimeoutError is an OSError: a statement that took longer than STATEMENT_TIMEOUT.
         return Problem(Code.DATABASE_ERROR, reason=type(error).__name__)
-    sqlstate = error.sqlstate or ""
+    sqlstate = sqlstate_of(error)
     constraint = getattr(error, "constraint_name", None) or ""
     refusal = REFUSALS.get((sqlstate, constraint))
     if refusal is not None:
         return Problem(refusal)
     message = getattr(error, "message", "") or ""
     reason = " ".join(part for part in (type(error).__name__, sqlstate, constraint, message) if part)
-    return Problem(Code.OVERLOADED if sqlstate == TOO_MANY_CONNECTIONS else Code.DATABASE_ERROR, reason=reason)
+    return Problem(Code.DATABASE_ERROR, reason=reason)
+
+
+def sqlstate_of(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or ""

@@ -1,5 +1,7 @@
 """Whether this copy should get requests (/health), and whether it serves at all (/health/live)."""
 
+from uuid import UUID
+
 from sanic import HTTPResponse
 
 from service import migrations
@@ -9,8 +11,10 @@ from service.errors import Problem
 from service.request import Request
 from service.statements import statement
 
-COUNT_APPLIED = statement("health/count_applied_migrations", "one")
+CHECK_SERVER = statement("health/check_server", "one")
+REACH_TASKS = statement("health/reach_tasks", "one")
 KNOWN = migrations.known()
+NOBODY = UUID(int=0)
 
 
 async def health(request: Request) -> HTTPResponse:
@@ -29,7 +33,12 @@ async def why_unhealthy(context: Context) -> str | None:
     if context.draining:
         return "draining"
     try:
-        row = await context.database.must(COUNT_APPLIED, migration_ids=KNOWN)
+        server = await context.database.must(CHECK_SERVER, migration_ids=KNOWN)
+        await context.database.must(REACH_TASKS, user_id=NOBODY)
     except Problem as problem:
         return problem.reason or problem.text
-    return None if row["applied"] == len(KNOWN) else "the schema is behind"
+    if server["applied"] < len(KNOWN):
+        return "the schema is behind"
+    if server["is_read_only"]:
+        return "the database is read-only"
+    return context.database.trouble

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -10,9 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from service import access_log, embedded, migrations
-from service.session import CommandError
+from service.session import AwayError, CommandError, connected, rows
 from service.settings import Settings, SettingsError, load_settings
+from service.statements import statement
 
+COUNT_CONNECTIONS = statement("health/count_connections", "one")
+
+RETRY_WAIT = 1.0
 ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 _log = logging.getLogger("service.launch")
@@ -46,7 +51,9 @@ def launched(settings: Settings) -> Iterator[None]:
     """The embedded server runs while the context does, and is migrated; the schema of another is checked."""
     if settings.database_url is not None:
         settings.require_secret()
+        wait_for_database(settings)
         require_schema(settings)
+        compare_connections(settings)
         yield
         return
     with embedded.running(settings.data_dir) as url:
@@ -99,6 +106,32 @@ def completed(settings: Settings) -> Settings:
     if settings.secret is None:
         update["better_auth_secret"] = SecretStr(embedded.generated_secret(settings.data_dir))
     return settings.model_copy(update=update)
+
+
+def wait_for_database(settings: Settings) -> None:
+    """Containers start in any order, and a server takes a moment to recover from a crash."""
+    deadline = time.monotonic() + settings.database_wait
+    while True:
+        try:
+            with connected(settings.dsn):
+                return
+        except AwayError as error:
+            if time.monotonic() >= deadline:
+                raise NotReadyError(f"{error} (waited for {settings.database_wait:g} s)") from None
+            _log.warning("waiting for the database: %s", error)
+        time.sleep(RETRY_WAIT)
+
+
+def compare_connections(settings: Settings) -> None:
+    with connected(settings.dsn) as connection:
+        [server] = rows(connection, COUNT_CONNECTIONS)
+    wanted = settings.pool_max * settings.workers
+    if wanted > server["for_everybody"]:
+        _log.warning(
+            "POOL_MAX=%d for each of WORKERS=%d may ask for %d connections, and the server has %d for ordinary roles "
+            "(max_connections=%d); copies of this service count too",
+            settings.pool_max, settings.workers, wanted, server["for_everybody"], server["max_connections"],
+        )  # fmt: skip
 
 
 def require_schema(settings: Settings) -> None:

@@ -5,17 +5,23 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 from psycopg.rows import dict_row
 
 from service.statements import Statement
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
-CONNECT_TIMEOUT = 10
+CONNECT_TIMEOUT = 5
 
 
 class CommandError(Exception):
     """What a command cannot do: the database is away or refuses, or it was asked for what there is not. One line."""
+
+
+class AwayError(CommandError):
+    """Nobody answers at that address, or a server that is starting or stopping. It may be there in a moment."""
 
 
 @contextmanager
@@ -24,9 +30,20 @@ def connected(url: str) -> Iterator[Connection]:
         with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
+        kind = CommandError if _is_there(url) else AwayError
+        raise kind(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
     except psycopg.Error as error:
         raise CommandError(one_line(error)) from None
+
+
+def _is_there(url: str) -> bool:
+    """Whether it was a server that refused, a wrong password for example. Asked without a password and without a look
+    at the certificate: a server with a wrong one is there."""
+    unverified = {"password": "", "sslrootcert": "", "channel_binding": "prefer"}
+    parameters = conninfo_to_dict(url, connect_timeout=CONNECT_TIMEOUT) | unverified
+    if str(parameters.get("sslmode", "")).startswith("verify"):
+        parameters["sslmode"] = "require"
+    return PGconn.ping(make_conninfo("", **parameters).encode()) == Ping.OK
 
 
 def rows(connection: Connection, wanted: Statement, **values: object) -> list[dict[str, Any]]:

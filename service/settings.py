@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     pool_timeout: float = Field(
         5.0, gt=0, le=60, description="seconds a request waits for a connection or for a hashing slot"
     )
+    database_wait: float = Field(30.0, ge=0, le=600, description="seconds a start waits for a database that is away")
     statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
     login_failures: int = Field(

@@ -35,6 +35,7 @@ class Statement:
     columns: tuple[tuple[str, str], ...]
     index: str
     across_owners: str | None  # why it may look at rows of all users; only sql/maintenance/ may
+    only_reads: bool  # and may be sent again when nobody knows what became of it
     text: str
 
     def arguments(self, values: dict[str, object]) -> list[object]:
@@ -79,7 +80,7 @@ def parse(name: str, text: str) -> Statement:
     columns = tuple((match[1], match[2]) for match in file.all(_COLUMN))
     purpose, index = file.purpose_and_index()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
-    return Statement(name, kind, purpose, parameters, columns, index, across_owners, text)
+    return Statement(name, kind, purpose, parameters, columns, index, across_owners, file.only_reads(), text)
 
 
 class _File:
@@ -105,6 +106,10 @@ class _File:
         if semicolon:
             line = first + before.count("\n")
             raise self._refusal(line, "must hold exactly one statement, without a semicolon")
+
+    def only_reads(self) -> bool:
+        """PostgreSQL lets nothing below a SELECT write: a WITH that does comes first. Functions are for the review."""
+        return self._body.startswith("SELECT ")
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         listed = self.all(_PARAMETER)

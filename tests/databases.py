@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -83,25 +85,85 @@ def installed_binaries() -> Path | None:
     return found[0].parent if found else None
 
 
-@contextmanager
-def installed_server(directory: Path, binaries: Path, settings: Sequence[str]) -> Iterator[str]:
-    def run(name: str, *arguments: str) -> None:
-        command = [*embedded.as_no_root(), str(binaries / name), *arguments]
+class Server:
+    """A PostgreSQL of a test's own, to be stopped, killed and frozen. Its socket lies where the path is short."""
+
+    def __init__(self, directory: Path, binaries: Path, settings: Sequence[str] = ()) -> None:
+        self._binaries = binaries
+        self.data = directory / "data"
+        self._log = directory / "log"
+        self._sockets = Path("/tmp") / f"todo-test-{uuid4().hex[:12]}"  # noqa: S108 - a socket's path is short
+        self._settings = (f"unix_socket_directories={self._sockets}", "listen_addresses=", *settings)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self._sockets}"
+
+    def initialise(self) -> None:
+        self._sockets.mkdir(mode=0o700)
+        self._run("initdb", f"--pgdata={self.data}", "--username=postgres", "--auth=trust", "--encoding=UTF8",
+                  "--locale=C")  # fmt: skip
+
+    def start(self) -> None:
+        """What was killed a moment ago may still be going away, and is in the way until then."""
+        options = " ".join(f"-c {setting}" for setting in self._settings)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self._run("pg_ctl", f"--pgdata={self.data}", f"--log={self._log}", "--wait", "start",
+                                 f"--options={options}")  # fmt: skip
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", f"--pgdata={self.data}", "--wait", f"--mode={mode}", "stop")
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the server first, which would start its processes anew, and then to those."""
+        server = int((self.data / "postmaster.pid").read_text().split()[0])
+        statuses = [(path.parent.name, path.read_text()) for path in Path("/proc").glob("[0-9]*/stat")]
+        children = [int(pid) for pid, status in statuses if int(status.rpartition(")")[2].split()[1]) == server]
+        for pid in (server, *children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _run(self, name: str, *arguments: str) -> None:
+        command = [*embedded.as_no_root(), str(self._binaries / name), *arguments]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
-    data, sockets = directory / "data", Path("/tmp") / f"todo-test-{uuid4().hex[:12]}"  # noqa: S108 - a socket's path is short
-    sockets.mkdir(mode=0o700)
+
+@contextmanager
+def own_server(directory: Path, settings: Sequence[str] = (), binaries: Path | None = None) -> Iterator[Server]:
+    """Of the embedded PostgreSQL, unless told otherwise."""
+    server = Server(directory, binaries or Path(embedded.binary("initdb")).parent, settings)
     try:
-        run("initdb", f"--pgdata={data}", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
-        options = [f"unix_socket_directories={sockets}", "listen_addresses=", "fsync=off", *settings]
-        run("pg_ctl", f"--pgdata={data}", f"--log={directory / 'log'}", "--wait", "start",
-            "--options=" + " ".join(f"-c {option}" for option in options))  # fmt: skip
-        try:
-            yield f"postgresql://postgres@/postgres?host={sockets}"
-        finally:
-            run("pg_ctl", f"--pgdata={data}", "--wait", "--mode=immediate", "stop")
+        server.initialise()
+        server.start()
+        yield server
     finally:
-        shutil.rmtree(sockets, ignore_errors=True)
+        server.remove()
+
+
+@contextmanager
+def installed_server(directory: Path, binaries: Path, settings: Sequence[str]) -> Iterator[str]:
+    with own_server(directory, ["fsync=off", *settings], binaries) as server:
+        yield server.url
 
 
 def given_server() -> str | None:

@@ -1,19 +1,16 @@
 """What a request costs the database, seen on the wire: one statement, one round trip, no look-up on a hit."""
 
-import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
 
 from service.auth.tokens import Tokens
 from tests import support
-from tests.support import PASSWORD, SECRET, Contract, Service, User, free_port, new_email
+from tests.operations.line import Connection, Line
+from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
 
 # Frontend messages of the protocol: Bind and Execute run a prepared statement, Sync asks for the answer. Parse and
 # Query would be a statement that is not prepared, or one that nobody meant to send: BEGIN, RESET, a look-up.
@@ -22,47 +19,22 @@ TWO_STATEMENTS = {"Bind": 2, "Execute": 2, "Sync": 2}
 NAMES = {b"B": "Bind", b"E": "Execute", b"S": "Sync", b"P": "Parse", b"D": "Describe", b"Q": "Query", b"C": "Close"}
 
 
-class Wiretap:
-    """Stands between the service and the server, and counts what the service sends."""
+class Wiretap(Line):
+    """Counts what the service sends."""
 
     def __init__(self, server_url: str) -> None:
-        self.server = urlsplit(server_url)
         self.sent: Counter[str] = Counter()
-        self.port = free_port()
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.unread: dict[Connection, bytes] = {}
+        super().__init__(server_url)
 
-    @property
-    def url(self) -> str:
-        user = self.server.netloc.rpartition("@")[0]
-        return f"postgresql://{user}@127.0.0.1:{self.port}{self.server.path}?sslmode=disable"
-
-    def accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                service, _ = self.listener.accept()
-                server = self.connect()
-                for source, target, parse in ((service, server, True), (server, service, False)):
-                    threading.Thread(target=self.pass_on, args=[source, target, parse], daemon=True).start()
-
-    def connect(self) -> socket.socket:
-        [directory] = parse_qs(self.server.query).get("host", [""])
-        if directory:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(f"{directory}/.s.PGSQL.{self.server.port or 5432}")
-            return connection
-        return socket.create_connection((self.server.hostname or "127.0.0.1", self.server.port or 5432))
-
-    def pass_on(self, source: socket.socket, target: socket.socket, parse: bool) -> None:
-        with suppress(OSError), source, target:
-            buffer, started = b"", False
-            while received := source.recv(65536):
-                buffer += received if parse else b""
-                while message := self.first_message(buffer, started):
-                    if started:
-                        self.sent[NAMES.get(message[:1], repr(message[:1]))] += 1
-                    buffer, started = buffer[len(message) :], True
-                target.sendall(received)  # counted first, or the answer could overtake the count
+    def sends(self, connection: Connection, data: bytes) -> None:
+        started = connection in self.unread
+        unread = self.unread.get(connection, b"") + data
+        while message := self.first_message(unread, started):
+            if started:
+                self.sent[NAMES.get(message[:1], repr(message[:1]))] += 1
+            unread, started = unread[len(message) :], True
+        self.unread[connection] = unread
 
     @staticmethod
     def first_message(buffer: bytes, started: bool) -> bytes:
@@ -72,9 +44,6 @@ class Wiretap:
             return b""
         length = skipped + int.from_bytes(buffer[skipped : skipped + 4], "big")
         return buffer[:length] if len(buffer) >= length else b""
-
-    def close(self) -> None:
-        self.listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +91,6 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
         ("PUT", task, {contract.flag: True}),
         ("POST", f"{contract.prefix}/auth/login", given),
         ("GET", "/api/auth/me", None),
-        ("GET", "/health", None),
     ]
     if contract.name == "january":
         requests.append(("PUT", task, {}))
@@ -146,6 +114,12 @@ def test_a_token_costs_one_statement_at_first_sight(wiretap: Wiretap, new: User)
         first, second = (cost(wiretap, user, "GET", "/api/auth/me") for _ in range(2))
 
     assert (first, second) == ((200, TWO_STATEMENTS), (200, ONE_STATEMENT))
+
+
+def test_health_looks_at_the_server_and_at_the_tasks(wiretap: Wiretap, user: User) -> None:
+    cost(wiretap, user, "GET", "/health")
+
+    assert cost(wiretap, user, "GET", "/health") == (200, TWO_STATEMENTS)
 
 
 def test_a_miss_asks_once_more_whether_the_user_exists(wiretap: Wiretap, user: User, contract: Contract) -> None:
