@@ -72,7 +72,7 @@ def test_migrate_then_replace_the_copies_and_back(own_database: Urls, tmp_path: 
         # Back: the old copies serve on. The schema goes back with the code that has the way.
         with_old = command(tmp_path, "migrate", "--rollback", **migrating)
         assert with_old.stderr == f"the database is ahead of this code; roll back {NEXT} with the code that has it\n"
-        assert "`python -m service migrate --rollback`" in SECTION
+        assert "`python -m service migrate --rollback`" in " ".join(SECTION.split())
         assert run("python -m service migrate --rollback").stdout == f"rolled back {NEXT}\n"
         assert old.http.get("/health").json() == {"status": "healthy"}
         assert user.get("/api/tasks").json() == tasks
@@ -87,8 +87,8 @@ def test_the_phase_of_every_migration_is_one_of_two() -> None:
         for migration_id, text in ((each, (MIGRATIONS / f"{each}.sql").read_text()) for each in migrations.known())
     }
 
-    assert "`Phase: before` the new code" in SECTION
+    assert "`Phase: before` the new code" in " ".join(SECTION.split())
     assert [each for each, found in phases.items() if len(found) != 1] == []
     # README says so. The first that is of the other kind takes the sentence away.
     assert {each for each, found in phases.items() if found != ["before the"]} == set()
-    assert "All are of this\nkind until now." in SECTION
+    assert "All are of this kind until now." in " ".join(SECTION.split())
