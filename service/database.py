@@ -1,6 +1,7 @@
 """The pool, the ways to run a statement, and the one function from SQLSTATE to error."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -101,9 +102,11 @@ def problem_of(error: Exception) -> Problem:
         return Problem(Code.DATABASE_ERROR, reason=type(error).__name__)
     sqlstate = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None) or ""
-    refusal = REFUSALS.get((sqlstate, constraint))
-    if refusal is not None:
-        return Problem(refusal)
     message = getattr(error, "message", "") or ""
+    # On a shard of Citus it has a number: users_email_key_102008. From another node it comes in the message alone.
+    names = {constraint, *(word.rpartition("_")[0] for word in re.findall(r"\w+_\d+\b", f"{constraint} {message}"))}
+    for (state, name), code in REFUSALS.items():
+        if state == sqlstate and name in names:
+            return Problem(code)
     reason = " ".join(part for part in (type(error).__name__, sqlstate, constraint, message) if part)
     return Problem(Code.OVERLOADED if sqlstate == TOO_MANY_CONNECTIONS else Code.DATABASE_ERROR, reason=reason)
