@@ -16,6 +16,7 @@ from psycopg import sql
 
 from service import embedded, migrations
 from service.statements import SQL
+from tests import citus
 
 OWNER, RUNTIME = "todo_owner", "todo_runtime"
 
@@ -35,7 +36,9 @@ def new_database(server_url: str) -> Iterator[str]:
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         try:
-            yield url_of_database(server_url, name)
+            url = url_of_database(server_url, name)
+            citus.join(url)
+            yield url
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -52,18 +55,20 @@ def cluster_roles(server_url: str) -> Iterator[bool]:
 
 
 def migrate(url: str, *, with_roles: bool) -> Urls:
-    """The schema, made by the owner's role, for the role of the running service."""
-    if not with_roles:
-        migrations.apply(url)
-        return Urls(url, url, url)
+    """The schema, made by the owner's role, for the role of the running service. On Citus it is spread."""
+    urls = _with_roles(url) if with_roles else Urls(url, url, url)
+    migrations.apply(urls.owner)
+    citus.spread(url)
+    return urls
+
+
+def _with_roles(url: str) -> Urls:
     password = uuid4().hex
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute((SQL / "roles.sql").read_bytes())
         for role in (OWNER, RUNTIME):
             connection.execute(f"ALTER ROLE {role} PASSWORD '{password}'".encode())
-    urls = Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
-    migrations.apply(urls.owner)
-    return urls
+    return Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
 
 
 def url_of_database(server_url: str, name: str) -> str:

@@ -1,0 +1,159 @@
+"""make capacity: what a request costs the service and PostgreSQL in processor time, and a row in bytes.
+
+What it prints of one run on the embedded server. README's paragraph of arithmetic takes its numbers from here.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import bcrypt
+import psycopg
+
+from service import embedded, migrations
+from service.auth.tokens import Tokens
+from tests import storm, support
+from tests.storm import Beside, Client, get_tasks
+from tests.support import PASSWORD, SECRET
+
+USERS, TASKS_EACH = 5_000, 20
+ASKING = 200  # users whose tokens come in turn
+CONNECTIONS, REQUESTS, LOGINS = 8, 6_000, 48
+ROUNDS = 12  # the default of BCRYPT_ROUNDS
+TITLE = "Call the plumber about the kitchen"
+DESCRIPTION = "Before Friday, the number is on the fridge. Ask for the price."
+
+SEED = f"""
+INSERT INTO users (email, password_hash)
+SELECT 'somebody.' || n || '@example.com', '{{password_hash}}' FROM generate_series(1, {USERS}) AS n;
+
+-- In the order in which they would have come: the tasks of one user lie all over the table.
+INSERT INTO tasks (user_id, title, description, created_at, updated_at)
+SELECT users.id, '{TITLE}', '{DESCRIPTION}', now() - n * interval '1 hour', now() - n * interval '1 hour'
+FROM generate_series(1, {TASKS_EACH}) AS n, users
+ORDER BY n DESC, md5(users.id::text)
+"""
+
+
+class Asking(NamedTuple):
+    id: UUID
+    email: str
+    task_id: UUID
+
+    @property
+    def token(self) -> str:
+        return Tokens(SECRET, None, 1).issue(self.id, self.email, 0)
+
+
+def read_task(user: Asking) -> bytes:
+    return get_tasks(user.token).replace(b"/api/tasks ", f"/api/tasks/{user.task_id} ".encode())
+
+
+def log_in(user: Asking) -> bytes:
+    return storm.log_in(user.email)
+
+
+def list_tasks(user: Asking) -> bytes:
+    return get_tasks(user.token)
+
+
+def create_task(user: Asking) -> bytes:
+    body = json.dumps({"title": TITLE, "description": DESCRIPTION})
+    head = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+async def send(port: int, requests: list[bytes], count: int) -> float:
+    """How many seconds it took to send so many requests, in turn, over all connections."""
+
+    async def one(share: list[bytes]) -> None:
+        async with Client(port) as client:
+            for request in share:
+                status, _, _ = await client.ask(request)
+                assert status in (200, 201), status
+
+    in_turn = list(islice(cycle(requests), count))
+    started = time.monotonic()
+    await asyncio.gather(*(one(in_turn[first::CONNECTIONS]) for first in range(CONNECTIONS)))
+    return time.monotonic() - started
+
+
+def processor_seconds(pid: int) -> float:
+    """Of a process and all below it, those that have ended included. Linux only."""
+    times: dict[int, float] = {}
+    below: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found = int(file.parent.name)
+        below.setdefault(int(fields[1]), []).append(found)
+        times[found] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    family = 0.0
+    left = [pid]
+    while left:
+        family += times[left[-1]]
+        left += below.get(left.pop(), [])
+    return family
+
+
+def costs(service: support.Service, server_pid: int, requests: list[bytes], count: int) -> dict[str, float]:
+    Beside(send, service.port, requests, count // 10).result()  # the caches are warm, the plans are made
+    pids = {"service_ms": service.process.pid, "postgresql_ms": server_pid}
+    before = {name: processor_seconds(pid) for name, pid in pids.items()}
+    seconds = Beside(send, service.port, requests, count).result()
+    spent = {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
+    return {name: round(value * 1000 / count, 2) for name, value in spent.items()} | {
+        "requests_a_second": round(count / seconds)
+    }
+
+
+def bytes_per_row(connection: psycopg.Connection) -> dict[str, int]:
+    """With all indexes."""
+    found = {}
+    for table in ("users", "tasks"):
+        size = f"SELECT pg_total_relation_size('{table}') / count(*) FROM {table}"
+        [found[table]] = connection.execute(size.encode()).fetchone() or [0]
+    return found
+
+
+def measure(directory: Path, url: str) -> dict[str, Any]:
+    migrations.apply(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        password_hash = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(ROUNDS)).decode()
+        connection.execute(SEED.format(password_hash=password_hash).encode())
+        connection.execute("VACUUM ANALYZE")
+        sizes = bytes_per_row(connection)
+        version = f"PostgreSQL {connection.info.server_version // 10000}, CPython {platform.python_version()}"
+        one_task = "SELECT DISTINCT ON (users.id) users.id, email, tasks.id FROM users JOIN tasks ON user_id = users.id"
+        users = [Asking(*row) for row in connection.execute(f"{one_task} LIMIT {ASKING}".encode())]
+    server_pid = int((embedded.cluster_dir(directory) / "postmaster.pid").read_text().split()[0])
+    settings = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": ROUNDS, "POOL_TIMEOUT": 60}
+    with support.running(directory, **settings) as service:
+        found = {
+            what.__name__: costs(service, server_pid, [what(user) for user in users], count)
+            for what, count in (
+                (list_tasks, REQUESTS),
+                (read_task, REQUESTS),
+                (create_task, REQUESTS),
+                (log_in, LOGINS),
+            )
+        }
+    return {"versions": version, "bytes per row": sizes} | found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as url:
+        print(json.dumps(measure(Path(name), url), indent=1))  # noqa: T201 - what it is for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A Citus cluster for the tests: a coordinator and two workers, where a PostgreSQL with Citus is installed.
+
+`make test DATABASE_URL=...` of a coordinator spreads every database that the tests make over CITUS_WORKERS, socket
+directories or hosts with a port: db1:5432,db2:5432.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from tests import databases
+from tests.support import ROOT
+
+SECTION = (ROOT / "README.md").read_text().partition("\n## Past one machine\n")[2].partition("\n## ")[0]
+SETTINGS = [
+    "shared_preload_libraries=citus", "max_connections=200", "max_prepared_transactions=200", "max_wal_senders=8",
+]  # fmt: skip
+
+
+class Cluster(NamedTuple):
+    coordinator: str
+    workers: str
+
+
+def lines() -> list[str]:
+    """The statements of README, in their order."""
+    return re.findall(r"^SELECT create_.*;$", SECTION, re.MULTILINE)
+
+
+def placed() -> dict[str, Any]:
+    """Where README says that each table goes."""
+    [(distributed, column)] = re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines()))
+    below = " ".join(SECTION.partition("```sql\n")[2].partition("```\n")[2].split())
+    local = below.partition(" stay tables of the coordinator")[0]
+    return {
+        "distributed": [distributed],
+        "column": column,
+        "reference": re.findall(r"create_reference_table\('(\w+)'\)", "\n".join(lines())),
+        "local": re.findall(r"`(\w+)`", local),
+    }
+
+
+def binaries() -> Path | None:
+    """Of a PostgreSQL for which Citus is installed: the machine's own, or that of the first pg_config."""
+    found = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"), reverse=True)
+    for program in [*filter(None, [shutil.which("pg_config")]), *map(str, found)]:
+        asked = subprocess.run([program, "--bindir", "--sharedir"], check=True, capture_output=True, text=True)
+        directory, share = map(Path, asked.stdout.splitlines())
+        if (share / "extension" / "citus.control").exists() and (directory / "initdb").exists():
+            return directory
+    return None
+
+
+@contextmanager
+def cluster(directory: Path, program_files: Path, workers: int = 2) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        coordinator, *others = [
+            stack.enter_context(databases.installed_server(directory / name, program_files, SETTINGS))
+            for name in ["coordinator", *(f"worker-{number}" for number in range(workers))]
+        ]
+        yield Cluster(coordinator, ",".join(url.partition("?host=")[2] + ":5432" for url in others))
+
+
+def join(url: str) -> None:
+    """On a server with Citus, makes a new database one of the whole cluster, before anything is in it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        if not _is_here(connection):
+            return
+        connection.execute("CREATE EXTENSION citus")
+        info = connection.info
+        connection.execute("SELECT citus_set_coordinator_host(%s, %s)", [info.host, info.port])
+        workers = list(filter(None, os.environ.get("CITUS_WORKERS", "").split(",")))
+        if not workers:
+            alone = "SELECT citus_set_node_property(%s, %s, 'shouldhaveshards', TRUE)"
+            connection.execute(alone.encode(), [info.host, info.port])
+        for worker in workers:
+            host, _, port = worker.rpartition(":")
+            there = f"host={host} port={port} user={info.user}"
+            with psycopg.connect(there, dbname="postgres", autocommit=True) as other:
+                other.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(info.dbname)))
+            with psycopg.connect(there, dbname=info.dbname, autocommit=True) as other:
+                other.execute("CREATE EXTENSION citus")
+            connection.execute("SELECT citus_add_node(%s, %s)", [host, int(port)])
+
+
+def spread(url: str) -> None:
+    """README's lines, on a database that has the schema."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for line in lines() if _is_here(connection) else ():
+            connection.execute(line.encode())
+
+
+def _is_here(connection: psycopg.Connection) -> bool:
+    [loaded] = connection.execute("SHOW shared_preload_libraries").fetchone() or [""]
+    return "citus" in loaded

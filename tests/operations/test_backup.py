@@ -1,0 +1,186 @@
+"""README's backup: its commands are run, and what it says of the restored database is so. Always embedded."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from service import embedded, migrations
+from tests import databases, support
+from tests.databases import Urls
+from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, sign_up
+
+SECTION = (ROOT / "README.md").read_text().partition("\n## Backup\n")[2].partition("\n## ")[0]
+COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0]
+LIVE, RESTORED = (f"postgresql://postgres:secret@127.0.0.1:5432/{name}" for name in ("todo", "todo_restored"))
+NEW_PASSWORD = "battery staple"
+
+# Who owns what, and who may do what with it.
+PRIVILEGES = """
+SELECT relname::text, relkind::text, pg_get_userbyid(relowner)::text, relacl::text, attributes.acl
+FROM pg_class
+CROSS JOIN LATERAL (
+    SELECT string_agg(attname || attacl::text, ',' ORDER BY attnum) AS acl
+    FROM pg_attribute WHERE attrelid = pg_class.oid
+) AS attributes
+WHERE relnamespace = 'public'::regnamespace
+UNION ALL SELECT 'schema', '', pg_get_userbyid(nspowner), array(SELECT unnest(nspacl)::text ORDER BY 1)::text, ''
+FROM pg_namespace WHERE nspname = 'public'
+UNION ALL SELECT 'database', '', pg_get_userbyid(datdba), array(SELECT unnest(datacl)::text ORDER BY 1)::text, ''
+FROM pg_database WHERE datname = current_database()
+ORDER BY 1
+"""
+
+
+class Backup(NamedTuple):
+    live: Urls
+    restored: Urls
+    dump: Path
+    said: str
+    ann: User  # their tasks are in it
+    tasks: list[dict[str, Any]]
+    bob: User  # who revoked all tokens since
+    cleo: User  # who is deleted since
+
+
+def in_the_shell(commands: str) -> subprocess.CompletedProcess[str]:
+    """From the root of the project, with the programs of the embedded server first."""
+    programs = f"{Path(embedded.binary('pg_dump')).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [shutil.which("sh") or "sh", "-euc", commands.replace("python ", f"{sys.executable} ")],
+        cwd=ROOT, env=support.environment(LOG_LEVEL="WARNING") | {"PATH": programs},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The programs of the wheel are those of the embedded server's version."""
+    if databases.given_server() is None:
+        assert request.getfixturevalue("with_roles")
+        yield request.getfixturevalue("server_url")
+        return
+    with embedded.running(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+@contextmanager
+def serving(url: str, directory: Path, **settings: object) -> Iterator[Service]:
+    wanted = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "TOKEN_RECHECK": 0} | settings
+    with support.running(directory, **wanted) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backup]:
+    directory = tmp_path_factory.mktemp("backup")
+    dump = directory / "todo.dump"
+    restored = databases.url_of_database(server, "todo_restored")
+    with databases.new_database(server) as url:
+        live = databases.migrate(url, with_roles=True)
+        assert LIVE in COMMANDS
+        assert RESTORED in COMMANDS
+        commands = COMMANDS.replace(RESTORED, f"'{restored}'").replace(LIVE, f"'{url}'").replace("todo.dump", str(dump))
+        variables, dumping, restoring = commands.split("\n\n")
+        with serving(live.runtime, directory) as service:
+            ann, bob, cleo = (sign_up(service.http) for _ in range(3))
+            for title, is_completed in (("Buy milk", True), ("Straße 🙂", False)):
+                task = ann.creates(FEBRUARY, title, description="two\nlines")
+                ann.put(f"/api/tasks/{task['id']}", {"is_completed": is_completed})
+            tasks = ann.get("/api/tasks").json()["tasks"]
+            in_the_shell(f"{variables}\n{dumping}")
+            ann.creates(FEBRUARY, "after the backup")
+            assert bob.post("/api/auth/logout-all").status_code == 204
+            assert cleo.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
+        with psycopg.connect(server, autocommit=True) as connection:
+            try:
+                said = in_the_shell(f"{variables}\n{restoring}").stdout
+                yield Backup(
+                    live, Urls(*(databases.url_of_database(each, "todo_restored") for each in live)),
+                    dump, said, ann, tasks, bob, cleo,
+                )  # fmt: skip
+            finally:
+                connection.execute("DROP DATABASE IF EXISTS todo_restored WITH (FORCE)")
+
+
+def log_in(service: Service, user: User) -> User:
+    answer = service.http.post("/api/auth/login", json={"email": user.email, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return User(service.http, user.id, user.email, answer.json()["token"])
+
+
+def with_token(service: Service, user: User) -> int:
+    return User(service.http, user.id, user.email, user.token).get("/api/tasks").status_code
+
+
+def test_a_user_logs_in_on_the_restored_database_and_finds_the_tasks(backup: Backup, tmp_path: Path) -> None:
+    with serving(backup.restored.runtime, tmp_path) as service:
+        health = service.http.get("/health")
+        user = log_in(service, backup.ann)
+
+        assert (health.status_code, health.json()) == (200, {"status": "healthy"})
+        assert user.get("/api/tasks").json()["tasks"] == backup.tasks
+        assert user.creates(FEBRUARY)["title"] == "Water the plants"
+        # Older in everything: what was revoked and who was deleted since the backup.
+        assert [with_token(service, each) for each in (backup.bob, backup.cleo)] == [200, 200]
+
+    with serving(backup.restored.runtime, tmp_path, BETTER_AUTH_SECRET=SECRET[::-1]) as service:
+        assert [with_token(service, each) for each in (backup.ann, backup.bob, backup.cleo)] == [401, 401, 401]
+        assert log_in(service, backup.ann).get("/api/tasks").status_code == 200
+
+
+def test_nothing_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> None:
+    status = [line for line in backup.said.splitlines() if line[:4].isdigit()]
+
+    assert [line.partition(": ")[0] for line in status] == migrations.known()
+    assert all(": applied " in line for line in status)
+    done = support.command(tmp_path, "migrate", DATABASE_URL=backup.restored.owner, LOG_LEVEL="WARNING")
+    assert (done.stdout, done.stderr) == ("applied nothing\n", "")
+
+
+def test_the_roles_may_do_the_same_on_the_restored_database(backup: Backup) -> None:
+    def privileges(url: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            return connection.execute(PRIVILEGES).fetchall()
+
+    assert privileges(backup.restored.admin) == privileges(backup.live.admin)
+    with (
+        psycopg.connect(backup.restored.runtime) as runtime,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        runtime.execute("CREATE TABLE mine ()")
+
+
+def test_with_one_role_for_everything_it_is_restored_without_owners_and_grants(backup: Backup, server: str) -> None:
+    assert "`--no-owner --no-privileges`" in " ".join(SECTION.split())
+    with databases.new_database(server) as admin, psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("CREATE ROLE only_one LOGIN")
+        try:
+            connection.execute("GRANT ALL ON SCHEMA public TO only_one")
+            url = databases.url_of_role(admin, "only_one", "")
+            in_the_shell(f"pg_restore --single-transaction --no-owner --no-privileges --dbname='{url}' '{backup.dump}'")
+
+            owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'public'"
+            assert connection.execute(owners.encode()).fetchall() == [("only_one",)]
+            assert migrations.pending(url) == []
+        finally:
+            connection.execute("DROP OWNED BY only_one")
+            connection.execute("DROP ROLE only_one")
+
+
+def test_a_laptops_data_directory_is_copied_as_a_whole(tmp_path: Path) -> None:
+    with support.running(tmp_path, DATA_DIR=".data") as service:
+        ann = sign_up(service.http)
+        ann.creates(FEBRUARY)
+        tasks = ann.get("/api/tasks").json()
+    shutil.copytree(tmp_path / ".data", tmp_path / "copy")
+
+    with support.running(tmp_path, DATA_DIR="copy") as service:
+        assert User(service.http, ann.id, ann.email, ann.token).get("/api/tasks").json() == tasks

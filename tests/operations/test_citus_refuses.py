@@ -1,0 +1,77 @@
+"""What Citus refuses is in no statement about a table that README spreads. Told from the text, without Citus."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import postgast
+import psycopg
+import pytest
+from postgast.pg_query_pb2 import (
+    CaseExpr,
+    CoalesceExpr,
+    FuncCall,
+    OnConflictClause,
+    RangeVar,
+    SQLValueFunction,
+    UpdateStmt,
+)
+
+from service.review.reviewed import read_all
+from tests import citus
+
+
+def called(tree: Any) -> set[str]:
+    """now() and CURRENT_TIMESTAMP are the same."""
+    names = {call.funcname[-1].string.sval for call in postgast.find_nodes(tree, FuncCall)}
+    return names | {"now" for _ in postgast.find_nodes(tree, SQLValueFunction)}
+
+
+def refused(text: str, stable: set[str], volatile: set[str]) -> Iterator[str]:
+    tree = postgast.parse(text)
+    places = citus.placed()
+    spread = {*places["distributed"], *places["reference"]}
+    if not {table.relname for table in postgast.find_nodes(tree, RangeVar)} & spread:
+        return
+    if any(called(clause) & (stable | volatile) for clause in postgast.find_nodes(tree, OnConflictClause)):
+        yield "now() in ON CONFLICT"
+    for update in postgast.find_nodes(tree, UpdateStmt):
+        if called(update) & volatile:
+            yield "a volatile function in an UPDATE"
+        chosen = [*postgast.find_nodes(update, CaseExpr), *postgast.find_nodes(update, CoalesceExpr)]
+        if any(called(each) & (stable | volatile) for each in chosen):
+            yield "a function that is not immutable in CASE or COALESCE of an UPDATE"
+
+
+@pytest.fixture(scope="module")
+def functions(server_url: str) -> tuple[set[str], set[str]]:
+    with psycopg.connect(server_url) as connection:
+        found = connection.execute("SELECT proname::text, provolatile::text FROM pg_proc").fetchall()
+    stable, volatile = ({name for name, kind in found if kind == wanted} for wanted in ("s", "v"))
+    return stable, volatile
+
+
+def test_no_statement_is_one_that_citus_refuses(functions: tuple[set[str], set[str]]) -> None:
+    reviewed, unreadable = read_all()
+
+    assert unreadable == []
+    assert {each.path: list(refused(each.statement.text, *functions)) for each in reviewed} == {
+        each.path: [] for each in reviewed
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("INSERT INTO users (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET updated_at = now()",
+         "now() in ON CONFLICT"),
+        ("INSERT INTO users (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET updated_at = CURRENT_TIMESTAMP",
+         "now() in ON CONFLICT"),
+        ("UPDATE tasks SET updated_at = clock_timestamp() WHERE user_id = $1", "a volatile function in an UPDATE"),
+        ("UPDATE tasks SET updated_at = coalesce($2, now()) WHERE user_id = $1",
+         "a function that is not immutable in CASE or COALESCE of an UPDATE"),
+        ("UPDATE tasks SET updated_at = CASE WHEN $2 THEN now() END WHERE user_id = $1",
+         "a function that is not immutable in CASE or COALESCE of an UPDATE"),
+    ],
+)  # fmt: skip
+def test_what_citus_refuses_is_found(functions: tuple[set[str], set[str]], text: str, why: str) -> None:
+    assert list(refused(text, *functions)) == [why]

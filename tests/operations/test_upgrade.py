@@ -1,0 +1,94 @@
+"""README's order of an upgrade, with a next release made for it: a copy of this one that has one migration more."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service import migrations
+from service.migrations import MIGRATIONS
+from tests import support
+from tests.databases import Urls
+from tests.support import FEBRUARY, ROOT, SECRET, User, command, sign_up
+
+SECTION = (ROOT / "README.md").read_text().partition("\n## Upgrade\n")[2].partition("\n## ")[0]
+COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0]
+LAST = migrations.known()[-1]
+NEXT = "9998_give_tasks_a_colour"
+HEAD = f"""\
+-- Why:    To have a next release.
+-- Phase:  before the code that needs it.
+-- Locks:  none to speak of.
+-- Undo:   {NEXT}.rollback.sql
+-- depends: {LAST}
+
+ALTER TABLE tasks ADD COLUMN colour text;
+"""
+
+
+@pytest.fixture
+def next_release(tmp_path: Path) -> Path:
+    release = tmp_path / "next"
+    for folder in ("service", "sql", "migrations"):
+        shutil.copytree(ROOT / folder, release / folder)
+    (release / "migrations" / f"{NEXT}.sql").write_text(HEAD)
+    (release / "migrations" / f"{NEXT}.rollback.sql").write_text("ALTER TABLE tasks DROP COLUMN colour;\n")
+    return release
+
+
+def test_migrate_then_replace_the_copies_and_back(own_database: Urls, tmp_path: Path, next_release: Path) -> None:
+    serving = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET}
+    migrating = {"DATABASE_URL": own_database.owner, "LOG_LEVEL": "WARNING"}
+
+    def run(commands: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shutil.which("sh") or "sh", "-euc", commands.replace("python ", f"{sys.executable} ")],
+            cwd=next_release, env=support.environment(**migrating, PYTHONPATH=next_release),
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+
+    with support.running(tmp_path, **serving) as old:
+        user = sign_up(old.http)
+        refused = command(next_release, PYTHONPATH=next_release, **serving)
+        assert (refused.returncode, refused.stderr) == (
+            1, f"the schema is behind ({NEXT}); run: python -m service migrate\n",
+        )  # fmt: skip
+
+        said = run(COMMANDS).stdout
+
+        assert f"{NEXT}: pending\n" in said
+        assert f"-- would run migrations/{NEXT}.sql\n{HEAD}" in said
+        assert said.endswith(f"applied {NEXT}\n")
+        assert old.http.get("/health").json() == {"status": "healthy"}
+        assert user.creates(FEBRUARY)["title"] == "Water the plants"
+        tasks = user.get("/api/tasks").json()
+        with support.running(next_release, PYTHONPATH=next_release, **serving) as new:
+            assert User(new.http, user.id, user.email, user.token).get("/api/tasks").json() == tasks
+
+        # Back: the old copies serve on. The schema goes back with the code that has the way.
+        with_old = command(tmp_path, "migrate", "--rollback", **migrating)
+        assert with_old.stderr == f"the database is ahead of this code; roll back {NEXT} with the code that has it\n"
+        assert "`python -m service migrate --rollback`" in " ".join(SECTION.split())
+        assert run("python -m service migrate --rollback").stdout == f"rolled back {NEXT}\n"
+        assert old.http.get("/health").json() == {"status": "healthy"}
+        assert user.get("/api/tasks").json() == tasks
+    with psycopg.connect(own_database.admin) as connection:
+        columns = connection.execute("SELECT * FROM tasks LIMIT 0").description or []
+    assert "colour" not in [column.name for column in columns]
+
+
+def test_the_phase_of_every_migration_is_one_of_two() -> None:
+    phases = {
+        migration_id: re.findall(r"^-- Phase:  (before the|after \d+\.\d+\.\d+)", text, re.MULTILINE)
+        for migration_id, text in ((each, (MIGRATIONS / f"{each}.sql").read_text()) for each in migrations.known())
+    }
+
+    assert "`Phase: before` the new code" in " ".join(SECTION.split())
+    assert [each for each, found in phases.items() if len(found) != 1] == []
+    # README says so. The first that is of the other kind takes the sentence away.
+    assert {each for each, found in phases.items() if found != ["before the"]} == set()
+    assert "All are of this kind until now." in " ".join(SECTION.split())
