@@ -44,8 +44,9 @@ fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one other user notices of it
 	@$(BIN)/python -m tests.storm $(or $(SECONDS),10)
 
-lint: $(VENV)/ready ## ruff, a strict type check, and of the SQL all that needs no server
+lint: $(VENV)/ready ## ruff, a strict type check, the Dockerfile, and of the SQL all that needs no server
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python -m service sql check --no-server
 	@$(BIN)/sqlfluff lint sql
 	@$(BIN)/sqlfluff lint $(LANDED) migrations

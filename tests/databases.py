@@ -1,6 +1,7 @@
 """Servers, databases and roles for the tests: always real ones."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -54,14 +55,20 @@ def migrate(url: str, *, with_roles: bool) -> Urls:
     if not with_roles:
         migrations.apply(url)
         return Urls(url, url, url)
+    password = make_roles(url)
+    urls = Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
+    migrations.apply(urls.owner)
+    return urls
+
+
+def make_roles(url: str) -> str:
+    """The roles of sql/roles.sql, and the password of both."""
     password = uuid4().hex
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute((SQL / "roles.sql").read_bytes())
         for role in (OWNER, RUNTIME):
             connection.execute(f"ALTER ROLE {role} PASSWORD '{password}'".encode())
-    urls = Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
-    migrations.apply(urls.owner)
-    return urls
+    return password
 
 
 def url_of_database(server_url: str, name: str) -> str:
@@ -95,7 +102,7 @@ def installed_server(directory: Path, binaries: Path, settings: Sequence[str]) -
         run("initdb", f"--pgdata={data}", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
         options = [f"unix_socket_directories={sockets}", "listen_addresses=", "fsync=off", *settings]
         run("pg_ctl", f"--pgdata={data}", f"--log={directory / 'log'}", "--wait", "start",
-            "--options=" + " ".join(f"-c {option}" for option in options))  # fmt: skip
+            "--options=" + " ".join(f"-c {shlex.quote(option)}" for option in options))  # fmt: skip
         try:
             yield f"postgresql://postgres@/postgres?host={sockets}"
         finally:
