@@ -1,5 +1,5 @@
 # The image of the service: what it needs to run, and nothing to build, test or keep data with.
-# It takes a PostgreSQL of your own (DATABASE_URL), writes no file, and needs no user of its own name.
+# It takes a PostgreSQL of your own (DATABASE_URL), and writes nothing but the sockets of several WORKERS in /tmp.
 
 FROM python:3.11.14-slim-bookworm AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \

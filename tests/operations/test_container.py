@@ -4,9 +4,11 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 
+import psycopg
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -65,6 +67,15 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
         password = databases.make_roles(admin)
         inside = f"postgresql://127.0.0.1:{port}/postgres"
         yield Urls(admin, url_of_role(inside, OWNER, password), url_of_role(inside, RUNTIME, password))
+
+
+@contextmanager
+def outage(urls: Urls) -> Iterator[None]:
+    with psycopg.connect(urls.admin, autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {RUNTIME} NOLOGIN".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [RUNTIME])
+        yield
+        connection.execute(f"ALTER ROLE {RUNTIME} LOGIN".encode())
 
 
 def required(file: str) -> set[str]:
@@ -165,7 +176,7 @@ def test_without_a_database_it_refuses_to_start_in_one_line(container: Container
     assert (done.returncode, done.stdout, done.stderr) == (2, "", MISSING_URL)
 
 
-def test_it_migrates_serves_is_healthy_and_ends(container: Container, urls: Urls) -> None:
+def test_it_migrates_serves_outlives_an_outage_of_the_database_and_ends(container: Container, urls: Urls) -> None:
     before = {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")}
     given = {**SETTINGS, "DATABASE_URL": urls.runtime, "WORKERS": 2 if container.isolated else 1}
 
@@ -180,10 +191,12 @@ def test_it_migrates_serves_is_healthy_and_ends(container: Container, urls: Urls
         task = user.post("/api/tasks", {"title": "Water the plants"}).json()
         assert user.get("/api/tasks").json() == {"tasks": [task]}
         assert service.http.get("/docs").status_code == 200
-        checked = [container.runs(container.image.healthcheck, PORT=service.port).returncode]
+        with outage(urls):
+            assert service.http.get("/health").status_code == 503
+            while_away = container.runs(container.image.healthcheck, PORT=service.port)
         ended = service.stop()
-        checked.append(container.runs(container.image.healthcheck, PORT=service.port).returncode)
+        after_the_end = container.runs(container.image.healthcheck, PORT=service.port)
 
-    assert (checked, ended) == ([0, 1], 0)
+    assert (while_away.returncode, ended, after_the_end.returncode) == (0, 0, 1)
     assert "Traceback" not in service.log.read_text()
     assert {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")} == before
