@@ -47,8 +47,9 @@ storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one
 capacity: $(VENV)/ready ## What a request costs in processor time, and a row in bytes (Linux)
 	@$(BIN)/python -m tests.capacity
 
-lint: $(VENV)/ready ## ruff, a strict type check, and of the SQL all that needs no server
+lint: $(VENV)/ready ## ruff, a strict type check, the Dockerfile, and of the SQL all that needs no server
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python -m service sql check --no-server
 	@$(BIN)/sqlfluff lint sql
 	@$(BIN)/sqlfluff lint $(LANDED) migrations

@@ -59,6 +59,7 @@ def generated_secret(data_dir: Path) -> str:
 @contextmanager
 def running(data_dir: Path) -> Iterator[str]:
     """The URL of a server that runs while the context does. One that a killed service left behind is taken over."""
+    binary("postgres")  # where it is not installed, that is what is wrong, and not where the data would lie
     make_private(data_dir)
     with _owned(data_dir):
         if not cluster_dir(data_dir).is_dir():

@@ -126,11 +126,12 @@ def compare_connections(settings: Settings) -> None:
     with connected(settings.dsn) as connection:
         [server] = rows(connection, COUNT_CONNECTIONS)
     wanted = settings.pool_max * settings.workers
-    if wanted > server["for_everybody"]:
+    free = server["max_connections"] - server["for_superusers"] - server["for_reserved"]
+    if wanted > free:
         _log.warning(
             "POOL_MAX=%d for each of WORKERS=%d may ask for %d connections, and the server has %d for ordinary roles "
             "(max_connections=%d); copies of this service count too",
-            settings.pool_max, settings.workers, wanted, server["for_everybody"], server["max_connections"],
+            settings.pool_max, settings.workers, wanted, free, server["max_connections"],
         )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """yoyo behind three verbs: apply, roll back, pending. What a DBA reads is migrations/*.sql and nothing else."""
 
+import getpass
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -145,6 +147,7 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
         done = _ids(_applied(connection))
         if not done:
             _refuse_foreign_tables(connection)
+        _name_the_user()
         try:
             backend = yoyo.get_backend(f"postgresql+psycopg://{url.partition('://')[2]}")
             with closing(backend.connection):
@@ -158,6 +161,14 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
             raise MigrationError("the role of DATABASE_URL may not create tables in this schema") from None
         except psycopg.Error as error:
             raise MigrationError(one_line(error)) from None
+
+
+def _name_the_user() -> None:
+    """yoyo writes down who migrated, and fails where that is a number without a name: a container's user is one."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the second from Python 3.13 on
+        os.environ["LOGNAME"] = str(os.geteuid())
 
 
 def _lock(connection: Connection) -> None:

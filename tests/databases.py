@@ -1,6 +1,7 @@
 """Servers, databases and roles for the tests: always real ones."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -56,19 +57,23 @@ def cluster_roles(server_url: str) -> Iterator[bool]:
 
 def migrate(url: str, *, with_roles: bool) -> Urls:
     """The schema, made by the owner's role, for the role of the running service. On Citus it is spread."""
-    urls = _with_roles(url) if with_roles else Urls(url, url, url)
+    urls = Urls(url, url, url)
+    if with_roles:
+        password = make_roles(url)
+        urls = Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
     migrations.apply(urls.owner)
     citus.spread(url)
     return urls
 
 
-def _with_roles(url: str) -> Urls:
+def make_roles(url: str) -> str:
+    """The roles of sql/roles.sql, and the password of both."""
     password = uuid4().hex
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute((SQL / "roles.sql").read_bytes())
         for role in (OWNER, RUNTIME):
             connection.execute(f"ALTER ROLE {role} PASSWORD '{password}'".encode())
-    return Urls(url, url_of_role(url, OWNER, password), url_of_role(url, RUNTIME, password))
+    return password
 
 
 def url_of_database(server_url: str, name: str) -> str:
@@ -111,7 +116,7 @@ class Server:
 
     def start(self) -> None:
         """What was killed a moment ago may still be going away, and is in the way until then."""
-        options = " ".join(f"-c {setting}" for setting in self._settings)
+        options = " ".join(f"-c {shlex.quote(setting)}" for setting in self._settings)
         deadline = time.monotonic() + 60
         while True:
             try:

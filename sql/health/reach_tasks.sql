@@ -3,7 +3,7 @@
 -- $1 user_id  uuid
 -- -> has_tasks  boolean
 -- index: tasks_newest_first
-SELECT /* health/reach_tasks */ EXISTS (
+SELECT /* health/reach_tasks */ EXISTS(
     SELECT 1
     FROM tasks
     WHERE user_id = $1

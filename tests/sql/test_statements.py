@@ -376,7 +376,7 @@ def test_a_look_at_the_server_sees_what_a_request_would_meet(run: Run, owner: UU
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=NOBODY)] == [False]
     assert [row["is_there"] for row in run(PING)] == [True]
     [connections] = run(COUNT_CONNECTIONS)
-    assert 0 < connections["for_everybody"] < connections["max_connections"]
+    assert 0 < connections["for_superusers"] + connections["for_reserved"] < connections["max_connections"]
 
 
 def test_every_file_is_used_and_read_as_it_stands() -> None:

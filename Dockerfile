@@ -1,0 +1,44 @@
+# The image of the service: what it needs to run, and nothing to build, test or keep data with.
+# It takes a PostgreSQL of your own (DATABASE_URL), and writes nothing but the sockets of several WORKERS in /tmp.
+
+FROM python:3.11.14-slim-bookworm AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+COPY requirements.txt /build/
+# pip works on the virtual environment from outside, so that it is not in it. Wheels only: there is no compiler here.
+# Sanic asks for setuptools and never imports it. Some libraries bring their own tests along.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /venv \
+    && python -m pip --python /venv/bin/python install --quiet --require-hashes --only-binary :all: --no-compile \
+        --requirement /build/requirements.txt \
+    && python -m pip --python /venv/bin/python uninstall --quiet --yes setuptools \
+    && find /venv/lib -depth -type d '(' -name test -o -name tests ')' -exec rm -r '{}' ';' \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+COPY service /app/service
+COPY sql /app/sql
+COPY migrations /app/migrations
+COPY LICENSE /app/
+# Nobody can write byte code later. A checkout may be private to its owner; the image's user is somebody else.
+RUN python -m compileall -q --invalidation-mode unchecked-hash /app/service \
+    && chmod -R a+rX /app
+
+FROM python:3.11.14-slim-bookworm
+LABEL org.opencontainers.image.title="todo-service" \
+      org.opencontainers.image.description="A todo backend whose SQL is a reviewed artefact." \
+      org.opencontainers.image.licenses="MIT"
+RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip setuptools wheel
+COPY --from=builder /venv /venv
+COPY --from=builder /app /app
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOST=0.0.0.0
+# A number, so that whoever runs it can see that it is not root.
+USER 65532:65532
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# Whether the process serves at all. /health would say no while the database is away, and restart every copy for it.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-I", "-S", "-c", "import http.client, os; c = http.client.HTTPConnection(os.environ.get('HOST') or '127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
+# `docker run IMAGE` serves, `docker run IMAGE migrate` migrates.
+ENTRYPOINT ["python", "-m", "service"]

@@ -1,0 +1,128 @@
+"""compose.yaml, without a Docker engine: what it starts in which order, what it asks for, and what it passes on."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings, load_settings
+from tests.support import ROOT, SECRET
+
+TEXT = (ROOT / "compose.yaml").read_text()
+# https://hub.docker.com/_/postgres and https://github.com/edoburu/docker-pgbouncer
+OF_POSTGRES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
+OF_PGBOUNCER = {"DB_HOST", "DB_NAME", "DB_USER", "DB_PASSWORD", "AUTH_TYPE", "POOL_MODE", "DEFAULT_POOL_SIZE",
+                "MAX_CLIENT_CONN"}  # fmt: skip
+OUTSIDE = {"POSTGRES_PASSWORD": "0123abc", "BETTER_AUTH_SECRET": SECRET}
+
+
+def services(**outside: str) -> dict[str, Any]:
+    """What Compose makes of the file in this environment."""
+
+    def value(found: re.Match[str]) -> str:
+        name, when_empty, text = found.groups()
+        if outside.get(name):
+            return outside[name]
+        assert when_empty == ":-", f"{name}: {text}"
+        return str(text)
+
+    def filled_in(part: Any) -> Any:
+        match part:
+            case str():
+                return re.sub(r"\$\{([A-Z_]+)(:[-?])([^}]*)\}", value, part)
+            case list():
+                return [filled_in(each) for each in part]
+            case dict():
+                return {name: filled_in(each) for name, each in part.items()}
+        return part
+
+    found: dict[str, Any] = filled_in(yaml.safe_load(TEXT))["services"]
+    return found
+
+
+def dependencies(service: dict[str, Any]) -> dict[str, str]:
+    return {name: each["condition"] for name, each in service.get("depends_on", {}).items()}
+
+
+def test_the_database_is_healthy_before_it_is_migrated_and_migrated_before_it_is_served() -> None:
+    found = services(**OUTSIDE)
+
+    assert {name: dependencies(each) for name, each in found.items()} == {
+        "database": {},
+        "migrate": {"database": "service_healthy"},
+        "service": {"migrate": "service_completed_successfully", "pgbouncer": "service_healthy"},
+        "pgbouncer": {"database": "service_healthy"},
+    }
+    assert found["service"]["depends_on"]["pgbouncer"]["required"] is False
+    assert {name for name, each in found.items() if "healthcheck" in each} == {"database", "pgbouncer"}
+    assert {name: each["profiles"] for name, each in found.items() if "profiles" in each} == {
+        "pgbouncer": ["pgbouncer"]
+    }
+
+
+def test_the_images_are_pinned_and_postgresql_keeps_its_data_where_18_has_it() -> None:
+    found = services(**OUTSIDE)
+
+    assert {name: each["image"] for name, each in found.items() if "build" not in each} == {
+        "database": "postgres:18", "pgbouncer": "edoburu/pgbouncer:v1.25.2-p0",
+    }  # fmt: skip
+    assert found["database"]["volumes"] == ["data:/var/lib/postgresql"]
+
+
+@pytest.mark.parametrize("name", ["migrate", "service"])
+def test_the_image_runs_read_only_and_without_privileges(name: str) -> None:
+    found = services(**OUTSIDE)[name]
+
+    assert found["build"] == "."
+    assert (found["read_only"], found["tmpfs"], found["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108 - its tmpfs
+    assert found["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_migrate_runs_once_and_the_service_is_restarted_and_has_time_to_end() -> None:
+    found = services(**OUTSIDE)
+
+    assert (found["migrate"]["command"], found["migrate"]["restart"]) == (["migrate"], "no")
+    assert (found["service"].get("command"), found["service"]["restart"]) == (None, "unless-stopped")
+    assert found["service"]["stop_grace_period"] == "20s"
+
+
+def test_only_the_service_is_reached_from_outside_and_only_from_this_machine() -> None:
+    published = {name: each["ports"] for name, each in services(**OUTSIDE).items() if "ports" in each}
+
+    assert published == {"service": ["127.0.0.1:8000:8000"]}
+
+
+@pytest.mark.parametrize("missing", OUTSIDE)
+def test_a_secret_that_is_missing_is_asked_for(missing: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{missing}: set it to .*; openssl rand -hex 32 makes one"):
+        services(**OUTSIDE | {missing: ""})
+
+
+def test_every_variable_that_it_passes_on_is_one_that_its_image_knows() -> None:
+    settings = {name.upper() for name in Settings.model_fields}
+    known = {"database": OF_POSTGRES, "migrate": settings, "service": settings, "pgbouncer": OF_PGBOUNCER}
+
+    for name, each in services(**OUTSIDE).items():
+        assert set(each["environment"]) <= known[name]
+
+
+@pytest.mark.parametrize("host", ["database", "pgbouncer"])
+def test_what_it_passes_on_are_good_settings_that_reach_the_database(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    found = services(**OUTSIDE, DATABASE_HOST=host)
+    for name, value in found["service"]["environment"].items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings(_env_file=None)
+
+    user, database = (found["database"]["environment"][name] for name in ("POSTGRES_USER", "POSTGRES_DB"))
+    assert settings.dsn == f"postgresql://{user}:0123abc@{host}:5432/{database}"
+    assert settings.require_direct_url() == f"postgresql://{user}:0123abc@database:5432/{database}"
+    assert found["migrate"]["environment"]["DATABASE_URL"] == settings.direct_dsn
+    assert settings.secret == SECRET
+    assert found[host]["image"] != found["service"]["image"]
+    pooled = found["pgbouncer"]["environment"]
+    assert (pooled["DB_HOST"], pooled["DB_USER"], pooled["DB_NAME"]) == ("database", user, database)
+    assert (pooled["DB_PASSWORD"], pooled["POOL_MODE"]) == ("0123abc", "transaction")

@@ -1,0 +1,202 @@
+"""The image, without a Docker engine: the Dockerfile is walked, and what comes of it serves where it cannot write."""
+
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distributions
+from pathlib import Path
+
+import psycopg
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from service import embedded, migrations
+from tests import databases
+from tests.container import Container
+from tests.databases import OWNER, RUNTIME, Urls, url_of_role
+from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_ignored, walk
+from tests.support import ROOT, SECRET, free_port, sign_up
+
+SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0"}
+MISSING_URL = "DATABASE_URL: should be set; the embedded PostgreSQL of a laptop is not installed here\n"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("image")
+    try:
+        stage = walk(directory)
+    except IndexAwayError as error:
+        pytest.skip(f"the image's packages cannot be fetched: {error}")
+    set_writable(stage.tree, writable=False)
+    yield stage
+    set_writable(stage.tree, writable=True)
+    shutil.rmtree(directory)
+
+
+def set_writable(tree: Path, *, writable: bool) -> None:
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)
+
+
+@pytest.fixture(scope="module", params=["modes", "isolated"])
+def container(request: pytest.FixtureRequest, image: Stage, tmp_path_factory: pytest.TempPathFactory) -> Container:
+    """Kept from writing by the modes of the files; and again, where this machine can do it, with a root of its own."""
+    isolated = request.param == "isolated"
+    container = Container(image, tmp_path_factory.mktemp("container"), isolated)
+    if isolated and (reason := container.why_not()):
+        pytest.skip(reason)
+    return container
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+    """As a container reaches it, over TCP and with a password: nobody's user has no part in the tests' own sockets."""
+    directory = tmp_path_factory.mktemp("pg")
+    port = free_port()
+    who_may = directory / "pg_hba.conf"
+    who_may.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    settings = [f"port={port}", "listen_addresses=127.0.0.1", f"hba_file={who_may}"]
+    with databases.installed_server(directory, Path(embedded.binary("initdb")).parent, settings) as server:
+        admin = f"{server}&port={port}"
+        password = databases.make_roles(admin)
+        inside = f"postgresql://127.0.0.1:{port}/postgres"
+        yield Urls(admin, url_of_role(inside, OWNER, password), url_of_role(inside, RUNTIME, password))
+
+
+@contextmanager
+def outage(urls: Urls) -> Iterator[None]:
+    with psycopg.connect(urls.admin, autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {RUNTIME} NOLOGIN".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [RUNTIME])
+        yield
+        connection.execute(f"ALTER ROLE {RUNTIME} LOGIN".encode())
+
+
+def required(file: str) -> set[str]:
+    lines = re.findall(r"^([a-z0-9][^\\\n]*)", (ROOT / file).read_text(), re.MULTILINE)
+    requirements = [Requirement(line) for line in lines]
+    return {canonicalize_name(each.name) for each in requirements if each.marker is None or each.marker.evaluate()}
+
+
+def test_the_base_is_slim_and_pinned_and_what_is_built_with_stays_behind() -> None:
+    bases = [each.rest for each in instructions() if each.name == "FROM"]
+
+    assert len(bases) == 2
+    assert len({base.partition(" ")[0] for base in bases}) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", bases[-1])
+    assert [each.flags for each in instructions() if each.name == "COPY"][-2:] == [{"from": "builder"}] * 2
+    assert re.search(r"\b(apt|apt-get|apk|dpkg)\b", DOCKERFILE) is None
+
+
+def test_the_image_says_how_it_is_run(image: Stage) -> None:
+    assert (image.user, image.entrypoint, image.stop_signal) == ("65532:65532", ["python", "-m", "service"], "SIGTERM")
+    assert "/health/live" in image.healthcheck[-1]
+    assert [each.flags.keys() for each in instructions() if each.name == "HEALTHCHECK"] == [
+        {"interval", "timeout", "start-period", "retries"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env", ".data/postgresql/PG_VERSION", ".git/config", "tests/conftest.py", ".venv/bin/python", ".ci/run",
+     "requirements-dev.txt", "service/.env", "service/__pycache__/app.cpython-311.pyc", "node_modules/x", "dump.sql"],
+)  # fmt: skip
+def test_nothing_private_and_nothing_of_the_tests_reaches_the_image(path: str) -> None:
+    assert is_ignored(path)
+
+
+def test_everything_that_the_dockerfile_copies_exists_and_is_let_in() -> None:
+    copied = [
+        source for each in instructions() if each.name == "COPY" and not each.flags for source in each.arguments[:-1]
+    ]
+
+    assert copied
+    assert [path for path in copied if not (ROOT / path).exists() or is_ignored(path)] == []
+    assert [path for path in ("service/app.py", "sql/tasks/list_tasks.sql", "service/docs/page.js")
+            if is_ignored(path)] == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dockerignore", "ignored"),
+    [
+        ("*\n!a", {"b", "b/a"}),
+        ("*\n!a\na/b", {"b", "b/a", "a/b"}),
+        ("**/b", {"b", "b/a", "a/b"}),
+        ("*/b\n# a", {"a/b"}),
+        ("a*\n!a/b", {"a"}),
+    ],
+)
+def test_dockerignore_is_read_as_docker_reads_it(dockerignore: str, ignored: set[str]) -> None:
+    assert {path for path in ("a", "b", "b/a", "a/b") if is_ignored(path, dockerignore)} == ignored
+
+
+def test_what_is_installed_is_what_the_service_requires_and_nothing_to_build_or_test_with(image: Stage) -> None:
+    [packages] = image.inside("/venv/lib").glob("python3.*/site-packages")
+    of_the_base = image.inside("/usr/local/lib").glob("python3.*/site-packages/*")
+    installed = {canonicalize_name(each.name) for each in distributions(path=[str(packages)])}
+
+    assert installed == required("requirements.txt") - {"setuptools"}
+    assert installed.isdisjoint(required("requirements-dev.txt") - required("requirements.txt"))
+    assert [path for path in image.tree.rglob("*") if path.is_dir() and path.name in {"test", "tests"}] == []
+    to_build_with = {"pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack"}
+    assert {path.name for path in (*packages.iterdir(), *of_the_base)}.isdisjoint(to_build_with)
+    assert not (packages / embedded.WHEEL).exists()
+
+
+def test_the_application_is_there_whole_and_has_its_byte_code(image: Stage) -> None:
+    app = image.inside("/app")
+
+    assert {path.name for path in app.iterdir()} == {"service", "sql", "migrations", "LICENSE"}
+    for folder in ("service", "sql", "migrations"):
+        ours = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()}
+        copied = {path.relative_to(app) for path in (app / folder).rglob("*") if path.is_file()}
+        assert {path for path in ours ^ copied if "__pycache__" not in path.parts} == set()
+    for code in (app / "service", image.inside("/venv/lib")):
+        sources = [path for path in code.rglob("*.py") if path.stat().st_size]
+        assert [path for path in sources if not list(path.parent.glob(f"__pycache__/{path.stem}.*.pyc"))] == []
+
+
+def test_everybody_may_read_all_of_it_though_the_checkout_was_private(image: Stage) -> None:
+    paths = [path for folder in ("/app", "/venv") for path in image.inside(folder).rglob("*") if not path.is_symlink()]
+
+    closed = [path for path in paths if not path.stat().st_mode & (stat.S_IXOTH if path.is_dir() else stat.S_IROTH)]
+
+    assert closed == []
+
+
+def test_without_a_database_it_refuses_to_start_in_one_line(container: Container) -> None:
+    done = container.runs(container.image.entrypoint, **SETTINGS)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", MISSING_URL)
+
+
+def test_it_migrates_serves_outlives_an_outage_of_the_database_and_ends(container: Container, urls: Urls) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")}
+    given = {**SETTINGS, "DATABASE_URL": urls.runtime, "WORKERS": 2 if container.isolated else 1}
+
+    migrated = container.runs([*container.image.entrypoint, "migrate"], DATABASE_URL=urls.owner)
+    known = [f"applied {migration_id}\n" for migration_id in migrations.known()]
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert migrated.stdout in {"".join(known), "applied nothing\n"}
+
+    with container.running(**given) as service:
+        assert service.http.get("/health").json() == {"status": "healthy"}
+        user = sign_up(service.http)
+        task = user.post("/api/tasks", {"title": "Water the plants"}).json()
+        assert user.get("/api/tasks").json() == {"tasks": [task]}
+        assert service.http.get("/docs").status_code == 200
+        with outage(urls):
+            assert service.http.get("/health").status_code == 503
+            while_away = container.runs(container.image.healthcheck, PORT=service.port)
+        ended = service.stop()
+        after_the_end = container.runs(container.image.healthcheck, PORT=service.port)
+
+    assert (while_away.returncode, ended, after_the_end.returncode) == (0, 0, 1)
+    assert "Traceback" not in service.log.read_text()
+    assert {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")} == before
