@@ -12,6 +12,7 @@ import yoyo
 from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
+from service.database_url import for_yoyo
 from service.session import CommandError, Connection, connected, one_line, rows
 from service.statements import statement
 
@@ -146,7 +147,7 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
         if not done:
             _refuse_foreign_tables(connection)
         try:
-            backend = yoyo.get_backend(f"postgresql+psycopg://{url.partition('://')[2]}")
+            backend = yoyo.get_backend(for_yoyo(url))
             with closing(backend.connection):
                 backend.break_lock()
                 with backend.lock():

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg.rows import dict_row
 
+from service.database_url import for_libpq
 from service.statements import Statement
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -21,7 +22,7 @@ class CommandError(Exception):
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
+        with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
