@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import asyncpg
 
+from service import connecting
 from service.errors import Code, Problem
 from service.settings import Settings
 from service.statements import Statement
@@ -37,13 +38,11 @@ class Database:
     @classmethod
     async def connect(cls, settings: Settings) -> "Database":
         pool = await asyncpg.create_pool(
-            settings.dsn,
+            **connecting.arguments(settings),
+            statement_cache_size=await connecting.cache_size(settings),
             min_size=settings.pool_min,
             max_size=settings.pool_max,
-            command_timeout=settings.statement_timeout,
-            timeout=settings.pool_timeout,
             reset=_leave_as_it_is,
-            server_settings={"application_name": "todo"},
         )
         return cls(pool, settings.pool_timeout)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from service import access_log, embedded, migrations
+from service import access_log, connecting, embedded, migrations
 from service.session import CommandError
 from service.settings import Settings, SettingsError, load_settings
 
@@ -42,12 +42,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def launched(settings: Settings) -> Iterator[None]:
-    """The embedded server runs while the context does, and is migrated; the schema of another is checked."""
+def launched(settings: Settings) -> Iterator[Settings]:
+    """The embedded server runs while the context does, and is migrated; the schema of another is checked. What was
+    found out about its database is in the settings."""
     if settings.database_url is not None:
         settings.require_secret()
         require_schema(settings)
-        yield
+        yield connecting.try_out(settings)
         return
     with embedded.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
@@ -56,7 +57,7 @@ def launched(settings: Settings) -> Iterator[None]:
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
         completed(settings)  # the secret is made here, once, before several workers ask for it
-        yield
+        yield settings
 
 
 @contextmanager

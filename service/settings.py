@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         5.0, gt=0, le=60, description="seconds a request waits for a connection or for a hashing slot"
     )
     statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
+    prepared_statements: Literal["auto", "on", "off"] = Field(
+        "auto", description="`auto`: off behind a pooler, where a session is not the service's own, else on"
+    )
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
     login_failures: int = Field(
         10, ge=0, le=1000, description="failed logins of an email from an address in `LOGIN_WINDOW`; 0: no limit"
@@ -147,7 +150,7 @@ class Settings(BaseSettings):
         except IssuersError as error:
             raise _expected(f"URLs, comma separated, or a JSON list of entries; {error}") from None
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "prepared_statements", mode="before")
     @classmethod
     def _in_any_case(cls, value: object, info: Any) -> object:
         if not isinstance(value, str):

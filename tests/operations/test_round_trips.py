@@ -63,6 +63,8 @@ class Wiretap:
                         self.sent[NAMES.get(message[:1], repr(message[:1]))] += 1
                     buffer, started = buffer[len(message) :], True
                 target.sendall(received)  # counted first, or the answer could overtake the count
+            for end in (target, source):
+                end.shutdown(socket.SHUT_RDWR)  # the other thread is still waiting for it
 
     @staticmethod
     def first_message(buffer: bytes, started: bool) -> bytes:

@@ -126,6 +126,7 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
             {"DATABASE_URL": "postgresql://todo:hunter22@db/todo?require_auth=scram-sha-256"},
             "DATABASE_URL: should be a URL without require_auth, which the driver cannot keep to",
         ),
+        ({"PREPARED_STATEMENTS": "yes"}, "PREPARED_STATEMENTS: should be 'auto', 'on' or 'off'"),
         (
             {"DATABASE_DIRECT_URL": "hunter22"},
             f"DATABASE_DIRECT_URL: {A_URL}",

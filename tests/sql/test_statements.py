@@ -21,6 +21,7 @@ from service.accounts import (
 )
 from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
 from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
+from service.connecting import GET_SERVER_PID
 from service.health import COUNT_APPLIED
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
@@ -366,6 +367,13 @@ def test_the_migrations_are_counted_and_listed(run: Run) -> None:
     assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == ["_yoyo_migration", "tasks", "users"]
 
 
+def test_the_server_says_which_process_it_is(run: Run) -> None:
+    [first], [second] = run(GET_SERVER_PID), run(GET_SERVER_PID)
+
+    assert list(first.keys()) == ["server_pid"]
+    assert first["server_pid"] == second["server_pid"] > 0
+
+
 def test_every_file_is_used_and_read_as_it_stands() -> None:
     used = {
         each.name: each.text
@@ -375,7 +383,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
             CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
-            COUNT_APPLIED, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
+            COUNT_APPLIED, GET_SERVER_PID, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip
