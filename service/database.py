@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -25,6 +25,7 @@ TOO_MANY_CONNECTIONS = "53300"
 # A connection that is cut while a statement is on its way to it shows as InternalClientError.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
+CALL_OFF_TIMEOUT = 1.0  # after STATEMENT_TIMEOUT; a pooler may have nobody to pass it on to
 CLOSE_TIMEOUT = 3.0
 
 
@@ -86,7 +87,9 @@ class Database:
         except DRIVER_ERRORS as error:
             raise problem_of(error) from None
         finally:
-            await self._pool.release(connection)
+            # One whose statement cannot be called off is closed by the pool, and what there is to say has been said.
+            with suppress(*DRIVER_ERRORS):
+                await self._pool.release(connection, timeout=CALL_OFF_TIMEOUT)
 
 
 async def _leave_as_it_is(_: object) -> None:
