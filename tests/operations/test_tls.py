@@ -114,13 +114,16 @@ def test_the_url_of_neons_console_serves_over_tls_that_is_verified(
     assert PASSWORD not in service.log.read_text()
 
 
-def test_a_certificate_of_a_named_authority_is_verified(server: Server, migrated: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("roots", ["a file", "system"])
+def test_verify_full_is_what_libpq_says_with_a_file_and_with_the_systems_roots(
+    server: Server, migrated: str, tmp_path: Path, roots: str
+) -> None:
     server.show(server.right)
-    url = server.url(
-        migrated, f"sslmode=verify-full&sslrootcert={server.authority.roots}&connect_timeout=9&keepalives=1"
-    )
+    file = server.authority.roots
+    query = f"sslmode=verify-full&sslrootcert={file if roots == 'a file' else roots}&connect_timeout=9&keepalives=1"
+    settings = {"DATABASE_URL": server.url(migrated, query), "SSL_CERT_FILE": file if roots == "system" else None}
 
-    with support.running(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET) as service:
+    with support.running(tmp_path, **settings, BETTER_AUTH_SECRET=SECRET) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
         tls = tls_of_the_service(server)
 
