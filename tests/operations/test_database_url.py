@@ -20,6 +20,7 @@ from service.database_url import (
     names_a_pooler,
 )
 from tests.authority import Authority
+from tests.support import SECRET, command
 
 PLAIN = "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech"
 POOLED = "ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
@@ -196,3 +197,12 @@ def test_a_pooler_and_a_server_of_neon_are_known_by_their_names() -> None:
 
     assert [names_a_pooler(url) for url in urls] == [False, True, True, False, False, False, False]
     assert [names_a_neon_server(url) for url in urls] == [True, False, False, False, False, False, False]
+
+
+def test_what_only_the_driver_refuses_is_said_in_one_line(database_url: str, tmp_path: Path) -> None:
+    url = database_url + ("&" if "?" in database_url else "?") + "gsslib=other"
+
+    done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert done.stderr.startswith("DATABASE_URL: should be a database that answers; gsslib")
