@@ -83,24 +83,24 @@ def for_asyncpg(url: str) -> ForAsyncpg:
 
 def names_a_pooler(url: str) -> bool:
     """ep-cool-name-pooler.eu-central-1.aws.neon.tech, as Neon calls them."""
-    return any(host.partition(".")[0].endswith("-pooler") for host in _hosts(parameters(url)))
+    return any(host.lower().partition(".")[0].endswith("-pooler") for host in _hosts(parameters(url)))
 
 
 def names_a_neon_server(url: str) -> bool:
     hosts = _hosts(parameters(url))
-    return bool(hosts) and all(host.endswith(".neon.tech") for host in hosts) and not names_a_pooler(url)
+    return bool(hosts) and all(host.lower().endswith(".neon.tech") for host in hosts) and not names_a_pooler(url)
 
 
 def _split(url: str) -> tuple[str, list[str]]:
     """Without what nobody knows, like the parameters of other drivers; and the names of that. A misspelt sslmode is
-    for libpq to refuse."""
+    for libpq to refuse, and so is what may be a part of a password."""
     rest, _, query = url.partition("?")
     if "@" in query and "@" not in rest:
         return url, []  # to libpq the question mark is a part of the password
     kept, unknown = [], []
     for pair in query.split("&") if query else []:
         name = unquote(pair.partition("=")[0])
-        if name not in KNOWN_TO_LIBPQ and re.fullmatch(r"(?!ssl)[A-Za-z_]\w*", name):
+        if name not in KNOWN_TO_LIBPQ and re.fullmatch(r"(?!ssl)[A-Za-z_]\w*=[^@]*", unquote(pair)):
             unknown.append(name)
         else:
             kept.append(pair)

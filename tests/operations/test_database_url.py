@@ -147,8 +147,10 @@ def test_any_other_parameter_is_left_out_by_name() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("query", ["sslmod=verify-full", "ssl_mode=require", "sslmode", "x%20y=1", "=1"])
-def test_a_parameter_that_may_be_a_misspelt_one_of_tls_is_refused(query: str) -> None:
+@pytest.mark.parametrize(
+    "query", ["sslmod=verify-full", "ssl_mode=require", "sslmode", "x%20y=1", "=1", "x", "x=1@h/d"]
+)
+def test_a_parameter_that_may_be_a_misspelt_one_of_tls_or_a_part_of_a_password_is_refused(query: str) -> None:
     assert not is_postgresql_url(f"postgresql://u@h/d?{query}")
 
 
@@ -160,7 +162,7 @@ def test_a_parameter_that_may_be_a_misspelt_one_of_tls_is_refused(query: str) ->
         ("postgresql://u@[::1]:6543/d", [("::1", 6543)], ("u", None, "d")),
         ("postgresql://u@h1:1,h2/d", [("h1", 1), ("h2", 5432)], ("u", None, "d")),
         ("postgresql://u@h1,h2/d?port=7", [("h1", 7), ("h2", 7)], ("u", None, "d")),
-        ("postgresql://u@/d?host=%2Fa%20b&port=6432", ["/a b/.s.PGSQL.6432"], ("u", None, "d")),
+        ("postgresql://u@/d?host=%2FA%20b&port=6432", ["/A b/.s.PGSQL.6432"], ("u", None, "d")),
         ("postgresql://u@%2Frun%2Fpg/d", ["/run/pg/.s.PGSQL.5432"], ("u", None, "d")),
         ("postgresql://h/d?user=u&password=a+b%20c", [("h", 5432)], ("u", "a+b c", "d")),
         ("postgresql://u:12?x=1&y=2@h/d", [("h", 5432)], ("u", "12?x=1&y=2", "d")),
@@ -192,7 +194,15 @@ def test_yoyo_is_given_what_libpq_knows() -> None:
 
 
 def test_a_pooler_and_a_server_of_neon_are_known_by_their_names() -> None:
-    hosts = (PLAIN, POOLED, "db-pooler.example.com", "db.example-pooler.com", "neon.tech.example.com", "[::1]", "")
+    hosts = (
+        PLAIN,
+        POOLED.upper(),
+        "db-pooler.example.com",
+        "db.example-pooler.com",
+        "neon.tech.example.com",
+        "[::1]",
+        "",
+    )
     urls = [f"postgresql://u@{host}/d" for host in hosts]
 
     assert [names_a_pooler(url) for url in urls] == [False, True, True, False, False, False, False]
