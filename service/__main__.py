@@ -4,9 +4,10 @@ import argparse
 import sys
 
 from service import commands, user_commands
+from service.database_url import is_postgresql_url
 from service.launch import one_line_errors, settings_and_log
 from service.serve import serve
-from service.settings import A_POSTGRESQL_URL, is_postgresql_url
+from service.settings import A_POSTGRESQL_URL
 
 
 def main(arguments: list[str]) -> None:

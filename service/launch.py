@@ -1,6 +1,7 @@
 """What has to be true before the first request: a database, its schema, a secret. Once, in the main process."""
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from service import access_log, embedded, migrations
+from service import access_log, connecting, embedded, migrations
 from service.session import AwayError, CommandError, connected, rows
 from service.settings import Settings, SettingsError, load_settings
 from service.statements import statement
@@ -47,14 +48,16 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def launched(settings: Settings) -> Iterator[None]:
-    """The embedded server runs while the context does, and is migrated; the schema of another is checked."""
+def launched(settings: Settings) -> Iterator[Settings]:
+    """The embedded server runs while the context does, and is migrated; the schema of another is checked. What was
+    found out about its database is in the settings."""
     if settings.database_url is not None:
         settings.require_secret()
         wait_for_database(settings)
         require_schema(settings)
+        settings = _for_workers_too(settings, has_pooler=connecting.try_out(settings))
         compare_connections(settings)
-        yield
+        yield settings
         return
     with embedded.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
@@ -63,7 +66,15 @@ def launched(settings: Settings) -> Iterator[None]:
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
         completed(settings)  # the secret is made here, once, before several workers ask for it
-        yield
+        yield _for_workers_too(settings, has_pooler=False)
+
+
+def _for_workers_too(settings: Settings, *, has_pooler: bool) -> Settings:
+    """They read their settings anew, and need not look again."""
+    if settings.prepared_statements == "auto":
+        settings = settings.model_copy(update={"prepared_statements": "off" if has_pooler else "on"})
+        os.environ["PREPARED_STATEMENTS"] = settings.prepared_statements
+    return settings
 
 
 @contextmanager
@@ -123,6 +134,9 @@ def wait_for_database(settings: Settings) -> None:
 
 
 def compare_connections(settings: Settings) -> None:
+    """Behind a pooler the server's number is the pooler's to keep to."""
+    if settings.prepared_statements == "off":
+        return
     with connected(settings.dsn) as connection:
         [server] = rows(connection, COUNT_CONNECTIONS)
     wanted = settings.pool_max * settings.workers

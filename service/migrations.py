@@ -14,6 +14,7 @@ import yoyo
 from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
+from service.database_url import for_yoyo
 from service.session import CommandError, Connection, connected, one_line, rows
 from service.statements import statement
 
@@ -149,7 +150,7 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
             _refuse_foreign_tables(connection)
         _name_the_user()
         try:
-            backend = yoyo.get_backend(f"postgresql+psycopg://{url.partition('://')[2]}")
+            backend = yoyo.get_backend(for_yoyo(url))
             with closing(backend.connection):
                 backend.break_lock()
                 with backend.lock():

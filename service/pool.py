@@ -10,12 +10,11 @@ from typing import Any, TypeAlias, cast
 
 import asyncpg
 
+from service import connecting
 from service.background import Background
+from service.connecting import GET_SERVER_PID
 from service.errors import Code, Problem
 from service.settings import Settings
-from service.statements import statement
-
-PING = statement("health/ping", "one")
 
 # A connection that is cut while a statement is on its way to it shows as InternalClientError.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -52,13 +51,11 @@ class Pool:
     async def open(cls, settings: Settings, background: Background) -> "Pool":
         make = partial(
             asyncpg.create_pool,
-            settings.dsn,
+            **connecting.arguments(settings),
+            statement_cache_size=await connecting.cache_size(settings),
             max_size=settings.pool_max,
             connection_class=_Connection,
-            command_timeout=settings.statement_timeout,
-            timeout=settings.pool_timeout,
             reset=_note_idleness,
-            server_settings={"application_name": "todo"},
         )
         try:
             pool = await make(min_size=settings.pool_min)
@@ -107,7 +104,7 @@ class Pool:
         if time.monotonic() - _as_ours(connection).idle_since < TRUSTED_WHEN_IDLE:
             return True
         try:
-            await connection.execute(PING.text, timeout=PATIENCE_WITH_IDLE)
+            await connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
         except BaseException as error:
             with suppress(asyncpg.InterfaceError):  # its end has given it back already
                 connection.terminate()

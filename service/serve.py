@@ -22,8 +22,8 @@ def serve(settings: Settings, *, reload: bool) -> None:
     # Until Sanic has handlers of its own, a signal ends the start in order, the embedded server with it.
     signal.signal(signal.SIGINT, _end_the_start)
     signal.signal(signal.SIGTERM, _end_the_start)
-    with _listening(settings) as sock, launched(settings):
-        app = create_app(settings)
+    with _listening(settings) as sock, launched(settings) as found:
+        app = create_app(found)
         single = settings.workers == 1 and not reload
         app.prepare(
             sock=sock,

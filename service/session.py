@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PGconn, Ping
 from psycopg.rows import dict_row
 
+from service.database_url import for_libpq
 from service.statements import Statement
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -27,7 +28,7 @@ class AwayError(CommandError):
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
+        with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
     except psycopg.OperationalError as error:
         kind = CommandError if _is_there(url) else AwayError

@@ -3,10 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -19,6 +16,7 @@ from pydantic_settings import (
 )
 
 from service.auth.issuers import Issuer, IssuersError, read_issuers
+from service.database_url import RefusedError, for_asyncpg, is_postgresql_url, names_a_pooler
 
 ENV_FILE = ".env"
 _ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -74,6 +72,9 @@ class Settings(BaseSettings):
     )
     database_wait: float = Field(30.0, ge=0, le=600, description="seconds a start waits for a database that is away")
     statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
+    prepared_statements: Literal["auto", "on", "off"] = Field(
+        "auto", description="`auto`: off behind a pooler, where a session is not the service's own, else on"
+    )
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
     login_failures: int = Field(
         10, ge=0, le=1000, description="failed logins of an email from an address in `LOGIN_WINDOW`; 0: no limit"
@@ -114,6 +115,15 @@ class Settings(BaseSettings):
             raise _expected(A_POSTGRESQL_URL)
         return url
 
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_kept_to(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            _ = url and for_asyncpg(url.get_secret_value())
+        except RefusedError as error:
+            raise _expected(str(error)) from None
+        return url
+
     @field_validator("better_auth_secret", "jwt_secret", "better_auth_secret_old", "jwt_secret_old")
     @classmethod
     def _is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -141,7 +151,7 @@ class Settings(BaseSettings):
         except IssuersError as error:
             raise _expected(f"URLs, comma separated, or a JSON list of entries; {error}") from None
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "prepared_statements", mode="before")
     @classmethod
     def _in_any_case(cls, value: object, info: Any) -> object:
         if not isinstance(value, str):
@@ -183,8 +193,7 @@ class Settings(BaseSettings):
 
     def require_direct_url(self) -> str:
         """For migrations, which lock: a session of their own, that no pooler hands to somebody else in between."""
-        host = urlsplit(self.direct_dsn).hostname or ""
-        if host.partition(".")[0].endswith("-pooler"):
+        if names_a_pooler(self.direct_dsn):
             raise SettingsError("DATABASE_DIRECT_URL: should be set, to the host without -pooler, for migrations")
         return self.direct_dsn
 
@@ -256,15 +265,3 @@ def _expected(what: str, setting: str | None = None) -> PydanticCustomError:
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-def is_postgresql_url(url: str) -> bool:
-    """Judged by libpq too, here and nowhere else: what it says of a URL it cannot read quotes the password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-        conninfo_to_dict(url)
-    except (ValueError, ProgrammingError):
-        return False
-    # An @ behind the host is a password whose / was not encoded: a part of it would be taken for the host, and logged.
-    return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path and parts.netloc.count("@") <= 1

@@ -16,9 +16,13 @@ from service.app import create_app
 from service.auth.tokens import Tokens
 from service.context import App
 from service.settings import load_settings
-from tests import databases, support
+from tests import databases, pgbouncer, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contract, Service, User
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pgbouncer", action="store_true", help="services reach the database through PgBouncer")
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +62,13 @@ def urls(server_url: str, with_roles: bool) -> Iterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-def database_url(urls: Urls) -> str:
-    return urls.runtime
+def database_url(urls: Urls, request: pytest.FixtureRequest) -> Iterator[str]:
+    if not request.config.getoption("--pgbouncer"):
+        yield urls.runtime
+        return
+    with pgbouncer.in_front_of(urls.runtime) as pooler:
+        yield pooler.url
+        assert pooler.transactions() > 0
 
 
 @pytest.fixture

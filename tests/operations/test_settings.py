@@ -116,7 +116,17 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
         ({"DATABASE_URL": "postgresql://todo:hunter@hunter22@db/todo"}, f"DATABASE_URL: {A_URL}"),
         ({"DATABASE_URL": "postgresql://todo:hunter22%00@db/todo"}, f"DATABASE_URL: {A_URL}"),
         ({"DATABASE_URL": "postgresql://todo:hunter22@db:port/todo"}, f"DATABASE_URL: {A_URL}"),
-        ({"DATABASE_URL": "postgresql://todo:hunter22@db/todo?password2=hunter22"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo:hunter22@db/todo?sslmod=require"}, f"DATABASE_URL: {A_URL}"),
+        ({"DATABASE_URL": "postgresql://todo@db/todo?port=hunter22"}, f"DATABASE_URL: {A_URL}"),
+        (
+            {"DATABASE_URL": "postgresql://todo:hunter22@db/todo?sslmode=disable&channel_binding=require"},
+            "DATABASE_URL: should be a URL with TLS and a host where it says channel_binding=require",
+        ),
+        (
+            {"DATABASE_URL": "postgresql://todo:hunter22@db/todo?require_auth=scram-sha-256"},
+            "DATABASE_URL: should be a URL without require_auth, which the driver cannot keep to",
+        ),
+        ({"PREPARED_STATEMENTS": "yes"}, "PREPARED_STATEMENTS: should be 'auto', 'on' or 'off'"),
         (
             {"DATABASE_DIRECT_URL": "hunter22"},
             f"DATABASE_DIRECT_URL: {A_URL}",

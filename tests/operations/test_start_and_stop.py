@@ -151,26 +151,41 @@ def test_a_signal_during_the_start_ends_it_in_order(tmp_path: Path) -> None:
         assert "Traceback" not in service.log.read_text()
 
 
-@pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
-def test_sanics_own_command_line_serves_and_ends(tmp_path: Path, how: list[str]) -> None:
+def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
     port = free_port()
-    log = tmp_path / "log"
+    log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory", f"--port={port}", *how],
-            cwd=tmp_path,
-            env=support.environment(),
+            cwd=directory,
+            env=support.environment(**settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     service = Service(port, process, log)
     service.wait_until_ready()
+    return service
+
+
+@pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
+def test_sanics_own_command_line_serves_and_ends(tmp_path: Path, how: list[str]) -> None:
+    service = start_with_sanic(tmp_path, *how)
 
     assert logs_in(service, sign_up(service.http)) == 200
     assert service.stop() == 0
     assert not (tmp_path / ".data" / POSTMASTER).exists()
-    assert all(isinstance(json.loads(line), dict) for line in log.read_text().splitlines())
+    assert all(isinstance(json.loads(line), dict) for line in service.log.read_text().splitlines())
+
+
+@pytest.mark.parametrize("how", ["--single-process", "--workers=1"])
+def test_sanics_own_command_line_serves_from_a_database_of_ones_own(
+    database_url: str, tmp_path: Path, how: str
+) -> None:
+    service = start_with_sanic(tmp_path, how, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET)
+
+    assert logs_in(service, sign_up(service.http)) == 200
+    assert service.stop() == 0
 
 
 def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from service.accounts import (
 )
 from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
 from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
+from service.connecting import GET_SERVER_PID
 from service.health import CHECK_SERVER, NOBODY, REACH_TASKS
 from service.launch import COUNT_CONNECTIONS
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
-from service.pool import PING
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
 from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
@@ -370,11 +370,17 @@ def test_the_migrations_are_counted_and_listed(run: Run) -> None:
     assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == ["_yoyo_migration", "tasks", "users"]
 
 
+def test_the_server_says_which_process_it_is(run: Run) -> None:
+    [first], [second] = run(GET_SERVER_PID), run(GET_SERVER_PID)
+
+    assert list(first.keys()) == ["server_pid"]
+    assert first["server_pid"] == second["server_pid"] > 0
+
+
 def test_a_look_at_the_server_sees_what_a_request_would_meet(run: Run, owner: UUID) -> None:
     run(CREATE_TASK, user_id=owner, title="x", description=None)
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=owner)] == [True]
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=NOBODY)] == [False]
-    assert [row["is_there"] for row in run(PING)] == [True]
     [connections] = run(COUNT_CONNECTIONS)
     assert 0 < connections["for_superusers"] + connections["for_reserved"] < connections["max_connections"]
 
@@ -388,7 +394,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
             CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
-            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, PING, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
+            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_SERVER_PID, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip

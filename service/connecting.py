@@ -1,0 +1,91 @@
+"""How the driver of the requests connects: as the URL says, and without prepared statements behind a pooler."""
+
+import asyncio
+import logging
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Literal
+
+import asyncpg
+
+from service.database_url import for_asyncpg, names_a_neon_server, names_a_pooler
+from service.session import CommandError
+from service.settings import Settings
+from service.statements import statement
+
+GET_SERVER_PID = statement("health/get_server_pid", "one")
+
+APPLICATION_NAME = {"application_name": "todo"}
+CACHE_SIZE = {"on": 100, "off": 0}
+CLOSE_TIMEOUT = 1.0
+
+_log = logging.getLogger("service.connecting")
+
+
+def arguments(settings: Settings) -> dict[str, Any]:
+    """For asyncpg, for a connection as for a pool."""
+    found = for_asyncpg(settings.dsn).arguments
+    return found | {
+        "server_settings": APPLICATION_NAME | found["server_settings"],
+        "command_timeout": settings.statement_timeout,
+        "timeout": settings.pool_timeout,
+    }
+
+
+def try_out(settings: Settings) -> bool:
+    """One connection before there are any workers, for what only the driver can find out: whether it trusts the
+    server's certificate, and whether a pooler is in between that takes prepared statements from one to another."""
+    target = for_asyncpg(settings.dsn)
+    if target.left_out:
+        _log.warning("DATABASE_URL: left out, the driver knows nothing like it: %s", ", ".join(target.left_out))
+    if target.verified_against is not None:
+        _log.info("DATABASE_URL: the driver has no channel_binding; instead of it: %s", target.verified_against)
+    with ThreadPoolExecutor(1) as thread:  # Sanic's own command line calls from inside its loop
+        looks_like_one = thread.submit(asyncio.run, _try_out(settings)).result()
+    decided = _decided(settings)
+    has_pooler = looks_like_one if decided is None else decided == "off"
+    if settings.prepared_statements == "auto" and has_pooler:
+        _log.info(
+            "a pooler is in front of PostgreSQL, so prepared statements are off; PREPARED_STATEMENTS=on is for one "
+            "that knows whose they are, as PgBouncer 1.21 does with max_prepared_statements"
+        )
+    return has_pooler
+
+
+async def cache_size(settings: Settings) -> int:
+    """Two processes give their prepared statements the same names. In a session that a pooler lends to one after the
+    other, each would run what the other has prepared."""
+    decided = _decided(settings) or ("off" if await _has_pooler(settings) else "on")
+    return CACHE_SIZE[decided]
+
+
+def _decided(settings: Settings) -> Literal["on", "off"] | None:
+    if settings.prepared_statements != "auto":
+        return settings.prepared_statements
+    if names_a_pooler(settings.dsn):
+        return "off"
+    # Neon has a proxy in front of every server, which gives each client a session of its own.
+    return "on" if names_a_neon_server(settings.dsn) else None
+
+
+async def _try_out(settings: Settings) -> bool:
+    try:
+        return await _has_pooler(settings)
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", None) or error.reason
+        raise CommandError(f"DATABASE_URL: should be a server whose TLS certificate can be trusted; {reason}") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        reason = getattr(error, "message", None) or str(error) or type(error).__name__
+        raise CommandError(f"DATABASE_URL: should be a database that answers; {reason}") from None
+
+
+async def _has_pooler(settings: Settings) -> bool:
+    """It makes up the process id that a client is told, for it stands for whatever session is free."""
+    connection = await asyncpg.connect(**arguments(settings), statement_cache_size=CACHE_SIZE["off"])
+    try:
+        server_pid = await connection.fetchval(GET_SERVER_PID.text)
+    finally:
+        with suppress(OSError):  # the server may be slow to hang up, and nobody waits for that
+            await connection.close(timeout=CLOSE_TIMEOUT)
+    return bool(server_pid != connection.get_server_pid())

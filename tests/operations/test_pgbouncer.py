@@ -1,0 +1,179 @@
+"""Behind PgBouncer in transaction mode: every statement may meet another session, and the sessions are few."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from service import connecting
+from service.settings import load_settings
+from tests import support
+from tests.databases import Urls
+from tests.operations.test_faults import DATABASE_ERROR, check_everything_says_so
+from tests.pgbouncer import PROGRAM, SESSIONS, PgBouncer, in_front_of
+from tests.support import FEBRUARY, JANUARY, ROOT, SECRET, Service, User, command, sign_up
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed here")
+
+PREPARED_STATEMENTS_ARE_OFF = (
+    "a pooler is in front of PostgreSQL, so prepared statements are off; PREPARED_STATEMENTS=on is for one that knows "
+    "whose they are, as PgBouncer 1.21 does with max_prepared_statements"
+)
+
+
+@pytest.fixture(scope="module")
+def pooler(urls: Urls) -> Iterator[PgBouncer]:
+    with in_front_of(urls.runtime) as started:
+        yield started
+
+
+def said_about_poolers(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if "prepared statements" in line["message"]]
+
+
+def test_the_contract_suite_passes_through_it() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/contract", "--pgbouncer", "--quiet", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout
+    assert " passed" in run.stdout
+    assert " skipped" not in run.stdout
+
+
+def test_two_workers_share_its_sessions_and_none_runs_the_statement_of_another(
+    pooler: PgBouncer, tmp_path: Path
+) -> None:
+    with support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET, WORKERS=2) as service:
+        users = [sign_up(service.http) for _ in range(4)]
+        before = pooler.transactions()
+        with ThreadPoolExecutor(8) as threads:
+            done = list(threads.map(lambda number: uses(users[number % 4], number), range(60)))
+        through_it, sessions = pooler.transactions() - before, pooler.sessions()
+
+    assert done == [[201, 200, 200, 200]] * 60
+    assert through_it >= 4 * 60
+    assert 1 < sessions <= SESSIONS
+    assert said_about_poolers(service) == [PREPARED_STATEMENTS_ARE_OFF]
+
+
+def uses(user: User, number: int) -> list[int]:
+    """The statuses of four requests, each of which runs another statement."""
+    contract = (FEBRUARY, JANUARY)[number % 2]
+    tasks = f"{contract.prefix}/tasks"
+    created = user.post(tasks, {"title": f"task {number}"})
+    task = contract.task(created.json())
+    listed, read = user.get(tasks), user.get(f"{tasks}/{task['id']}")
+    changed = user.put(f"{tasks}/{task['id']}", {contract.flag: True})
+    assert task in [each | {contract.flag: False} for each in listed.json()["tasks"]]
+    assert contract.task(read.json()) == task
+    assert contract.task(changed.json())["title"] == f"task {number}"
+    return [answer.status_code for answer in (created, listed, read, changed)]
+
+
+def test_migrate_goes_past_it_and_the_service_through_it(empty_database: str, tmp_path: Path) -> None:
+    with in_front_of(empty_database) as pooler:
+        settings = {"DATABASE_URL": pooler.url, "DATABASE_DIRECT_URL": empty_database, "BETTER_AUTH_SECRET": SECRET}
+
+        migrated = command(tmp_path, "migrate", **settings)
+        assert (migrated.returncode, migrated.stderr) == (0, "")
+        assert pooler.transactions() == 0
+        with support.running(tmp_path, **settings) as service:
+            assert service.http.get("/health").json() == {"status": "healthy"}
+        assert pooler.transactions() > 0
+
+
+def cache_size(url: str, prepared_statements: str) -> int:
+    settings = load_settings(database_url=url, better_auth_secret=SECRET, prepared_statements=prepared_statements)
+    return asyncio.run(connecting.cache_size(settings))
+
+
+def test_a_pooler_is_found_out_and_the_setting_counts_more(urls: Urls, pooler: PgBouncer) -> None:
+    nowhere = "postgresql://todo@{}/todo?connect_timeout=1"
+
+    assert [cache_size(urls.runtime, asked) for asked in ("auto", "on", "off")] == [100, 100, 0]
+    assert [cache_size(pooler.url, asked) for asked in ("auto", "on", "off")] == [0, 100, 0]
+    # A name that says it all is not asked.
+    assert cache_size(nowhere.format("ep-cool-name-pooler.eu.aws.neon.tech"), "auto") == 0
+    assert cache_size(nowhere.format("ep-cool-name.eu.aws.neon.tech"), "auto") == 100
+
+
+def test_what_the_pooler_refuses_itself_is_said_in_one_line_at_the_start(pooler: PgBouncer, tmp_path: Path) -> None:
+    for url in (f"{pooler.url}&options=-c%20work_mem%3D1MB", pooler.url.replace("@/todo_test", "@/nobodys_test")):
+        done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert done.stderr.startswith("DATABASE_URL: should be a database that answers;")
+
+
+def answers_again(user: User) -> Any:
+    deadline = time.monotonic() + 60
+    while (answer := user.get("/api/tasks")).status_code != 200:
+        assert answer.json()["code"] in {"DATABASE_ERROR", "OVERLOADED"}
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return answer.json()
+
+
+def test_a_pooler_that_is_restarted_is_found_again(urls: Urls, tmp_path: Path) -> None:
+    with (
+        in_front_of(urls.runtime) as pooler,
+        support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET) as service,
+    ):
+        user = sign_up(service.http)
+        pooler.stop()
+        answers = [user.get("/api/tasks") for _ in range(3)]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(500, DATABASE_ERROR)] * 3
+        assert service.http.get("/health").status_code == 503
+
+        pooler.start()
+
+        assert answers_again(user) == {"tasks": []}
+
+
+def test_a_database_that_is_gone_behind_the_pooler_is_said_in_every_answer(
+    server_url: str, own_database: Urls, tmp_path: Path
+) -> None:
+    name = own_database.admin.partition("?")[0].rpartition("/")[2]
+    with (
+        in_front_of(own_database.runtime, server_login_retry=1) as pooler,
+        support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET, STATEMENT_TIMEOUT=2) as service,
+    ):
+        user = sign_up(service.http)
+        task = user.post("/api/tasks", {"title": "x"}).json()
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        check_everything_says_so(service, user, task)
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert answers_again(user) == {"tasks": [task]}
+
+
+def test_who_waits_too_long_for_a_session_and_who_holds_one_too_long_get_a_database_error(
+    own_database: Urls, tmp_path: Path
+) -> None:
+    settings = {"BETTER_AUTH_SECRET": SECRET, "STATEMENT_TIMEOUT": 2}
+    with (
+        in_front_of(own_database.runtime, default_pool_size=1, query_wait_timeout=1) as pooler,
+        support.running(tmp_path, DATABASE_URL=pooler.url, **settings) as service,
+    ):
+        user = sign_up(service.http)
+        with psycopg.connect(own_database.admin) as lock, ThreadPoolExecutor(3) as threads:
+            lock.execute("LOCK TABLE tasks")
+            answers = list(threads.map(lambda _: user.get("/api/tasks"), range(3)))
+            assert [(answer.status_code, answer.json()) for answer in answers] == [(500, DATABASE_ERROR)] * 3
+            # The one that was asked to end by way of the pooler has let go of its session.
+            assert user.get("/api/auth/me").status_code == 200
+        assert answers_again(user) == {"tasks": []}
