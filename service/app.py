@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> App:
 def app_factory(_: Namespace | None = None) -> App:
     """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
     workers.end_quietly_while_starting()
+    workers.keep_helper()
     with one_line_errors():
         settings = load_settings()
     app = create_app(settings)
@@ -105,6 +106,7 @@ def app_factory(_: Namespace | None = None) -> App:
     app.main_process_stop(end)
     app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened
     app.before_reload_trigger(migrate)
+    app.before_server_stop(workers.ignore_more_signals)
     return app
 
 
@@ -140,8 +142,8 @@ async def _drain(seconds: float, app: App) -> None:
 
 async def _close(app: App) -> None:
     app.ctx.passwords.close()
-    await app.ctx.background.close()
     app.ctx.outside.close()
+    await app.ctx.background.close()
     await app.ctx.database.close()
 
 
