@@ -5,7 +5,7 @@ import atexit
 import logging
 import os
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
 A_DAY = 24 * 3600
+CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("service.app")
 
@@ -143,8 +144,10 @@ async def _drain(seconds: float, app: App) -> None:
 async def _close(app: App) -> None:
     app.ctx.passwords.close()
     app.ctx.outside.close()
-    await app.ctx.background.close()
-    await app.ctx.database.close()
+    with suppress(TimeoutError):  # a database that does not answer keeps nobody here
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await app.ctx.background.close()
+            await app.ctx.database.close()
 
 
 def _config(settings: Settings) -> Config:
@@ -161,5 +164,5 @@ def _config(settings: Settings) -> Config:
         RESPONSE_TIMEOUT=10 + waits,
         GRACEFUL_TCP_CLOSE_TIMEOUT=A_DAY,  # our connections end by themselves where nobody reads
     )
-    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 2
+    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 0.5  # after the drain, for what is under way
     return config
