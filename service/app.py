@@ -5,7 +5,7 @@ import atexit
 import logging
 import os
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
 A_DAY = 24 * 3600
+CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("service.app")
 
@@ -80,6 +81,7 @@ def create_app(settings: Settings) -> App:
 def app_factory(_: Namespace | None = None) -> App:
     """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
     workers.end_quietly_while_starting()
+    workers.keep_helper()
     with one_line_errors():
         settings = load_settings()
     app = create_app(settings)
@@ -105,6 +107,7 @@ def app_factory(_: Namespace | None = None) -> App:
     app.main_process_stop(end)
     app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened
     app.before_reload_trigger(migrate)
+    app.before_server_stop(workers.ignore_more_signals)
     return app
 
 
@@ -140,9 +143,11 @@ async def _drain(seconds: float, app: App) -> None:
 
 async def _close(app: App) -> None:
     app.ctx.passwords.close()
-    await app.ctx.background.close()
     app.ctx.outside.close()
-    await app.ctx.database.close()
+    with suppress(TimeoutError):  # a database that does not answer keeps nobody here
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await app.ctx.background.close()
+            await app.ctx.database.close()
 
 
 def _config(settings: Settings) -> Config:
@@ -159,5 +164,5 @@ def _config(settings: Settings) -> Config:
         RESPONSE_TIMEOUT=10 + waits,
         GRACEFUL_TCP_CLOSE_TIMEOUT=A_DAY,  # our connections end by themselves where nobody reads
     )
-    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 2
+    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 0.5  # after the drain, for what is under way
     return config

@@ -49,6 +49,13 @@ class TimedHttp(Http):
                 self.create_empty_request()  # Sanic speaks of it in its log
             raise
 
+    async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
+        """Of a service that stops each answer is the last of its connection, and says so: the next request goes to
+        another copy. Who has sent it already gets its answer first."""
+        if self.protocol.app.ctx.draining and not self.recv_buffer:
+            self.keep_alive = False
+        await super().http1_response_header(data, end_stream)
+
     async def _until_the_last_answer_is_read(self) -> None:
         """Who sends many requests at once and reads nothing has one answer lying here, not two."""
         can_write: asyncio.Event = self.protocol._can_write
@@ -59,7 +66,7 @@ class TimedHttp(Http):
 
 
 class Connection(HttpProtocol):
-    __slots__ = ("_unread_before", "_watch")
+    __slots__ = ("_came", "_unread_before", "_watch")
 
     HTTP_CLASS = TimedHttp
     stalled: ClassVar[dict["Connection", None]] = {}  # in the order in which they fell behind
@@ -67,6 +74,7 @@ class Connection(HttpProtocol):
     def connection_made(self, transport: Any) -> None:
         self._watch: asyncio.TimerHandle | None = None
         self._unread_before = 0
+        self._came = monotonic()
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         with _socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
@@ -93,6 +101,21 @@ class Connection(HttpProtocol):
         """What is still to be sent is sent; Sanic itself would cut it off after some seconds, read or not."""
         super().close(timeout)
         self._begin_to_watch()
+
+    def close_if_idle(self) -> bool:
+        """Sanic calls it once nobody new is let in. What is under way ends with its answer; who has just come may have
+        a request on its way; what has arrived is no longer idle, though Sanic has not looked at it yet. All have the
+        same time for it. Sanic counts its own in steps that take longer than it thinks."""
+        self.loop.call_later(self.app.config.GRACEFUL_SHUTDOWN_TIMEOUT, self.abort)
+        if self.http is not None:
+            self.http.keep_alive = False
+        age = monotonic() - self._came
+        if self.recv_buffer:
+            return False
+        if age < JUST_CAME:
+            self.loop.call_later(JUST_CAME - age, super().close_if_idle)
+            return False
+        return super().close_if_idle()
 
     def pause_writing(self) -> None:
         """The transport calls it where a client does not keep up. Together they may leave so much lying here, or many

@@ -25,7 +25,6 @@ TRUSTED_WHEN_IDLE = 30.0
 PATIENCE_WITH_IDLE = 0.5
 
 SLOT_RETRY = 0.05
-CLOSE_TIMEOUT = 3.0
 
 _log = logging.getLogger("service.pool")
 
@@ -66,12 +65,8 @@ class Pool:
         return cls(pool, settings.pool_timeout, background)
 
     async def close(self) -> None:
-        """Waits for the statements under way, but not for ever."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        """Waits for the statements under way. Cancelled, it cuts them off."""
+        await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -37,9 +37,11 @@ def serve(settings: Settings, *, reload: bool) -> None:
         )
         try:
             if single:
+                app.before_server_stop(workers.ignore_more_signals)
                 Sanic.serve_single(app)
             else:
                 workers.note_signals()
+                workers.keep_helper()
                 app.main_process_ready(workers.mend_manager)
                 Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
         finally:

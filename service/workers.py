@@ -1,16 +1,22 @@
-"""What Sanic's manager of workers leaves open: a stop during the start, a second signal, a parent that is gone."""
+"""What Sanic's manager of workers leaves open: a stop during the start, a second signal, somebody who is gone."""
 
 import multiprocessing
 import os
 import signal
-import threading
 import time
+from multiprocessing.managers import SyncManager
 from types import FrameType
 from typing import Any
 
+from sanic.mixins import startup
 from sanic.worker.manager import MonitorCycle
 
+from service import parent
 from service.context import App
+from service.revival import Revival
+
+ENDS_EARLY = "__TERMINATE_EARLY__"
+SAY_AGAIN = 3.0  # seconds
 
 _noted: list[int] = []
 
@@ -19,6 +25,19 @@ def note_signals() -> None:
     """While Sanic makes its manager: to raise in the middle of that would leave a process behind, or end with 1."""
     signal.signal(signal.SIGINT, lambda number, _: _noted.append(number))
     signal.signal(signal.SIGTERM, lambda number, _: _noted.append(number))
+
+
+def keep_helper() -> None:
+    """Before Sanic starts the process that keeps what is known of the workers: all is lost where a signal for all
+    processes, as systemd sends it, ends that one first."""
+    sanic: Any = startup
+    sanic.Manager = _helper
+
+
+def _helper() -> SyncManager:
+    helper = SyncManager(ctx=multiprocessing.get_context())
+    helper.start(parent.end_without_parent)
+    return helper
 
 
 def is_worker() -> bool:
@@ -33,6 +52,8 @@ async def mend_manager(app: App) -> None:
         manager.run = lambda: None  # there is nothing to stop yet, and what Sanic has made it takes down again
         return
     every_worker_is_up, poll, join = manager._all_workers_ack, manager._poll_monitor, manager.join
+    handle = manager._handle_message
+    revival = Revival(manager)
 
     def stop_once(number: int, _: FrameType | None) -> None:
         # At a second signal the manager kills its process group: itself, and whoever called it.
@@ -40,17 +61,40 @@ async def mend_manager(app: App) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _noted.append(number)
 
+    def stop_or_poll() -> MonitorCycle | None:
+        if _noted:
+            return MonitorCycle.BREAK
+        if not app.state.auto_reload:  # there it comes back when a file is saved that lets it
+            revival.look()
+        cycle: MonitorCycle | None = poll()
+        return cycle
+
     def stop_and_join() -> None:
         manager.join = join  # which calls itself until all are gone
-        manager.shutdown()
+        manager._shutting_down = True
+        manager._server_settings["sock"].close()  # so that the port is closed when the workers have closed it
+        _stop_all(manager)
         join()
 
     # A worker that was told to stop never says that it is up, and the manager would wait for it for ever.
     manager._all_workers_ack = lambda: _noted or every_worker_is_up()
-    manager._poll_monitor = lambda: MonitorCycle.BREAK if _noted else poll()
+    manager._poll_monitor = stop_or_poll
+    # A worker says this when it fails while it starts. Later than at the first start it would be taken for a name.
+    manager._handle_message = lambda message: None if message == ENDS_EARLY else handle(message)
     manager.join = stop_and_join
     signal.signal(signal.SIGINT, stop_once)
     signal.signal(signal.SIGTERM, stop_once)
+
+
+def _stop_all(manager: Any) -> None:
+    """Sanic sends SIGINT, at which a Python that has only begun shows where it was; once, which is lost on a worker
+    that is setting up its handlers; and waits for ten seconds."""
+    while alive := [each for each in manager.processes if each.is_alive()]:
+        for each in alive:
+            os.kill(each.pid, signal.SIGTERM)
+        again = time.monotonic() + SAY_AGAIN
+        while any(each.is_alive() for each in alive) and time.monotonic() < again:
+            time.sleep(0.05)
 
 
 def end_quietly_while_starting() -> None:
@@ -60,16 +104,18 @@ def end_quietly_while_starting() -> None:
         signal.signal(signal.SIGTERM, lambda _, __: os._exit(0))
 
 
+async def ignore_more_signals(_: App) -> None:
+    """From the first on there are no handlers of Sanic's any more: another would end the stop in the middle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 async def end_with_parent(_: App) -> None:
     """In a worker: one whose parent was killed would go on, and keep the port."""
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        threading.Thread(target=_stop_without, args=[parent.pid], daemon=True).start()
+    parent.without_parent(_stop)
 
 
-def _stop_without(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _stop() -> None:
     while True:  # the first signal is lost on a worker that is still starting
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(3)
+        time.sleep(SAY_AGAIN)

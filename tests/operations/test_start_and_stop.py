@@ -233,20 +233,6 @@ def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(
         assert service.http.get("/health").json() == {"status": "healthy"}
 
 
-def test_before_it_stops_it_says_unhealthy_and_still_serves(database_url: str, tmp_path: Path) -> None:
-    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "DRAIN": 2}
-    with support.running(tmp_path, **settings) as service:
-        user = sign_up(service.http)
-        service.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        health = service.http.get("/health")
-        served = user.post("/api/tasks", {"title": "in time"})
-
-        assert (health.status_code, health.json()) == (503, {"status": "unhealthy"})
-        assert served.status_code == 201
-        assert service.wait() == 0
-
-
 @pytest.mark.parametrize("data_dir", ["a,b", 'a"b', "a b/c"])
 def test_a_data_directory_of_any_name_serves(tmp_path: Path, data_dir: str) -> None:
     with support.running(tmp_path, DATA_DIR=data_dir) as service:

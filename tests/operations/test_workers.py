@@ -1,19 +1,24 @@
-"""Several workers: they share one database, and they end together, however and whenever they are told to."""
+"""Several workers: they share one database, end together, however and whenever they are told to, and come back."""
 
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 
 from service import workers
 from tests import support
-from tests.support import User, sign_up
+from tests.databases import Urls
+from tests.support import SECRET, Service, User, sign_up
 
 POSTMASTER = Path("postgresql") / "postmaster.pid"
 
@@ -58,18 +63,109 @@ def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> 
     assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
-def test_several_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+def has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     service = support.start(tmp_path, WORKERS=2)
     service.wait_until_ready()
     service.stop(signal.SIGKILL)
 
-    deadline = time.monotonic() + 30
-    while is_listening(service.port) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not is_listening(service.port)
-    os.killpg(service.process.pid, signal.SIGKILL)  # Sanic's own helper process, which holds nothing
+    wait_for(lambda: not is_listening(service.port))
+    wait_for(lambda: not has_processes(service.process.pid))
     with support.running(tmp_path, PORT=service.port) as again:
         assert again.http.get("/health").status_code == 200
+
+
+def test_a_signal_for_all_processes_stops_them_in_order(database_url: str, tmp_path: Path) -> None:
+    """As systemd sends it. Once is enough, and more often does no harm."""
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2, "DRAIN": 1}
+    with support.running(tmp_path, **settings) as service:
+        wait_for(lambda: is_ready(service, 2))
+
+        while service.process.poll() is None:
+            os.killpg(service.process.pid, signal.SIGTERM)
+            time.sleep(0.3)
+
+        assert service.wait() == 0
+        assert [line["message"] for line in service.lines() if line["level"] != "info"] == []
+
+
+def is_ready(service: Service, times: int) -> bool:
+    return [str(line["message"])[:7] for line in service.lines()].count("ready: ") >= times
+
+
+def said(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if line["level"] == "warning"]
+
+
+def pid_of(service: Service, worker: str) -> int:
+    """Of the process that Sanic gave this name."""
+    name = f"SANIC_WORKER_NAME={worker}\0".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            parent = (environment.parent / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == service.process.pid and name in environment.read_bytes():
+                return int(environment.parent.name)
+        except OSError:  # it has just ended
+            continue
+    raise AssertionError(f"no {worker}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_worker_that_is_killed_comes_back_also_while_the_database_is_away(
+    server_url: str, own_database: Urls, tmp_path: Path
+) -> None:
+    worker = "Sanic-Server-0-0"
+    name = sql.Identifier(own_database.admin.rpartition("/")[2].partition("?")[0])
+    settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
+    expected: list[str] = []
+
+    def kill() -> str:
+        pid = pid_of(service, worker)
+        os.kill(pid, signal.SIGKILL)
+        return f"worker {worker} ({pid}) was ended by signal 9 (Killed); it is started again"
+
+    def all_serve() -> None:
+        for _ in range(10):
+            assert httpx.get(f"{service.url}/health", timeout=30).json() == {"status": "healthy"}
+
+    def let_in(connection: psycopg.Connection, *, allowed: bool) -> None:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.Literal(allowed)))
+
+    with psycopg.connect(server_url, autocommit=True) as connection, support.running(tmp_path, **settings) as service:
+        wait_for(lambda: is_ready(service, 2))
+
+        expected.append(f"{kill()} at once")
+        all_serve()
+        wait_for(lambda: is_ready(service, 3))
+        assert said(service) == expected
+
+        let_in(connection, allowed=False)
+        expected.append(f"{kill()} in 1 s")
+        wait_for(lambda: is_ready(service, 4))
+        assert said(service)[:2] == expected
+        assert said(service)[2].startswith("starting without a database connection: ")
+        let_in(connection, allowed=True)
+        all_serve()
+
+        again = f"{kill()} in 2 s"
+        wait_for(lambda: len(said(service)) == 4)
+        assert said(service)[3] == again
+        assert service.stop() == 0
+        assert "Traceback" not in service.log.read_text()
 
 
 def start_slowly(started: Event) -> None:

@@ -1,0 +1,61 @@
+"""A small load balancer: a new connection goes to a copy that says it is healthy. It never tries anything twice."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Proxy:
+    def __init__(self, ports: list[int]) -> None:
+        self.ports = ports
+        self.healthy: list[int] = []  # who has been chosen longest ago comes first
+        self.port = 0
+
+    async def serve(self, is_up: threading.Event, stop: threading.Event) -> None:
+        async with await asyncio.start_server(self._connect, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            is_up.set()
+            while not stop.is_set():
+                await asyncio.gather(*map(self._ask, self.ports))
+                await asyncio.sleep(0.1)
+
+    async def _ask(self, port: int) -> None:
+        answer = b""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            self.healthy = [each for each in self.healthy if each != port]
+        elif port not in self.healthy:
+            self.healthy.append(port)
+
+    async def _connect(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        port = self.healthy.pop(0)
+        self.healthy.append(port)
+        from_copy, to_copy = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass_on(from_client, to_copy), _pass_on(from_copy, to_client))
+
+
+async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+@contextmanager
+def in_front_of(*ports: int) -> Iterator[Proxy]:
+    proxy, is_up, stop = Proxy(list(ports)), threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(is_up, stop)))
+    thread.start()
+    try:
+        assert is_up.wait(30)
+        yield proxy
+    finally:
+        stop.set()
+        thread.join()

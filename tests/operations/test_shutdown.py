@@ -1,0 +1,263 @@
+"""SIGTERM: unhealthy at once and still serving, then what is under way is finished; and nobody notices a restart."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from service.app import CLOSE_TIMEOUT
+from service.connections import JUST_CAME
+from service.context import App
+from service.settings import load_settings
+from tests import databases, support
+from tests.databases import Urls
+from tests.operations.proxy import in_front_of
+from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User, sign_up
+
+FILL = """
+INSERT INTO tasks (user_id, title, description)
+SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 5000) AS n
+"""
+LAST_CHUNK = b"]}\r\n0\r\n\r\n"
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def own_urls(server_url: str, with_roles: bool) -> Iterator[Urls]:
+    """A database where nobody else's sessions are counted."""
+    with databases.new_database(server_url) as url:
+        yield databases.migrate(url, with_roles=with_roles)
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def settings(request: pytest.FixtureRequest, own_urls: Urls) -> dict[str, object]:
+    return {"DATABASE_URL": own_urls.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": request.param}
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_until_all_are_up(service: Service, settings: dict[str, object]) -> None:
+    wait_for(lambda: service.log.read_text().count('"ready: ') == settings["WORKERS"])
+
+
+def connect(stack: ExitStack, service: Service, sent: bytes = b"", *, reads_little: bool = False) -> socket.socket:
+    connection = stack.enter_context(socket.socket())
+    if reads_little:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 50_000)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", service.port))
+    connection.sendall(sent)
+    return connection
+
+
+def export_of(user: User) -> bytes:
+    return f"GET /api/auth/me/export HTTP/1.1\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
+
+
+def everything(connection: socket.socket) -> bytes:
+    received = b""
+    with suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            received += more
+    return received
+
+
+def refuses_connections(service: Service) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", service.port)) != 0
+
+
+def is_waiting_for_a_lock(urls: Urls) -> bool:
+    with psycopg.connect(urls.admin) as connection:
+        found = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return found.rowcount == 1
+
+
+def complaints(service: Service) -> list[str]:
+    """What is in the log beside the requests, of which some were told that it is unhealthy."""
+    lines = [line for line in service.lines() if line["level"] != "info"]
+    return [line["message"] for line in lines if line.get("reason") != "draining"]
+
+
+def lost_sessions(urls: Urls) -> int:
+    """How many sessions ended without a word to the server, in this database."""
+    with psycopg.connect(urls.admin) as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT sessions_abandoned + sessions_fatal + sessions_killed FROM pg_stat_database "
+            "WHERE datname = current_database()"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def test_at_sigterm_it_is_unhealthy_serves_on_for_a_while_and_finishes_what_is_under_way(
+    settings: dict[str, object], own_urls: Urls, tmp_path: Path
+) -> None:
+    lost = lost_sessions(own_urls)
+    with ExitStack() as stack:
+        service = stack.enter_context(support.running(tmp_path, **settings, DRAIN=2, STATEMENT_TIMEOUT=60))
+        threads = stack.enter_context(ThreadPoolExecutor())
+        blocker = stack.enter_context(psycopg.connect(own_urls.admin))
+        wait_until_all_are_up(service, settings)
+        user = sign_up(service.http)
+        task = user.creates(FEBRUARY)
+        blocker.execute(FILL, [user.id])
+        blocker.commit()
+        kept = stack.enter_context(httpx.Client(base_url=service.url, timeout=60))
+        assert kept.get("/health").status_code == 200
+        silent, pipelining = connect(stack, service), connect(stack, service, LIVE)
+        exporting = connect(stack, service, export_of(user), reads_little=True)
+        exported = exporting.recv(1000)
+        blocker.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", [task["id"]])
+        written = threads.submit(user.put, f"/api/tasks/{task['id']}", {"title": "written"})
+        wait_for(lambda: is_waiting_for_a_lock(own_urls))
+
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(f"{service.url}/health").status_code == 503)
+        wait_for(lambda: {httpx.get(f"{service.url}/health").status_code for _ in range(10)} == {503})
+        health = httpx.get(f"{service.url}/health")
+        logged_in = threads.submit(
+            httpx.post, f"{service.url}/api/auth/login", json={"email": user.email, "password": PASSWORD}, timeout=60
+        )
+        on_kept = User(kept, user.id, user.email, user.token).post("/api/tasks", {"title": "in time"})
+        pipelining.sendall(LIVE + LIVE)
+
+        assert health.json() == {"status": "unhealthy"}
+        assert (on_kept.status_code, on_kept.headers["Connection"]) == (201, "close")
+        assert logged_in.result().status_code == 200
+        assert everything(pipelining).count(b'{"status":"alive"}') == 3
+        assert everything(silent) == b""
+        wait_for(lambda: refuses_connections(service))
+        os.killpg(service.process.pid, signal.SIGTERM)  # once more, and to all: it changes nothing
+        time.sleep(0.5)
+        assert service.process.poll() is None
+        blocker.commit()
+        assert (written.result().status_code, written.result().json()["title"]) == (200, "written")
+        exported += everything(exporting)
+        assert exported.endswith(LAST_CHUNK)
+        assert exported.count(b'"title"') == 5001
+
+        assert service.wait() == 0
+        assert complaints(service) == []
+    assert lost_sessions(own_urls) == lost
+
+
+def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
+    settings: dict[str, object], own_urls: Urls, tmp_path: Path
+) -> None:
+    lost = lost_sessions(own_urls)
+    with ExitStack() as stack:
+        service = stack.enter_context(support.running(tmp_path, **settings, STATEMENT_TIMEOUT=1))
+        blocker = stack.enter_context(psycopg.connect(own_urls.admin))
+        wait_until_all_are_up(service, settings)
+        user = sign_up(service.http)
+        blocker.execute(FILL, [user.id])
+        blocker.commit()
+        exporting = connect(stack, service, export_of(user), reads_little=True)
+        assert exporting.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        head = f"POST /api/tasks HTTP/1.1\r\nAuthorization: Bearer {user.token}\r\n"
+        half_a_head = connect(stack, service, head.encode())
+        half_a_body = connect(stack, service, f"{head}Content-Length: 100\r\n\r\n{{".encode())
+
+        came = time.monotonic()
+        newcomer = connect(stack, service)
+
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: refuses_connections(service))
+        with suppress(BrokenPipeError):
+            newcomer.sendall(LIVE)
+        was_too_slow = time.monotonic() - came > JUST_CAME / 2
+        answered = everything(newcomer).endswith(b'{"status":"alive"}')
+
+        assert answered or was_too_slow
+        assert service.process.wait(10) == 0
+        assert not everything(exporting).endswith(LAST_CHUNK)
+        assert everything(half_a_head) == everything(half_a_body) == b""
+        assert complaints(service) == []
+    assert lost_sessions(own_urls) == lost
+
+
+def test_by_default_it_ends_within_ten_seconds(make_app: Callable[[], App]) -> None:
+    grace = make_app().config.GRACEFUL_SHUTDOWN_TIMEOUT
+
+    assert load_settings().drain + grace + CLOSE_TIMEOUT <= 9
+
+
+class Load:
+    """Somebody who reads and writes without a pause, and remembers what went wrong."""
+
+    def __init__(self, port: int, user: User, pause: float, *, keep_alive: bool = True) -> None:
+        self.written: list[str] = []
+        self.wrong: list[str] = []
+        self._url, self._user, self._pause = f"http://127.0.0.1:{port}", user, pause
+        self._limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
+
+    def run(self, stop: threading.Event) -> None:
+        with httpx.Client(base_url=self._url, timeout=60, limits=self._limits) as http:
+            user = User(http, self._user.id, self._user.email, self._user.token)
+            while not stop.wait(self._pause):
+                title = uuid4().hex
+                try:
+                    written = user.post("/api/tasks", {"title": title})
+                    read = user.get("/api/auth/me")
+                except httpx.TransportError as error:
+                    self.wrong.append(repr(error))
+                    return
+                if (written.status_code, read.status_code) != (201, 200):
+                    self.wrong.append(f"{written.text} {read.text}")
+                self.written.append(title)
+
+
+def wait_for_load(copy: Service) -> None:
+    before = copy.log.read_text().count("/api/")
+    wait_for(lambda: copy.log.read_text().count("/api/") > before + 10)
+
+
+@pytest.mark.parametrize("settings", [1], indirect=True)
+def test_a_rolling_restart_under_load_loses_no_request(
+    settings: dict[str, object], own_urls: Urls, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        copies = [stack.enter_context(support.running(tmp_path, **settings, DRAIN=2)) for _ in range(2)]
+        user = sign_up(copies[0].http)
+        proxy = stack.enter_context(in_front_of(*(copy.port for copy in copies)))
+        wait_for(lambda: len(proxy.healthy) == 2)
+        stop = threading.Event()
+        load = [Load(proxy.port, user, pause) for pause in (0.01, 0.03, 0.5)]
+        load.append(Load(proxy.port, user, 0.03, keep_alive=False))
+        threads = stack.enter_context(ThreadPoolExecutor(len(load)))
+        stack.callback(stop.set)
+        ended = [threads.submit(each.run, stop) for each in load]
+
+        for copy in copies:
+            wait_for_load(copy)
+            assert copy.stop() == 0
+            again = stack.enter_context(support.running(tmp_path, **settings, DRAIN=2, PORT=copy.port))
+            wait_for(lambda: len(proxy.healthy) == 2)
+            wait_for_load(again)
+        stop.set()
+        for each in ended:
+            each.result()
+
+    assert [each.wrong for each in load] == [[]] * len(load)
+    with psycopg.connect(own_urls.admin) as connection:
+        stored = connection.execute("SELECT title FROM tasks WHERE user_id = %s ORDER BY title", [user.id]).fetchall()
+    assert [title for (title,) in stored] == sorted(title for each in load for title in each.written)
