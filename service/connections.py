@@ -69,7 +69,7 @@ class Connection(HttpProtocol):
     __slots__ = ("_came", "_unread_before", "_watch")
 
     HTTP_CLASS = TimedHttp
-    stalled: ClassVar[dict["Connection", None]] = {}  # in the order in which they fell behind
+    stalled: ClassVar[dict["Connection", float]] = {}  # since when, in the order in which they fell behind
 
     def connection_made(self, transport: Any) -> None:
         self._watch: asyncio.TimerHandle | None = None
@@ -119,15 +119,21 @@ class Connection(HttpProtocol):
 
     def pause_writing(self) -> None:
         """The transport calls it where a client does not keep up. Together they may leave so much lying here, or many
-        of them would take all the memory before any has run out of time. Those go first who have read nothing."""
+        of them would take all the memory before any has run out of time. Those go first who have read nothing for a
+        while."""
         super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        self.stalled[self] = None
+        now = monotonic()
+        self.stalled[self] = now
         self._begin_to_watch()
         unsent = sum(each._to_be_sent() for each in self.stalled)
         if unsent <= MOST_UNSENT:
             return
         _say("clients leave more than %d bytes of answers lying here; those that read nothing are cut off", MOST_UNSENT)
-        for each in sorted(self.stalled, key=lambda each: each._unread() != each._unread_before):
+
+        def reads(each: Connection) -> bool:
+            return now - self.stalled[each] < JUST_CAME or each._unread() != each._unread_before
+
+        for each in sorted(self.stalled, key=reads):
             if unsent <= MOST_UNSENT:
                 return
             unsent -= each._to_be_sent()
