@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import psycopg
@@ -55,30 +57,61 @@ def test_ctrl_c_ends_everything_and_the_next_start_finds_the_data(tmp_path: Path
     assert not (data / POSTMASTER).exists()
 
 
-def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lies(tmp_path: Path) -> None:
-    with support.running(tmp_path) as service:
-        time.sleep(0.1)
-        ready = [line["message"] for line in service.lines() if line["message"] != "request"]
+class Laptop(NamedTuple):
+    home: Path
+    service: Service
+    permissions: dict[Path, tuple[int, int]]  # of what was there before
+
+
+def permissions_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_mode, path.stat().st_uid) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    home = tmp_path_factory.mktemp("laptop") / "home"
+    home.mkdir(mode=0o700)
+    before = permissions_of([*home.parents, home, *Path(embedded.__file__).parents, *Path(sys.prefix).parents])
+    with support.running(home) as service:
+        yield Laptop(home, service, before)
+
+
+def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lies(laptop: Laptop) -> None:
+    service = laptop.service
+    deadline = time.monotonic() + 30
+    while "ready: " not in service.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ready = [line["message"] for line in service.lines() if line["message"] != "request"]
 
     assert ready[0] == "embedded PostgreSQL 18 under .data: for a laptop and for tests, not for production"
-    assert ready[-1] == (f"ready: API {service.url}, documentation {service.url}/docs, data in {tmp_path / '.data'}")
+    assert ready[-1] == f"ready: API {service.url}, documentation {service.url}/docs, data in {laptop.home / '.data'}"
 
 
-def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    above = [*home.parents, home, *Path(embedded.__file__).parents, *Path(sys.prefix).parents]
-    before = [(path, path.stat().st_mode, path.stat().st_uid) for path in above]
+def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(laptop: Laptop) -> None:
+    data = laptop.home / ".data"
+    made = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
 
-    with support.running(home):
-        made = {path.name: path.stat().st_mode & 0o777 for path in (home / ".data").iterdir()}
-        socket_mode = (embedded.socket_dir(home / ".data") / ".s.PGSQL.5432").stat().st_mode & 0o777
+    assert data.stat().st_mode & 0o777 == 0o700
+    assert (made["postgresql"], made["secret"]) == (0o700, 0o600)
+    assert (embedded.socket_dir(data) / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
+    assert permissions_of(laptop.permissions) == laptop.permissions
 
-    assert (home / ".data").stat().st_mode & 0o777 == 0o700
-    assert made["postgresql"] == 0o700
-    assert made["secret"] == 0o600
-    assert socket_mode == 0o700
-    assert [(path, path.stat().st_mode, path.stat().st_uid) for path in above] == before
+
+def test_a_second_service_on_the_same_data_or_port_is_refused_in_one_line(laptop: Laptop) -> None:
+    service = laptop.service
+    same_data = command(laptop.home, PORT=free_port())
+    same_port = command(laptop.home, PORT=service.port, DATA_DIR="elsewhere")
+
+    assert (same_data.returncode, same_data.stderr) == (
+        2,
+        "DATA_DIR: should be a directory of its own; another service is running in .data\n",
+    )
+    assert (same_port.returncode, same_port.stderr) == (
+        2,
+        f"PORT: should be a free port; {service.port} on 127.0.0.1: Address already in use\n",
+    )
+    assert not (laptop.home / "elsewhere").exists()
+    assert logs_in(service, sign_up(service.http)) == 200
 
 
 def test_after_kill_9_the_left_over_server_is_taken_over_and_ended(tmp_path: Path) -> None:
@@ -105,23 +138,6 @@ def test_after_kill_9_of_both_the_data_is_there(tmp_path: Path) -> None:
 
     with support.running(tmp_path) as again:
         assert logs_in(again, user) == 200
-
-
-def test_a_second_service_on_the_same_data_or_port_is_refused_in_one_line(tmp_path: Path) -> None:
-    with support.running(tmp_path) as service:
-        same_data = command(tmp_path, PORT=free_port())
-        same_port = command(tmp_path, PORT=service.port, DATA_DIR="elsewhere")
-        assert logs_in(service, sign_up(service.http)) == 200
-
-    assert (same_data.returncode, same_data.stderr) == (
-        2,
-        "DATA_DIR: should be a directory of its own; another service is running in .data\n",
-    )
-    assert (same_port.returncode, same_port.stderr) == (
-        2,
-        f"PORT: should be a free port; {service.port} on 127.0.0.1: Address already in use\n",
-    )
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_migrate_works_beside_a_running_service_and_without_one(tmp_path: Path) -> None:
