@@ -1,7 +1,15 @@
 """The command line: python -m service [serve | migrate | sql | user]."""
 
-import argparse
+import os
+import signal
 import sys
+
+if __name__ == "__main__" and set(sys.argv[1:]) <= {"serve", "--reload"}:
+    # While the rest is imported there is nothing to end in order, and process 1 of a container hears no signal at all.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: os._exit(0))
+
+import argparse
 
 from service import commands, user_commands
 from service.database_url import is_postgresql_url

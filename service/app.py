@@ -35,6 +35,7 @@ from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
 A_DAY = 24 * 3600
+MOST_STATEMENTS = 20  # of one request; a change of the password has nine, and what reads may be sent again
 CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("service.app")
@@ -157,7 +158,8 @@ def _config(settings: Settings) -> Config:
     config.REQUEST_MAX_SIZE = MAX_BODY
     config.REQUEST_MAX_HEADER_SIZE = settings.max_header_size
     # Never the first to give up: a body, a connection, a statement and an answer each have a limit of their own.
-    waits = settings.body_timeout + 3 * settings.pool_timeout + 2 * settings.statement_timeout + settings.write_timeout
+    statements = MOST_STATEMENTS * (settings.pool_timeout + settings.statement_timeout)
+    waits = settings.body_timeout + statements + settings.write_timeout
     config.update(
         REQUEST_TIMEOUT=settings.header_timeout,
         KEEP_ALIVE_TIMEOUT=settings.idle_timeout,
@@ -165,4 +167,5 @@ def _config(settings: Settings) -> Config:
         GRACEFUL_TCP_CLOSE_TIMEOUT=A_DAY,  # our connections end by themselves where nobody reads
     )
     config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 0.5  # after the drain, for what is under way
+    config.LONGEST_STOP = settings.drain + config.GRACEFUL_SHUTDOWN_TIMEOUT + CLOSE_TIMEOUT + 1.5
     return config

@@ -20,7 +20,14 @@ APPLICATION_NAME = {"application_name": "todo"}
 CACHE_SIZE = {"on": 100, "off": 0}
 CLOSE_TIMEOUT = 1.0
 
+# What PgBouncer says, under a SQLSTATE that it has for all it refuses, when there is nobody behind it.
+POOLER_IS_ALONE = ("connect to server", "server login")
+
 _log = logging.getLogger("service.connecting")
+
+
+class AwayError(CommandError):
+    """Nobody answers at that address, or a server that is starting, stopping or full. It may be there in a moment."""
 
 
 def arguments(settings: Settings) -> dict[str, Any]:
@@ -34,23 +41,25 @@ def arguments(settings: Settings) -> dict[str, Any]:
 
 
 def try_out(settings: Settings) -> bool:
-    """One connection before there are any workers, for what only the driver can find out: whether it trusts the
-    server's certificate, and whether a pooler is in between that takes prepared statements from one to another."""
+    """One connection before there are any workers, for what only the driver can find out: whether there is a database
+    that it can talk to, and whether a pooler is in between that takes prepared statements from one to another."""
+    with ThreadPoolExecutor(1) as thread:  # Sanic's own command line calls from inside its loop
+        looks_like_one = thread.submit(asyncio.run, _try_out(settings)).result()
+    decided = _decided(settings)
+    return looks_like_one if decided is None else decided == "off"
+
+
+def say_what_was_understood(settings: Settings, *, has_pooler: bool) -> None:
     target = for_asyncpg(settings.dsn)
     if target.left_out:
         _log.warning("DATABASE_URL: left out, the driver knows nothing like it: %s", ", ".join(target.left_out))
     if target.verified_against is not None:
         _log.info("DATABASE_URL: the driver has no channel_binding; instead of it: %s", target.verified_against)
-    with ThreadPoolExecutor(1) as thread:  # Sanic's own command line calls from inside its loop
-        looks_like_one = thread.submit(asyncio.run, _try_out(settings)).result()
-    decided = _decided(settings)
-    has_pooler = looks_like_one if decided is None else decided == "off"
     if settings.prepared_statements == "auto" and has_pooler:
         _log.info(
             "a pooler is in front of PostgreSQL, so prepared statements are off; PREPARED_STATEMENTS=on is for one "
             "that knows whose they are, as PgBouncer 1.21 does with max_prepared_statements"
         )
-    return has_pooler
 
 
 async def cache_size(settings: Settings) -> int:
@@ -77,7 +86,19 @@ async def _try_out(settings: Settings) -> bool:
         raise CommandError(f"DATABASE_URL: should be a server whose TLS certificate can be trusted; {reason}") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         reason = getattr(error, "message", None) or str(error) or type(error).__name__
-        raise CommandError(f"DATABASE_URL: should be a database that answers; {reason}") from None
+        kind = AwayError if _is_away(error, reason) else CommandError
+        raise kind(f"DATABASE_URL: should be a database that answers; {reason}") from None
+
+
+def _is_away(error: Exception, reason: str) -> bool:
+    if type(error) is ConnectionError:  # asyncpg's word for a server that has no TLS
+        return False
+    if isinstance(error, asyncpg.ProtocolViolationError):
+        return any(words in reason for words in POOLER_IS_ALONE)
+    return isinstance(
+        error,
+        OSError | asyncpg.CannotConnectNowError | asyncpg.TooManyConnectionsError | asyncpg.PostgresConnectionError,
+    )
 
 
 async def _has_pooler(settings: Settings) -> bool:

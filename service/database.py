@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -34,9 +34,15 @@ CUT_OFF = (
 
 # Classes of SQLSTATE that say something of the server and nothing of the statement: no room on its disk, no memory.
 SERVER_TROUBLE = ("53", "58")
-TROUBLE_LASTS = 5.0
+TROUBLE_LASTS = 60.0  # unless the statement that met it succeeds before
 
 Result = TypeVar("Result")
+
+
+class Trouble(NamedTuple):
+    statement: str
+    until: float
+    reason: str
 
 
 class Database:
@@ -44,7 +50,7 @@ class Database:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._trouble: tuple[float, str] = (0.0, "")
+        self._trouble: Trouble | None = None
 
     @classmethod
     async def connect(cls, settings: Settings, background: Background) -> "Database":
@@ -56,8 +62,9 @@ class Database:
     @property
     def trouble(self) -> str | None:
         """What the server could not do a moment ago, whosever statement it was."""
-        until, reason = self._trouble
-        return reason if time.monotonic() < until else None
+        if self._trouble is None or time.monotonic() > self._trouble.until:
+            return None
+        return self._trouble.reason
 
     async def one(self, statement: Statement, **values: object) -> Row | None:
         arguments = statement.arguments(values)
@@ -82,16 +89,20 @@ class Database:
         """What only reads is sent once more when its connection dies. A write may have happened: never."""
         try:
             try:
-                return await self._send(send)
+                result = await self._send(send)
             except CUT_OFF:
                 if not statement.only_reads:
                     raise
-                return await self._send(send)
+                result = await self._send(send)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
             if sqlstate_of(error).startswith(SERVER_TROUBLE):
-                self._trouble = (time.monotonic() + TROUBLE_LASTS, problem.reason or problem.text)
+                until = time.monotonic() + TROUBLE_LASTS
+                self._trouble = Trouble(statement.name, until, problem.reason or problem.text)
             raise problem from None
+        if self._trouble is not None and self._trouble.statement == statement.name:
+            self._trouble = None
+        return result
 
     async def _send(self, send: Callable[[Connection], Awaitable[Result]]) -> Result:
         async with self._pool.connection() as connection:

@@ -22,6 +22,8 @@ SENT_TO_THE_SERVER = {"application_name", "options"}
 DEMANDS = {"hostaddr", "require_auth", "requirepeer", "sslcrldir"}
 DEMANDS_IF_REQUIRED = {"gssencmode", "sslcertmode"}
 DEFAULT_PORT = 5432
+# And not a way to ask for TLS that neither libpq nor asyncpg understands, nor a part of a password.
+OF_ANOTHER_DRIVER = r"(?i)(?!\w*(ssl|tls|channel_?binding))[a-z_]\w*=[^@]*"
 
 
 class RefusedError(ValueError):
@@ -100,7 +102,7 @@ def _split(url: str) -> tuple[str, list[str]]:
     kept, unknown = [], []
     for pair in query.split("&") if query else []:
         name = unquote(pair.partition("=")[0])
-        if name not in KNOWN_TO_LIBPQ and re.fullmatch(r"(?!ssl)[A-Za-z_]\w*=[^@]*", unquote(pair)):
+        if name not in KNOWN_TO_LIBPQ and re.fullmatch(OF_ANOTHER_DRIVER, unquote(pair)):
             unknown.append(name)
         else:
             kept.append(pair)

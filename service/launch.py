@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from service import access_log, connecting, embedded, migrations
-from service.session import AwayError, CommandError, connected, rows
+from service.session import CommandError, connected, rows
 from service.settings import Settings, SettingsError, load_settings
 from service.statements import statement
 
@@ -53,9 +53,10 @@ def launched(settings: Settings) -> Iterator[Settings]:
     found out about its database is in the settings."""
     if settings.database_url is not None:
         settings.require_secret()
-        wait_for_database(settings)
+        has_pooler = wait_for_database(settings)
         require_schema(settings)
-        settings = _for_workers_too(settings, has_pooler=connecting.try_out(settings))
+        connecting.say_what_was_understood(settings, has_pooler=has_pooler)
+        settings = _for_workers_too(settings, has_pooler=has_pooler)
         compare_connections(settings)
         yield settings
         return
@@ -119,14 +120,13 @@ def completed(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def wait_for_database(settings: Settings) -> None:
-    """Containers start in any order, and a server takes a moment to recover from a crash."""
+def wait_for_database(settings: Settings) -> bool:
+    """Containers start in any order, and a server takes a moment to recover from a crash. Whether it has a pooler."""
     deadline = time.monotonic() + settings.database_wait
     while True:
         try:
-            with connected(settings.dsn):
-                return
-        except AwayError as error:
+            return connecting.try_out(settings)
+        except connecting.AwayError as error:
             if time.monotonic() >= deadline:
                 raise NotReadyError(f"{error} (waited for {settings.database_wait:g} s)") from None
             _log.warning("waiting for the database: %s", error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,7 @@ TRUSTED_WHEN_IDLE = 30.0
 PATIENCE_WITH_IDLE = 0.5
 
 SLOT_RETRY = 0.05
+CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
 
 _log = logging.getLogger("service.pool")
 
@@ -45,6 +47,8 @@ class Pool:
         self._pool = pool
         self._patience = patience
         self._background = background
+        self._found_dead_at = 0.0
+        self._next_try = 0.0
 
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
@@ -53,6 +57,7 @@ class Pool:
             **connecting.arguments(settings),
             statement_cache_size=await connecting.cache_size(settings),
             max_size=settings.pool_max,
+            max_queries=sys.maxsize,  # at its limit a connection is closed before the answer is given
             connection_class=_Connection,
             reset=_note_idleness,
         )
@@ -88,22 +93,33 @@ class Pool:
                         connection = await self._pool.acquire()
                     except asyncpg.TooManyConnectionsError as error:
                         reason = f"{type(error).__name__} for POOL_TIMEOUT"
-                        await asyncio.sleep(SLOT_RETRY)
+                        await self._wait_for_turn()
                         continue
                     if await self._is_there(connection):
                         return connection
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
 
+    async def _wait_for_turn(self) -> None:
+        """However many wait, a server that is full is asked at a steady pace: it forks for every try."""
+        now = time.monotonic()
+        self._next_try = max(now, self._next_try) + SLOT_RETRY
+        await asyncio.sleep(self._next_try - now)
+
     async def _is_there(self, connection: Connection) -> bool:
-        if time.monotonic() - _as_ours(connection).idle_since < TRUSTED_WHEN_IDLE:
+        idle_since = _as_ours(connection).idle_since
+        if time.monotonic() - idle_since < TRUSTED_WHEN_IDLE:
             return True
+        if idle_since < self._found_dead_at:  # one like it was dead, and to ask each would take all the time there is
+            connection.terminate()
+            return False
         try:
             await connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
         except BaseException as error:
             with suppress(asyncpg.InterfaceError):  # its end has given it back already
                 connection.terminate()
             if isinstance(error, DRIVER_ERRORS):
+                self._found_dead_at = time.monotonic()
                 return False
             raise
         return True
@@ -112,7 +128,7 @@ class Pool:
         """Its server may still be at work: until it says that it has stopped nobody else gets it, and no answer waits
         for that. One that says nothing is dropped."""
         with suppress(*DRIVER_ERRORS):
-            await self._pool.release(connection, timeout=self._patience)
+            await self._pool.release(connection, timeout=CALL_OFF_TIMEOUT)
 
 
 async def _note_idleness(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -5,11 +5,9 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
 from psycopg.rows import dict_row
 
-from service.database_url import for_libpq, parameters
+from service.database_url import for_libpq
 from service.statements import Statement
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -21,30 +19,15 @@ class CommandError(Exception):
     """What a command cannot do: the database is away or refuses, or it was asked for what there is not. One line."""
 
 
-class AwayError(CommandError):
-    """Nobody answers at that address, or a server that is starting or stopping. It may be there in a moment."""
-
-
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     try:
         with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        kind = CommandError if _is_there(url) else AwayError
-        raise kind(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
+        raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
     except psycopg.Error as error:
         raise CommandError(one_line(error)) from None
-
-
-def _is_there(url: str) -> bool:
-    """Whether it was a server that refused: a wrong password, a certificate, TLS that it has not. Asked as nobody, so
-    that what may go over the wire in clear says nothing."""
-    as_nobody: dict[str, str] = {
-        "user": "nobody", "password": "", "dbname": "postgres", "sslmode": "prefer", "sslrootcert": "",
-        "channel_binding": "prefer", "connect_timeout": str(CONNECT_TIMEOUT),
-    }  # fmt: skip
-    return PGconn.ping(make_conninfo(**(parameters(url) | as_nobody)).encode()) == Ping.OK
 
 
 def rows(connection: Connection, wanted: Statement, **values: object) -> list[dict[str, Any]]:

@@ -22,9 +22,8 @@ async def stream(request: Request, before: dict[str, Any], name: str, pages: Asy
     response: HTTPResponse = await request.respond(content_type="application/json")
     await response.send(head + _items(first))
     if request.method == "HEAD":
-        # It is over. What Sanic would call for the rest of an answer to HEAD is no coroutine, and cannot be awaited.
-        http: Any = request.http
-        http.stage, http.response_func = Stage.IDLE, None
+        # What Sanic would call for the rest of an answer to HEAD is no coroutine, and cannot be awaited.
+        _is_over(request)
         return
     try:
         async for page in pages:
@@ -32,10 +31,19 @@ async def stream(request: Request, before: dict[str, Any], name: str, pages: Asy
     except Exception as exception:  # noqa: BLE001 - whatever it is, the answer has begun
         reason = problem_of(request, exception).reason
         _log.error("an answer was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
-        request.http.protocol.abort()
+        http: Any = request.http
+        http.protocol.abort()
+        http.keep_alive = False
+        _is_over(request)
         return
     await response.send(b"]}")
     await response.eof()
+
+
+def _is_over(request: Request) -> None:
+    """Or Sanic would send the rest of it."""
+    http: Any = request.http
+    http.stage, http.response_func = Stage.IDLE, None
 
 
 def _items(page: Sequence[Any]) -> bytes:

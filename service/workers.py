@@ -1,5 +1,6 @@
 """What Sanic's manager of workers leaves open: a stop during the start, a second signal, somebody who is gone."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ ENDS_EARLY = "__TERMINATE_EARLY__"
 SAY_AGAIN = 3.0  # seconds
 
 _noted: list[int] = []
+_log = logging.getLogger("service.workers")
 
 
 def note_signals() -> None:
@@ -51,7 +53,7 @@ async def mend_manager(app: App) -> None:
     if _noted:
         manager.run = lambda: None  # there is nothing to stop yet, and what Sanic has made it takes down again
         return
-    every_worker_is_up, poll, join = manager._all_workers_ack, manager._poll_monitor, manager.join
+    poll, join = manager._poll_monitor, manager.join
     handle = manager._handle_message
     revival = Revival(manager)
 
@@ -73,26 +75,30 @@ async def mend_manager(app: App) -> None:
         manager.join = join  # which calls itself until all are gone
         manager._shutting_down = True
         manager._server_settings["sock"].close()  # so that the port is closed when the workers have closed it
-        _stop_all(manager)
+        _stop_all(manager, app.config.LONGEST_STOP)
         join()
 
-    # A worker that was told to stop never says that it is up, and the manager would wait for it for ever.
-    manager._all_workers_ack = lambda: _noted or every_worker_is_up()
+    # Sanic would wait until every worker is up, and kill them all, itself and whoever called it if one is not in time.
+    manager.wait_for_ack = lambda: None
     manager._poll_monitor = stop_or_poll
-    # A worker says this when it fails while it starts. Later than at the first start it would be taken for a name.
+    # A worker says this when it fails while it starts. Here it would be taken for a name.
     manager._handle_message = lambda message: None if message == ENDS_EARLY else handle(message)
     manager.join = stop_and_join
     signal.signal(signal.SIGINT, stop_once)
     signal.signal(signal.SIGTERM, stop_once)
 
 
-def _stop_all(manager: Any) -> None:
+def _stop_all(manager: Any, longest: float) -> None:
     """Sanic sends SIGINT, at which a Python that has only begun shows where it was; once, which is lost on a worker
     that is setting up its handlers; and waits for ten seconds."""
+    deadline = time.monotonic() + longest
     while alive := [each for each in manager.processes if each.is_alive()]:
+        how = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for each in alive:
-            os.kill(each.pid, signal.SIGTERM)
-        again = time.monotonic() + SAY_AGAIN
+            if how == signal.SIGKILL:
+                _log.warning("worker %s (%s) does not end, and is killed", each.name, each.pid)
+            os.kill(each.pid, how)
+        again = min(time.monotonic() + SAY_AGAIN, max(deadline, time.monotonic() + 1))
         while any(each.is_alive() for each in alive) and time.monotonic() < again:
             time.sleep(0.05)
 

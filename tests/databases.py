@@ -147,8 +147,11 @@ class Server:
     def _signal(self, number: signal.Signals) -> None:
         """To the server first, which would start its processes anew, and then to those."""
         server = int((self.data / "postmaster.pid").read_text().split()[0])
-        statuses = [(path.parent.name, path.read_text()) for path in Path("/proc").glob("[0-9]*/stat")]
-        children = [int(pid) for pid, status in statuses if int(status.rpartition(")")[2].split()[1]) == server]
+        children = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                if int(path.read_text().rpartition(")")[2].split()[1]) == server:
+                    children.append(int(path.parent.name))
         for pid in (server, *children):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)

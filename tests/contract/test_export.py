@@ -100,6 +100,8 @@ def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str
     assert not received.endswith(b"0\r\n\r\n")
     lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
     assert [(line["level"], line["reason"]) for line in lines] == [("error", reason)]
+    assert service.http.get("/health/live").status_code == 200  # what else there was to say has been said
+    assert [line["message"] for line in service.lines() if line["level"] != "info"] == ["an answer was cut off"]
 
 
 def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
-from tests.support import User
+from tests.support import TRUST, User
 
 CLIENTS = 4
 PAUSE = 0.01  # seconds, so that the load is steady and not all that a machine can do
@@ -37,7 +37,8 @@ class Client(threading.Thread):
     def __init__(self, ledger: "Ledger", user: User) -> None:
         super().__init__(daemon=True)
         self.ledger = ledger
-        self.user = User(httpx.Client(base_url=user.http.base_url, timeout=PATIENCE), user.id, user.email, user.token)
+        http = httpx.Client(base_url=user.http.base_url, timeout=PATIENCE, verify=TRUST)
+        self.user = User(http, user.id, user.email, user.token)
         self.tasks: list[Written] = []
         self.served_in_a_row = 0
         self.turned_away = 0

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from service import pool
+from service.accounts import GET_USER
 from service.background import Background
 from service.database import Database
 from service.settings import load_settings
@@ -117,3 +118,21 @@ def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(
         return made
 
     assert asyncio.run(twice()) == ["before the night", "after it"]
+
+
+def test_of_many_that_died_while_they_were_idle_one_is_asked(
+    line: Line, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To ask each would take longer than anybody waits."""
+    monkeypatch.setattr(pool, "TRUSTED_WHEN_IDLE", 0.0)
+    monkeypatch.setattr(pool, "PATIENCE_WITH_IDLE", 1.0)
+
+    async def after_the_night() -> str:
+        async with connected(line, pool_max=8, pool_timeout=4) as database:
+            await asyncio.gather(*(database.one(GET_USER, user_id=UUID(ann.id)) for _ in range(8)))
+            assert len(line.connections) >= 8
+            line.forget_all()
+            row = await database.must(CREATE_TASK, user_id=UUID(ann.id), title="after it", description=None)
+            return str(row["title"])
+
+    assert asyncio.run(after_the_night()) == "after it"

@@ -148,7 +148,19 @@ def test_any_other_parameter_is_left_out_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["sslmod=verify-full", "ssl_mode=require", "sslmode", "x%20y=1", "=1", "x", "x=1@h/d"]
+    "query",
+    [
+        "sslmod=verify-full",
+        "ssl_mode=require",
+        "SslMode=VerifyFull",
+        "use_tls=true",
+        "channelBinding=require",
+        "sslmode",
+        "x%20y=1",
+        "=1",
+        "x",
+        "x=1@h/d",
+    ],
 )
 def test_a_parameter_that_may_be_a_misspelt_one_of_tls_or_a_part_of_a_password_is_refused(query: str) -> None:
     assert not is_postgresql_url(f"postgresql://u@h/d?{query}")

@@ -115,6 +115,7 @@ def test_what_the_pooler_refuses_itself_is_said_in_one_line_at_the_start(pooler:
         done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
         assert done.stderr.startswith("DATABASE_URL: should be a database that answers;")
+        assert "waiting for the database" not in done.stdout
 
 
 def answers_again(user: User) -> Any:

@@ -136,7 +136,7 @@ def test_the_programs_shown_are_those_that_make_test_typescript_runs(name: str) 
 
 
 def test_the_deployment_in_short_starts_a_service(empty_database: str, tmp_path: Path) -> None:
-    steps = README.partition("Deployment in short\n")[2].partition("```sh\n")[2].partition("```")[0]
+    steps = README.partition("Deployment in short\n")[2].partition("runs this -->\n```sh\n")[2].partition("```")[0]
     assert "postgresql://todo:secret@127.0.0.1:5432/todo" in steps
     steps = steps.replace("postgresql://todo:secret@127.0.0.1:5432/todo", f"'{empty_database}'")
     steps = steps.replace("python ", f"{sys.executable} ")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -162,7 +163,7 @@ def test_a_path_too_long_for_a_socket_and_with_blanks_and_quotes_serves(tmp_path
 def test_a_signal_during_the_start_ends_it_in_order(tmp_path: Path) -> None:
     for number, delay in ((signal.SIGTERM, 0.9), (signal.SIGINT, 1.1)):
         service = support.start(tmp_path)
-        while not (tmp_path / ".data" / POSTMASTER).exists():
+        while not (tmp_path / ".data" / POSTMASTER).exists() and service.process.poll() is None:
             time.sleep(0.01)
         time.sleep(delay - 0.9)
         assert service.stop(number) == 0
@@ -185,6 +186,28 @@ def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
     service = Service(port, process, log)
     service.wait_until_ready()
     return service
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_still_being_imported_ends_it_quietly(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "asyncpg.py").write_text("import time; time.sleep(60)")
+    service = support.start(tmp_path, PYTHONPATH=f"{tmp_path / 'slow'}:{ROOT}")
+    status = Path(f"/proc/{service.process.pid}/status")
+    deadline = time.monotonic() + 30
+    try:
+        while not handles(status, signal.SIGTERM):  # SIGINT is one that Python itself handles
+            assert time.monotonic() < deadline
+    finally:
+        ended = service.stop(number)
+
+    assert (ended, service.log.read_text()) == (0, "")
+
+
+def handles(status: Path, number: signal.Signals) -> bool:
+    handled = re.findall(r"^SigCgt:\t(\w+)$", status.read_text(), re.MULTILINE)
+    return bool(int(handled[0], 16) >> (number - 1) & 1) and b"service" in (status.parent / "cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
@@ -286,7 +309,6 @@ def checkout(tmp_path: Path) -> Path:
 def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     service = support.start(checkout, "serve", "--reload", PYTHONPATH=checkout)
     service.wait_until_ready()
-    time.sleep(2)  # the reloader takes its first look
     user = sign_up(service.http)
     for _ in range(2):
         user.post("/api/tasks", {"title": "x"})
@@ -297,10 +319,11 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     ):
         before = service.log.read_text().count("ready: ")
         path = checkout / changed
-        path.write_text(path.read_text().replace(was, becomes))
+        changed_text = path.read_text().replace(was, becomes)
         deadline = time.monotonic() + 60
         while service.log.read_text().count("ready: ") == before and time.monotonic() < deadline:
-            time.sleep(0.1)
+            path.write_text(changed_text)  # again, should the reloader not have had its first look yet
+            time.sleep(2)
         assert len(user.get("/api/tasks").json()["tasks"]) == listed
     os.killpg(service.process.pid, signal.SIGINT)
     assert service.wait() == 0

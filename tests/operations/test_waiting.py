@@ -50,7 +50,7 @@ def test_a_start_waits_for_a_database_that_is_away_with_a_line_for_each_try(serv
 
 
 def test_it_gives_up_in_one_clear_line(tmp_path: Path) -> None:
-    url = f"postgresql://ann:hunter22@127.0.0.1:{support.free_port()}/todo"
+    url = f"postgresql://ann:hunter22@127.0.0.1:{support.free_port()}/todo?schema=public"
 
     done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, DATABASE_WAIT=1.5, LOG_FORMAT="text")
 
@@ -60,8 +60,8 @@ def test_it_gives_up_in_one_clear_line(tmp_path: Path) -> None:
     assert all("waiting for the database: DATABASE_URL: should be a database that answers; " in line for line in tries)
     [last] = done.stderr.splitlines()
     assert last.startswith("DATABASE_URL: should be a database that answers; ")
-    assert last.endswith("Connection refused Is the server running on that host and accepting TCP/IP connections? "
-                         "(waited for 1.5 s)")  # fmt: skip
+    assert "Connect call failed" in last
+    assert last.endswith(" (waited for 1.5 s)")
     assert "hunter22" not in done.stdout + done.stderr
 
 
@@ -72,7 +72,7 @@ def test_what_a_server_refuses_is_not_waited_for(server: Server, tmp_path: Path)
 
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
-    assert line.endswith('FATAL: database "of_nobody" does not exist')
+    assert line == 'DATABASE_URL: should be a database that answers; database "of_nobody" does not exist'
 
 
 def test_a_pool_that_is_more_than_the_server_has_is_warned_of(server: Server, tmp_path: Path) -> None:

@@ -30,8 +30,7 @@ def is_listening(port: int) -> bool:
 
 def test_several_workers_end_though_they_were_stopped_during_their_start(tmp_path: Path) -> None:
     service = support.start(tmp_path, WORKERS=2)
-    while "embedded PostgreSQL" not in service.log.read_text():
-        time.sleep(0.01)
+    wait_for(lambda: "embedded PostgreSQL" in service.log.read_text())
     time.sleep(0.5)
 
     assert service.stop() == 0
@@ -40,8 +39,7 @@ def test_several_workers_end_though_they_were_stopped_during_their_start(tmp_pat
 
 def test_a_second_ctrl_c_harms_nothing(tmp_path: Path) -> None:
     service = support.start(tmp_path, WORKERS=2)
-    service.wait_until_ready()
-    time.sleep(1)
+    wait_for(lambda: is_ready(service, 2))
 
     for _ in range(3):
         os.killpg(service.process.pid, signal.SIGINT)
@@ -166,6 +164,33 @@ def test_a_worker_that_is_killed_comes_back_also_while_the_database_is_away(
         assert said(service)[3] == again
         assert service.stop() == 0
         assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_worker_that_is_killed_before_it_served_comes_back_and_one_that_hangs_does_not_hold_the_stop(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2, "STATEMENT_TIMEOUT": 0.1}
+    with support.running(tmp_path, **settings) as service:
+        wait_for(lambda: has_worker(service, "Sanic-Server-1-0"))
+        killed = pid_of(service, "Sanic-Server-1-0")
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: is_ready(service, 2))
+        hangs = pid_of(service, "Sanic-Server-0-0")
+        os.kill(hangs, signal.SIGSTOP)
+
+        assert service.stop() == 0
+        assert said(service) == [
+            f"worker Sanic-Server-1-0 ({killed}) was ended by signal 9 (Killed); it is started again at once",
+            f"worker Sanic-Server-0-0 ({hangs}) does not end, and is killed",
+        ]
+
+
+def has_worker(service: Service, worker: str) -> bool:
+    try:
+        return pid_of(service, worker) > 0
+    except AssertionError:
+        return False
 
 
 def start_slowly(started: Event) -> None:
