@@ -2,15 +2,10 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import httpx
-
 TIMEOUT = 5.0
-MAX_BYTES = 256 * 1024
-MAX_PIECES = 5_000  # of a body in chunks of one byte, each piece costs more than it holds
 MAX_STUCK = 3  # threads of one issuer that wait for something that knows no timeout
 
 Fetch = Callable[[], Awaitable[bytes]]
@@ -18,9 +13,6 @@ Fetch = Callable[[], Awaitable[bytes]]
 
 class UnusableError(Exception):
     """What was answered is nothing that could be used."""
-
-
-EXPECTED = (httpx.HTTPError, httpx.InvalidURL, OSError, UnusableError)
 
 
 def fetcher(url: str) -> Fetch:
@@ -47,9 +39,11 @@ def _work(url: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[byt
 
 
 def _outcome(url: str) -> bytes | Exception:
+    from service.auth.downloading import download  # noqa: PLC0415 - its client is a good part of every start otherwise
+
     try:
-        return get(url)
-    except EXPECTED as error:
+        return download(url)
+    except (OSError, UnusableError) as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever a stranger's answer may cause, it is no answer
         return UnusableError(type(error).__name__)
@@ -62,25 +56,3 @@ def _settle(answer: "asyncio.Future[bytes]", outcome: bytes | Exception) -> None
         answer.set_result(outcome)
     else:
         answer.set_exception(outcome)
-
-
-def get(url: str) -> bytes:
-    """No redirect is followed, no cookie kept, no more read than a list of keys can need."""
-    deadline = time.monotonic() + TIMEOUT
-    # A proxy of the environment sees nothing of https. Plain http is for this machine alone, and goes to no proxy.
-    trust_env = url.startswith("https:")
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    with (
-        httpx.Client(headers=headers, follow_redirects=False, timeout=TIMEOUT, trust_env=trust_env) as client,
-        client.stream("GET", url) as response,
-    ):
-        if response.status_code != 200:
-            raise UnusableError(f"answered {response.status_code}")
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise UnusableError("answered in an encoding that nobody asked for")
-        body = bytearray()
-        for number, piece in enumerate(response.iter_raw()):
-            body += piece
-            if len(body) > MAX_BYTES or number > MAX_PIECES or time.monotonic() > deadline:
-                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_PIECES} pieces or {TIMEOUT:.0f} seconds")
-    return bytes(body)

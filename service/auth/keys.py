@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -154,7 +153,7 @@ class KeySet:
         began_at = self._clock()
         try:
             self._keys = read_keys(await self._fetch(), self._issuer.algorithms)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError, UnusableError) as error:
+        except (OSError, ValueError, RecursionError, UnusableError) as error:
             # Good keys outlive a bad answer.
             self._failed, self._in_vain_at = True, self._clock()
             age = (
@@ -162,8 +161,9 @@ class KeySet:
                 if self._are_good
                 else "there are none"
             )
-            why = ascii(str(error))[:200]  # of a stranger's making
-            _log.warning("keys of %s: %s %s; %s", self._issuer.issuer, type(error).__name__, why, age)
+            said = str(error) if isinstance(error, UnusableError) else f"{type(error).__name__} {error}"
+            why = ascii(said)[1:-1][:200]  # of a stranger's making
+            _log.warning("keys of %s: %s; %s", self._issuer.issuer, why, age)
         else:
             self._failed, self._fetched_at, self._looked_at = False, self._clock(), began_at
             _log.info("keys of %s: %d", self._issuer.issuer, len(self._keys))
