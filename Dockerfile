@@ -5,11 +5,12 @@ FROM python:3.11.14-slim-bookworm AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 COPY requirements.txt /build/
-# pip works on the virtual environment from outside, so that it is not in it. Wheels only: there is no compiler here.
+# pip works on the virtual environment from outside, so that it is not in it. The list is complete, and wheels are enough:
+# there is no compiler here.
 # Sanic asks for setuptools and never imports it. Some libraries bring their own tests along.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /venv \
-    && python -m pip --python /venv/bin/python install --quiet --require-hashes --only-binary :all: --no-compile \
+    && python -m pip --python /venv/bin/python install --quiet --require-hashes --no-deps --only-binary :all: --no-compile \
         --requirement /build/requirements.txt \
     && python -m pip --python /venv/bin/python uninstall --quiet --yes setuptools \
     && find /venv/lib -depth -type d '(' -name test -o -name tests ')' -exec rm -r '{}' ';' \

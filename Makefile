@@ -27,7 +27,7 @@ dev: $(VENV)/ready ## The same, restarted when a .py or .sql file changes
 	@$(BIN)/python -m service serve --reload
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
-	@$(BIN)/python -m pytest $(if $(DATABASE_URL),,--numprocesses 3 --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(DATABASE_URL),,--numprocesses 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 test-browser: $(VENV)/ready ## The reference and a client of each contract in Chromium (skipped where there is none)
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
