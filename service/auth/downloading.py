@@ -4,27 +4,27 @@ import time
 
 import httpx
 
-from service.auth.fetching import TIMEOUT, UnusableError
+from service.auth.issuers import UnusableError
 
 MAX_BYTES = 256 * 1024
 MAX_PIECES = 5_000  # of a body in chunks of one byte, each piece costs more than it holds
 
 
-def download(url: str) -> bytes:
+def download(url: str, timeout: float) -> bytes:
     try:
-        return _get(url)
+        return _get(url, timeout)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UnusableError(f"{type(error).__name__} {error}") from None
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, timeout: float) -> bytes:
     """No redirect is followed, no cookie kept, no more read than a list of keys can need."""
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + timeout
     # A proxy of the environment sees nothing of https. Plain http is for this machine alone, and goes to no proxy.
     trust_env = url.startswith("https:")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     with (
-        httpx.Client(headers=headers, follow_redirects=False, timeout=TIMEOUT, trust_env=trust_env) as client,
+        httpx.Client(headers=headers, follow_redirects=False, timeout=timeout, trust_env=trust_env) as client,
         client.stream("GET", url) as response,
     ):
         if response.status_code != 200:
@@ -35,5 +35,5 @@ def _get(url: str) -> bytes:
         for number, piece in enumerate(response.iter_raw()):
             body += piece
             if len(body) > MAX_BYTES or number > MAX_PIECES or time.monotonic() > deadline:
-                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_PIECES} pieces or {TIMEOUT:.0f} seconds")
+                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_PIECES} pieces or {timeout:.0f} seconds")
     return bytes(body)

@@ -5,14 +5,12 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from service.auth.issuers import UnusableError
+
 TIMEOUT = 5.0
 MAX_STUCK = 3  # threads of one issuer that wait for something that knows no timeout
 
 Fetch = Callable[[], Awaitable[bytes]]
-
-
-class UnusableError(Exception):
-    """What was answered is nothing that could be used."""
 
 
 def fetcher(url: str) -> Fetch:
@@ -42,7 +40,7 @@ def _outcome(url: str) -> bytes | Exception:
     from service.auth.downloading import download  # noqa: PLC0415 - its client is a good part of every start otherwise
 
     try:
-        return download(url)
+        return download(url, TIMEOUT)
     except (OSError, UnusableError) as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever a stranger's answer may cause, it is no answer

@@ -23,6 +23,10 @@ class IssuersError(ValueError):
     """What is wrong with the setting, without any value of it that could be a secret."""
 
 
+class UnusableError(Exception):
+    """What an issuer answered is nothing that could be used."""
+
+
 def _web_address(value: object) -> object:
     """https, or http where nobody else can listen."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > MAX_ISSUER:

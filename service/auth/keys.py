@@ -12,8 +12,8 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from service.auth import strict
-from service.auth.fetching import Fetch, UnusableError
-from service.auth.issuers import Issuer
+from service.auth.fetching import Fetch
+from service.auth.issuers import Issuer, UnusableError
 from service.errors import NotNow
 
 REFRESH_AFTER = 600.0  # keys are fetched anew from time to time, so that one that was withdrawn is noticed

@@ -13,7 +13,7 @@ import pytest
 
 from service.auth import downloading, fetching
 from service.auth.downloading import MAX_BYTES, download
-from service.auth.fetching import UnusableError
+from service.auth.issuers import UnusableError
 from service.auth.keys import (
     COOLDOWN,
 )
@@ -34,10 +34,10 @@ def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publishe
     publisher.answers["/big"] = lambda: (200, {}, b" " * (MAX_BYTES + 1))
     publisher.answers["/zipped"] = lambda: (200, {"Content-Encoding": "gzip"}, b"x")
 
-    assert json.loads(download(publisher.url + PATH)) == {"keys": publisher.keys}
+    assert json.loads(download(publisher.url + PATH, fetching.TIMEOUT)) == {"keys": publisher.keys}
     for path in ("/away", "/big", "/zipped", "/nowhere"):
         with pytest.raises(UnusableError):
-            download(publisher.url + path)
+            download(publisher.url + path, fetching.TIMEOUT)
     assert publisher.asked.count(PATH) == 1
 
 
@@ -46,7 +46,7 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
     publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
 
     for _ in range(2):
-        assert download(publisher.url + PATH) == b"{}"
+        assert download(publisher.url + PATH, fetching.TIMEOUT) == b"{}"
 
     assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
 
@@ -54,7 +54,7 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
 def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
     let_go = threading.Event()
-    monkeypatch.setattr(downloading, "download", lambda _: let_go.wait(30) and b"")
+    monkeypatch.setattr(downloading, "download", lambda *_: let_go.wait(30) and b"")
 
     async def story() -> None:
         fetch = fetching.fetcher("https://issuer.example")

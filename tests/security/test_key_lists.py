@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.auth.fetching import UnusableError
+from service.auth.issuers import UnusableError
 from service.auth.keys import (
     MAX_KEYS,
     SMALL_ORDER,

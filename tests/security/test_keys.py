@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.auth.fetching import UnusableError
-from service.auth.issuers import Issuer
+from service.auth.issuers import Issuer, UnusableError
 from service.auth.keys import (
     COOLDOWN,
     MAX_AGE,
