@@ -175,6 +175,7 @@ def test_a_worker_that_is_killed_before_it_served_comes_back_and_one_that_hangs_
         wait_for(lambda: has_worker(service, "Sanic-Server-1-0"))
         killed = pid_of(service, "Sanic-Server-1-0")
         os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: said(service))
         wait_for(lambda: is_ready(service, 2))
         hangs = pid_of(service, "Sanic-Server-0-0")
         os.kill(hangs, signal.SIGSTOP)
