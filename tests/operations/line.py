@@ -36,12 +36,14 @@ class Line:
         """Called before the server gets it."""
 
     def reach(self) -> socket.socket:
-        [directory] = parse_qs(self.server.query).get("host", [""])
-        if directory:
+        asked = parse_qs(self.server.query)
+        port = self.server.port or int(asked.get("port", ["5432"])[0])
+        [directory] = asked.get("host", [""])
+        if directory.startswith("/"):
             connection = socket.socket(socket.AF_UNIX)
-            connection.connect(f"{directory}/.s.PGSQL.{self.server.port or 5432}")
+            connection.connect(f"{directory}/.s.PGSQL.{port}")
             return connection
-        return socket.create_connection((self.server.hostname or "127.0.0.1", self.server.port or 5432))
+        return socket.create_connection((directory or self.server.hostname or "127.0.0.1", port))
 
     def close_all(self) -> None:
         """As a server does that is suspended."""
