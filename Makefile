@@ -63,11 +63,13 @@ format: $(VENV)/ready ## Put the code into its format
 migrate: $(VENV)/ready ## Apply the pending migrations
 	@$(BIN)/python -m service migrate
 
-lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with hashes
+lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with hashes, and that of the benchmark's peers
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 		pyproject.toml --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 		pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
+		tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
 plans: $(VENV)/ready ## Make sql/plans/, the plan of each statement on a database of 5 000 users with 20 tasks each
 	@$(BIN)/python -m tests.plans

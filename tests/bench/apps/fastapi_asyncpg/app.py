@@ -1,0 +1,111 @@
+"""FastAPI over asyncpg, with the statements of sql/ as they stand: no ORM, and no model between a row and its JSON."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import bcrypt
+import orjson
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from tests.bench.apps.contract import (
+    DATABASE_URL,
+    LIST_LIMIT,
+    POOL_MAX,
+    LogIn,
+    NewTask,
+    TaskChanges,
+    UserId,
+    issue_token,
+    login_refused,
+    new_app,
+    task_not_found,
+)
+
+SQL = Path(__file__).resolve().parents[4] / "sql"
+FIND_CREDENTIALS, LIST_TASKS, CREATE_TASK, GET_TASK, UPDATE_TASK, DELETE_TASK = (
+    (SQL / f"{name}.sql").read_text()
+    for name in (
+        "accounts/find_credentials",
+        "tasks/list_tasks",
+        "tasks/create_task",
+        "tasks/get_task",
+        "tasks/update_task",
+        "tasks/delete_task",
+    )
+)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with asyncpg.create_pool(DATABASE_URL, min_size=POOL_MAX, max_size=POOL_MAX) as pool:
+        app.state.pool = pool
+        yield
+
+
+app = new_app(lifespan)
+
+
+async def get_pool(request: Request) -> asyncpg.Pool:
+    return request.app.state.pool
+
+
+Database = Annotated[asyncpg.Pool, Depends(get_pool)]
+
+
+def answer(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    # The driver's UUID is a class of its own, which orjson asks about.
+    content = orjson.dumps(body, default=str, option=orjson.OPT_UTC_Z)
+    return Response(content, status, headers, "application/json")
+
+
+def found(row: asyncpg.Record | None) -> dict[str, Any]:
+    if row is None:
+        raise task_not_found()
+    return dict(row)
+
+
+@app.post("/api/auth/login")
+async def log_in(given: LogIn, pool: Database) -> Response:
+    user = await pool.fetchrow(FIND_CREDENTIALS, given.email.strip().lower())
+    if user is None:
+        raise login_refused()
+    if not await run_in_threadpool(bcrypt.checkpw, given.password.encode(), user["password_hash"].encode()):
+        raise login_refused()
+    token = issue_token(user["id"], user["email"], user["token_generation"])
+    return answer({"token": token, "user": {name: user[name] for name in ("id", "email", "created_at")}})
+
+
+@app.get("/api/tasks")
+async def list_tasks(user_id: UserId, pool: Database) -> Response:
+    rows = await pool.fetch(LIST_TASKS, user_id, LIST_LIMIT)
+    return answer({"tasks": [dict(row) for row in rows]})
+
+
+@app.post("/api/tasks")
+async def create_task(new: NewTask, user_id: UserId, pool: Database) -> Response:
+    task = found(await pool.fetchrow(CREATE_TASK, user_id, new.title, new.description or None))
+    return answer(task, 201, {"Location": f"/api/tasks/{task['id']}"})
+
+
+@app.get("/api/tasks/{task_id}")
+async def get_task(task_id: UUID, user_id: UserId, pool: Database) -> Response:
+    return answer(found(await pool.fetchrow(GET_TASK, user_id, task_id)))
+
+
+@app.put("/api/tasks/{task_id}")
+async def update_task(task_id: UUID, changes: TaskChanges, user_id: UserId, pool: Database) -> Response:
+    sent = changes.sent()
+    columns = ("title", "description", "is_completed")
+    flags_and_values = [value for name in columns for value in (name in sent, sent.get(name))]
+    return answer(found(await pool.fetchrow(UPDATE_TASK, user_id, task_id, *flags_and_values)))
+
+
+@app.delete("/api/tasks/{task_id}")
+async def delete_task(task_id: UUID, user_id: UserId, pool: Database) -> Response:
+    gone = found(await pool.fetchrow(DELETE_TASK, user_id, task_id))
+    return answer({"message": "Task deleted successfully", "id": gone["id"]})
