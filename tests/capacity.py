@@ -5,7 +5,6 @@ What it prints of one run on the embedded server. README's paragraph of arithmet
 
 import asyncio
 import json
-import os
 import platform
 import tempfile
 import time
@@ -20,6 +19,7 @@ import psycopg
 from service import embedded, migrations
 from service.auth.tokens import Tokens
 from tests import storm, support
+from tests.processes import processor_seconds
 from tests.storm import Beside, Client, get_tasks
 from tests.support import PASSWORD, SECRET
 
@@ -83,26 +83,6 @@ async def send(port: int, requests: list[bytes], count: int) -> float:
     started = time.monotonic()
     await asyncio.gather(*(one(in_turn[first::CONNECTIONS]) for first in range(CONNECTIONS)))
     return time.monotonic() - started
-
-
-def processor_seconds(pid: int) -> float:
-    """Of a process and all below it, those that have ended included. Linux only."""
-    times: dict[int, float] = {}
-    below: dict[int, list[int]] = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = file.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        found = int(file.parent.name)
-        below.setdefault(int(fields[1]), []).append(found)
-        times[found] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    family = 0.0
-    left = [pid]
-    while left:
-        family += times[left[-1]]
-        left += below.get(left.pop(), [])
-    return family
 
 
 def costs(service: support.Service, server_pid: int, requests: list[bytes], count: int) -> dict[str, float]:
