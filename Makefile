@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz storm capacity lint format migrate lock plans collection clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz storm capacity bench lint format migrate lock plans collection clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,9 @@ storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one
 
 capacity: $(VENV)/ready ## What a request costs in processor time, and a row in bytes (Linux)
 	@$(BIN)/python -m tests.capacity
+
+bench: $(VENV)/ready ## What a request costs here and elsewhere, in 45 minutes (SHORT=1: in two, and nothing is written; Linux)
+	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
 lint: $(VENV)/ready ## ruff, a strict type check, the Dockerfile, and of the SQL all that needs no server
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

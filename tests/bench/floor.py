@@ -1,0 +1,58 @@
+"""The floor under all: the same statements by pgbench, without HTTP, tokens or JSON."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from service import embedded, statements
+from service.tasks import LIST_LIMIT
+from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
+from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
+
+# The ids follow from numbers (see database.py), so that one prepared statement asks for another user each time.
+USER = "md5('user ' || :n)::uuid"
+TASK = "md5('task ' || :n || ' ' || :k)::uuid"
+STATEMENTS = {
+    LIST_20.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
+    LIST_200.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
+    READ.name: ("tasks/get_task", (USER, TASK)),
+    CREATE.name: ("tasks/create_task", (USER, f"'{TITLE}'", f"'{DESCRIPTION}'")),
+    UPDATE.name: ("tasks/update_task", (USER, TASK, "true", f"'{TITLE}, again'", "false", "NULL", "true", "true")),
+}
+
+
+def script(route: Route, database: Database) -> str:
+    name, values = STATEMENTS[route.name]
+    text = re.sub(r"\$(\d+)", lambda found: values[int(found[1]) - 1], statements.read(name).text)
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    users = route.users(database)
+    numbers = [f"\\set n random({users[0]}, {users[-1]})", f"\\set k random(1, {TASKS_EACH})"]
+    return "\n".join([*numbers, *lines]) + ";\n"
+
+
+def pgbench(database: Database, route: Route, directory: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """requests, seconds, errors. pgbench keeps no percentiles."""
+    file = directory / f"{route.name}.sql"
+    file.write_text(script(route, database))
+    options = [f"--client={connections}", f"--time={seconds}", f"--file={file}", "--protocol=prepared", "--no-vacuum"]
+    done = subprocess.run(
+        [embedded.binary("pgbench"), *options, database.url],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + 120,
+    )
+    per_second = float(_found(r"tps = ([\d.]+)", done.stdout))
+    return {
+        "requests": int(_found(r"actually processed: (\d+)", done.stdout)),
+        "seconds": int(_found(r"actually processed: (\d+)", done.stdout)) / per_second,
+        "errors": int(_found(r"failed transactions: (\d+)", done.stdout)),
+    }
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"pgbench said nothing of {pattern}: {text}")
+    return found[1]

@@ -1,0 +1,181 @@
+"""One measurement, and the orders in which they come: peers side by side, few rows beside many, ten minutes of one."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, NamedTuple
+
+from tests import processes
+from tests.bench import floor, load
+from tests.bench.database import Database
+from tests.bench.results import CONSTANT, PGBENCH, SERVICE, Run, Sample
+from tests.bench.routes import DELETE, LIST_20, MIX, SIGN_IN, Route, deletions
+
+MIB = 1024 * 1024
+PILE_A_SECOND = 5_000  # tasks to delete, where nobody knows yet how fast a peer is
+SEGMENT = 30  # seconds of the soak until what it created goes: its lists must not grow
+SAMPLE_EVERY = 5
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a run of three quarters of an hour is doing
+
+
+class Target(NamedTuple):
+    """A peer that runs, and the database it runs on."""
+
+    pid: int
+    port: int
+    database: Database
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    routes: Sequence[Route]
+    connections: Sequence[int]
+    rounds: int
+    seconds: int
+    sign_in_rounds: int = 3
+    sign_in_seconds: int = 8
+
+    def rounds_of(self, route: Route) -> int:
+        return min(self.rounds, self.sign_in_rounds) if route is SIGN_IN else self.rounds
+
+    def seconds_of(self, route: Route) -> int:
+        return max(self.seconds, self.sign_in_seconds) if route is SIGN_IN else self.seconds
+
+    def steps(self) -> Iterator[tuple[int, Route, int]]:
+        for number in range(self.rounds):
+            for route in self.routes:
+                if number < self.rounds_of(route):
+                    yield from ((number, route, connections) for connections in self.connections)
+
+
+class Measuring:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[tuple[Database, str], Path] = {}
+        self._deletes_a_second: dict[int, float] = {}  # of a process
+
+    def warm_up(self, target: Target, route: Route, connections: int) -> None:
+        self._ask(target, route, connections, 1)
+        route.sweep(target.database)
+
+    def run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
+        server = target.database.server.pid
+        before = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
+        found = self._ask(target, route, connections, seconds)
+        if route is SIGN_IN:  # what nobody waits for any more is computed to its end, and its time belongs to it
+            _wait_until_idle(target.pid)
+        spent = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
+        memory = processes.resident(target.pid).family / MIB
+        route.sweep(target.database)
+        service_ms, postgresql_ms = (
+            round((after - start) * 1000 / max(1, found["requests"]), 4)
+            for start, after in zip(before, spent, strict=True)
+        )
+        return Run(peer, route.name, connections, number, **found, service_ms=service_ms, postgresql_ms=postgresql_ms,
+                   resident_mib=round(memory, 1))  # fmt: skip
+
+    def floor(self, database: Database, route: Route, connections: int, seconds: int, number: int) -> Run:
+        found = floor.pgbench(database, route, self._directory, connections, seconds)
+        route.sweep(database)
+        return Run(PGBENCH, route.name, connections, number, **found)
+
+    def _ask(self, target: Target, route: Route, connections: int, seconds: int) -> dict[str, Any]:
+        if route is DELETE:
+            return self._delete(target, connections, seconds)
+        file = self._files.get((target.database, route.name))
+        if file is None:
+            file = self._directory / f"{target.database.name}-{route.name}"
+            self._files[target.database, route.name] = load.write(route.requests(target.database), file)
+        return load.load(target.port, file, connections, seconds)
+
+    def _delete(self, target: Target, connections: int, seconds: int) -> dict[str, Any]:
+        """Each task once: with too few of them it is done again with twice as many."""
+        users = DELETE.users(target.database)
+        wanted = 2 * seconds * self._deletes_a_second.get(target.pid, PILE_A_SECOND)
+        while True:
+            pile = target.database.pile(users, int(wanted) // len(users) + 1)
+            file = load.write(deletions(pile, target.database), self._directory / "delete")
+            found = load.load(target.port, file, connections, seconds)
+            a_second = found["requests"] / found["seconds"]
+            self._deletes_a_second[target.pid] = max(a_second, self._deletes_a_second.get(target.pid, 0))
+            if found["requests"] + connections <= len(pile):
+                return found
+            wanted *= 2
+            DELETE.sweep(target.database)
+
+
+def side_by_side(
+    measuring: Measuring, plan: Plan, peers: Mapping[str, Target], constant: Target | None
+) -> Iterator[Run]:
+    """Each step by all peers, one after the other; who comes first changes with the round."""
+    for name, target in peers.items():
+        say(f"warming up {name}")
+        for route in plan.routes:
+            measuring.warm_up(target, route, min(32, max(plan.connections)))
+    for number, route, connections in plan.steps():
+        names = list(peers)
+        shift = number % len(names)
+        seconds = plan.seconds_of(route)
+        found = [
+            measuring.run(name, peers[name], route, connections, seconds, number)
+            for name in names[shift:] + names[:shift]
+        ]
+        if constant is not None and route is LIST_20:
+            found.append(measuring.run(CONSTANT, constant, route, connections, seconds, number))
+        if constant is not None and route.name in floor.STATEMENTS:
+            found.append(measuring.floor(next(iter(peers.values())).database, route, connections, seconds, number))
+        by_name = ", ".join(f"{run.peer} {run.a_second:.0f}" for run in found)
+        say(f"round {number + 1} of {plan.rounds_of(route)}, {route.title}, {connections} connections: {by_name}")
+        yield from found
+
+
+def few_and_many(measuring: Measuring, plan: Plan, few: Target, many: Target) -> Iterator[Run]:
+    """This service on two databases of one server."""
+    sizes = {"few": few, "many": many}
+    yield from side_by_side(measuring, plan, sizes, None)
+
+
+def soak(measuring: Measuring, target: Target, connections: int, seconds: int) -> tuple[list[Sample], list[Run]]:
+    """The mix for a long time, and what memory it takes meanwhile."""
+    measuring.warm_up(target, MIX, connections)
+    started, over = time.monotonic(), Event()
+
+    def sampled() -> list[Sample]:
+        samples = []
+        while not over.wait(SAMPLE_EVERY):
+            memory = processes.resident(target.pid)
+            after = round(time.monotonic() - started, 1)
+            samples.append(Sample(after, round(memory.family / MIB, 2), round(memory.largest / MIB, 2)))
+        return samples
+
+    runs = []
+    with ThreadPoolExecutor(1) as beside:
+        samples = beside.submit(sampled)
+        try:
+            for number in range(max(1, seconds // SEGMENT)):
+                runs.append(measuring.run(SERVICE, target, MIX, connections, min(SEGMENT, seconds), number))
+                rate, memory = f"{runs[-1].a_second:.0f} requests a second", f"{runs[-1].resident_mib} MiB"
+                say(f"the mix for {time.monotonic() - started:.0f} s: {rate}, {memory}")
+        finally:
+            over.set()
+        return samples.result(), runs
+
+
+def _wait_until_idle(pid: int) -> None:
+    deadline = time.monotonic() + 120
+    used = processes.processor_seconds(pid)
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        now = processes.processor_seconds(pid)
+        if now - used < 0.05:
+            return
+        used = now

@@ -1,0 +1,198 @@
+"""What was found, as it is kept in results.json, and what follows from it: medians, ratios, bars. All from one run."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+DIRECTORY = Path(__file__).parent / "results"
+FILE = DIRECTORY / "results.json"
+SERVICE, PLANS, FASTAPI, FASTIFY, CONSTANT, PGBENCH = "service", "plans", "fastapi", "fastify", "constant", "pgbench"
+
+
+@dataclass(frozen=True)
+class Run:
+    peer: str
+    route: str
+    connections: int
+    round: int
+    requests: int
+    seconds: float
+    errors: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    service_ms: float | None = None  # of processor time, for each request
+    postgresql_ms: float | None = None
+    resident_mib: float | None = None  # of all its processes
+
+    @property
+    def a_second(self) -> float:
+        """Only of requests that were answered as they should be."""
+        return (self.requests - self.errors) / self.seconds
+
+
+class Sample(NamedTuple):
+    seconds: float
+    family_mib: float
+    largest_mib: float
+
+
+@dataclass(frozen=True)
+class Results:
+    date: str
+    commit: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    settings: dict[str, str]  # of PostgreSQL
+    plan: dict[str, int]
+    peers: list[dict[str, Any]]  # name, title, tokens, versions; in the order of the table
+    runs: list[Run]
+    growth: list[Run] = field(default_factory=list)  # of the peers "few" and "many"
+    soak: list[Sample] = field(default_factory=list)
+    soak_runs: list[Run] = field(default_factory=list)
+
+    def dumped(self) -> str:
+        """A line for each run, so that two results can be compared."""
+        parts = []
+        for name, value in asdict(self).items():
+            if name in ("runs", "growth", "soak", "soak_runs"):
+                lines = ",\n".join(f"  {json.dumps(each)}" for each in value)
+                parts.append(f' "{name}": [\n{lines}\n ]' if lines else f' "{name}": []')
+            else:
+                parts.append(f' "{name}": {json.dumps(value)}')
+        return "{\n" + ",\n".join(parts) + "\n}\n"
+
+    @classmethod
+    def loaded(cls, text: str) -> "Results":
+        found = json.loads(text)
+        for name in ("runs", "growth", "soak_runs"):
+            found[name] = [Run(**each) for each in found[name]]
+        found["soak"] = [Sample(*each) for each in found["soak"]]
+        return cls(**found)
+
+
+class Cell(NamedTuple):
+    """Medians over the rounds, and between what the requests a second lay."""
+
+    a_second: float
+    lowest: float
+    highest: float
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    service_ms: float | None
+    postgresql_ms: float | None
+    resident_mib: float | None
+
+
+Cells = dict[tuple[str, str, int], Cell]
+
+
+def cells(runs: Iterable[Run]) -> Cells:
+    together: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        together.setdefault((run.peer, run.route, run.connections), []).append(run)
+    return {key: _cell(found) for key, found in together.items()}
+
+
+def _cell(runs: Sequence[Run]) -> Cell:
+    def middle(name: str) -> float | None:
+        values = [getattr(run, name) for run in runs]
+        return None if None in values else median(values)
+
+    rates = [run.a_second for run in runs]
+    return Cell(
+        median(rates), min(rates), max(rates), sum(run.errors for run in runs),
+        middle("p50_ms"), middle("p95_ms"), middle("p99_ms"),
+        middle("service_ms"), middle("postgresql_ms"), middle("resident_mib"),
+    )  # fmt: skip
+
+
+class Bar(NamedTuple):
+    promise: str
+    place: str  # where it was measured: a route, a number of connections
+    value: float
+    wanted: float
+    at_least: bool = True  # or less than that
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.wanted if self.at_least else self.value <= self.wanted
+
+
+JUDGED_AT = (32, 100)
+CORE = ("list-20", "read", "create", "update")
+AGAINST_FASTIFY = {"list-20": 1.0, "list-200": 1.0, "read": 0.9, "create": 1.0, "update": 1.0}
+SLOWEST_MS = 200
+GROWN = 0.85
+SWELLING = 1.05
+WORKER_MIB = 120
+
+
+def bars(results: Results) -> list[Bar]:
+    """Those for which there are numbers: a short run has not all."""
+    found = cells(results.runs)
+    return [
+        *_times("at least 10 times the requests of FastAPI + SQLModel", found, PLANS, dict.fromkeys(CORE, 10.0)),
+        *_times("at least twice the requests of FastAPI + asyncpg", found, FASTAPI, dict.fromkeys(CORE, 2.0)),
+        *_times(
+            "no fewer requests than Fastify + postgres.js, 0.9 of them for one task", found, FASTIFY, AGAINST_FASTIFY
+        ),
+        *_p99_no_worse(found),
+        *_p95(found),
+        *_growth(results),
+        *_memory(results),
+    ]
+
+
+def _pairs(found: Cells, peer: str, routes: Iterable[str]) -> Iterator[tuple[str, int, Cell, Cell]]:
+    for route in routes:
+        for connections in JUDGED_AT:
+            ours, theirs = found.get((SERVICE, route, connections)), found.get((peer, route, connections))
+            if ours is not None and theirs is not None:
+                yield route, connections, ours, theirs
+
+
+def _times(promise: str, found: Cells, peer: str, wanted: dict[str, float]) -> Iterator[Bar]:
+    for route, connections, ours, theirs in _pairs(found, peer, wanted):
+        yield Bar(promise, f"{route} at {connections}", ours.a_second / theirs.a_second, wanted[route])
+
+
+def _p99_no_worse(found: Cells) -> Iterator[Bar]:
+    for route, connections, ours, theirs in _pairs(found, FASTIFY, AGAINST_FASTIFY):
+        if ours.p99_ms is not None and theirs.p99_ms:
+            promise = "p99, of that of Fastify + postgres.js"
+            yield Bar(promise, f"{route} at {connections}", ours.p99_ms / theirs.p99_ms, 1.0, at_least=False)
+
+
+def _p95(found: Cells) -> Iterator[Bar]:
+    for (peer, route, connections), cell in found.items():
+        if peer == SERVICE and connections == 100 and route != "sign-in" and cell.p95_ms is not None:
+            promise = "p95 in milliseconds at 100 connections, but for sign-in"
+            yield Bar(promise, route, cell.p95_ms, SLOWEST_MS, at_least=False)
+
+
+def _growth(results: Results) -> Iterator[Bar]:
+    found = cells(results.growth)
+    for (size, route, connections), many in found.items():
+        if size == "many":
+            few = found["few", route, connections]
+            promise = f"requests with {results.plan['growth']} times the rows, of those before"
+            yield Bar(promise, f"{route} at {connections}", many.a_second / few.a_second, GROWN)
+
+
+def _memory(results: Results) -> Iterator[Bar]:
+    if len(results.soak) < 2:
+        return
+    half = len(results.soak) // 2
+    first, second = (mean(each.family_mib for each in part) for part in (results.soak[:half], results.soak[half:]))
+    long = f"{results.plan['soak_seconds']} seconds of the mix"
+    yield Bar(
+        "memory of the second half of the mix, of that of the first", long, second / first, SWELLING, at_least=False
+    )
+    largest = max(each.largest_mib for each in results.soak)
+    yield Bar("MiB of the largest worker during the mix", long, largest, WORKER_MIB, at_least=False)
