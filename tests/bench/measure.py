@@ -121,6 +121,8 @@ def side_by_side(
         say(f"warming up {name}")
         for route in plan.routes:
             measuring.warm_up(target, route, min(32, max(plan.connections)))
+    if constant is not None:
+        measuring.warm_up(constant, LIST_20, min(32, max(plan.connections)))
     for number, route, connections in plan.steps():
         names = list(peers)
         shift = number % len(names)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import httpx
 
 from tests.bench.installed import APPS, NODE_MODULES, PYTHON, node_version
-from tests.capacity import processor_seconds
+from tests.processes import processor_seconds
 from tests.support import ROOT, free_port
 
 READY_TIMEOUT = 60.0
@@ -160,7 +160,7 @@ PEERS = [
     ),
     Peer(
         "plans",
-        "FastAPI + SQLModel (the plans' stack)",
+        "FastAPI + SQLModel",
         "PyJWT, for each request",
         partial(_uvicorn, "plans_stack"),
         partial(_python_versions, "fastapi", "sqlmodel", "SQLAlchemy", "asyncpg", "uvicorn", "uvloop", "PyJWT"),

@@ -41,7 +41,9 @@ def section(results: Results | None) -> str:
             "",
             *_table(header, rows),
             "",
-            "In brackets how many times as many this service answers. What was promised, and what was found:",
+            _filled(f"In brackets how many times as many this service answers. {_failures(results)}"),
+            "",
+            "What was promised, and what was found:",
             "",
             *_table(["promise", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
             "",
@@ -132,6 +134,17 @@ def _peers(results: Results) -> list[str]:
 def _bars(results: Results) -> list[str]:
     rows = [[bar.promise, bar.place, _wanted(bar), f"{bar.value:.2f}", _met(bar)] for bar in bars(results)]
     return _table(["promise", "where", "wanted", "found", "met"], rows)
+
+
+def _failures(results: Results) -> str:
+    """Who refuses has time for others: that is to be known beside the numbers."""
+    titles = {peer["name"]: peer["title"] for peer in results.peers}
+    failed = [
+        f"{titles[name]} {_apart(cell.errors)} of {_apart(cell.requests)} ({ROUTES[route].title} at {connections})"
+        for (name, route, connections), cell in cells(results.runs).items()
+        if cell.errors and name in titles
+    ]
+    return f"Answered with an error, and not counted: {', '.join(failed)}." if failed else "No request failed."
 
 
 def _promises(results: Results) -> Iterator[tuple[str, list[Bar]]]:

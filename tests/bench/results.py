@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -75,11 +76,12 @@ class Results:
 
 
 class Cell(NamedTuple):
-    """Medians over the rounds, and between what the requests a second lay."""
+    """Medians over the rounds, between what the requests a second lay, and how many of all there were failed."""
 
     a_second: float
     lowest: float
     highest: float
+    requests: int
     errors: int
     p50_ms: float | None
     p95_ms: float | None
@@ -106,7 +108,7 @@ def _cell(runs: Sequence[Run]) -> Cell:
 
     rates = [run.a_second for run in runs]
     return Cell(
-        median(rates), min(rates), max(rates), sum(run.errors for run in runs),
+        median(rates), min(rates), max(rates), sum(run.requests for run in runs), sum(run.errors for run in runs),
         middle("p50_ms"), middle("p95_ms"), middle("p99_ms"),
         middle("service_ms"), middle("postgresql_ms"), middle("resident_mib"),
     )  # fmt: skip
@@ -159,7 +161,8 @@ def _pairs(found: Cells, peer: str, routes: Iterable[str]) -> Iterator[tuple[str
 
 def _times(promise: str, found: Cells, peer: str, wanted: dict[str, float]) -> Iterator[Bar]:
     for route, connections, ours, theirs in _pairs(found, peer, wanted):
-        yield Bar(promise, f"{route} at {connections}", ours.a_second / theirs.a_second, wanted[route])
+        times = ours.a_second / theirs.a_second if theirs.a_second else inf
+        yield Bar(promise, f"{route} at {connections}", times, wanted[route])
 
 
 def _p99_no_worse(found: Cells) -> Iterator[Bar]:

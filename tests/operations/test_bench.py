@@ -62,10 +62,11 @@ def test_a_bar_is_judged_by_the_medians_of_what_was_answered_well() -> None:
 
 
 def test_what_is_not_met_is_said_and_where() -> None:
-    shown = report.section(found([run("service", "read", 900), run("plans", "read", 100)]))
+    shown = report.section(found([run("service", "read", 900), run("plans", "read", 105, errors=10)]))
 
     assert "| read one | 900 | 100 (9.0) |  |" in shown
     assert "| at least 10 times the requests of FastAPI + SQLModel | ≥ 10 | 9.00 | **not met**: read at 32 |" in shown
+    assert "Answered with an error, and not counted: plans 10 of 210 (read one at 32)." in " ".join(shown.split())
 
 
 def test_results_are_read_as_they_were_written() -> None:
