@@ -21,6 +21,7 @@ from tests.support import ROOT, SECRET
 
 README = ROOT / "README.md"
 KEPT = ROOT / ".bench"
+LAST = KEPT / "last.json"
 POOL_OF_A_WORKER = 10  # the default of POOL_MAX
 CORE = ("list-20", "read", "create", "update")
 PEERS = {peer.name: peer for peer in peers.PEERS}
@@ -118,12 +119,15 @@ class Bench:
             runs=[],
         )
         self._side_by_side(few, results)
+        keep(results)
         if asked.growth > 1:
             say(f"PostgreSQL gets {many.rows} tasks more")
             many.make()
             self._few_and_many(few, many, results)
+            keep(results)
         if asked.soak:
             self._soak(few, results)
+            keep(results)
         return results
 
     @property
@@ -167,6 +171,11 @@ class Bench:
             results.soak_runs.extend(runs)
 
 
+def keep(results: Results) -> None:
+    """After each part: what ends early has not been for nothing."""
+    LAST.write_text(results.dumped())
+
+
 def write(results: Results) -> None:
     DIRECTORY.mkdir(exist_ok=True)
     FILE.write_text(results.dumped())
@@ -191,13 +200,12 @@ def main() -> None:
         running_server(Path(name) / "postgresql") as server,
     ):
         results = Bench(asked, Path(name), server).run()
-    (KEPT / "last.json").write_text(results.dumped())
     print(report.report(results))  # noqa: T201 - what it is for
     if is_whole(asked):
         write(results)
         say(f"written: {DIRECTORY}, and the section of {README}")
     else:
-        say(f"a part of the whole, so README keeps what it says; all numbers are in {KEPT / 'last.json'}")
+        say(f"a part of the whole, so README keeps what it says; all numbers are in {LAST}")
     return None
 
 

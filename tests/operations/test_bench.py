@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from service import statements
 from tests.bench import __main__ as bench
-from tests.bench import report, results
+from tests.bench import floor, report, results
 from tests.bench.results import Results, Run, Sample
 from tests.support import ROOT
 
@@ -73,6 +74,13 @@ def test_results_are_read_as_they_were_written() -> None:
     measured = found([run("service", "read", 900)], (run("few", "read", 900),), (Sample(5.0, 100.0, 50.0),))
 
     assert Results.loaded(measured.dumped()) == measured
+
+
+@pytest.mark.parametrize("name", floor.STATEMENTS)
+def test_pgbench_is_given_a_value_for_each_parameter_of_a_statement(name: str) -> None:
+    statement, values = floor.STATEMENTS[name]
+
+    assert len(values) == len(statements.read(statement).parameters)
 
 
 @pytest.mark.parametrize(
