@@ -42,7 +42,7 @@ class Plan:
     rounds: int
     seconds: int
     sign_in_rounds: int = 3
-    sign_in_seconds: int = 8
+    sign_in_seconds: int = 10
 
     def rounds_of(self, route: Route) -> int:
         return min(self.rounds, self.sign_in_rounds) if route is SIGN_IN else self.rounds
@@ -65,16 +65,16 @@ class Measuring:
 
     def warm_up(self, target: Target, route: Route, connections: int) -> None:
         self._ask(target, route, connections, 1)
+        _wait_until_idle(target.pid, target.database.server.pid)
         route.sweep(target.database)
 
     def run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
         server = target.database.server.pid
         before = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
         found = self._ask(target, route, connections, seconds)
-        if route is SIGN_IN:  # what nobody waits for any more is computed to its end, and its time belongs to it
-            _wait_until_idle(target.pid)
         spent = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
         memory = processes.resident(target.pid).family / MIB
+        _wait_until_idle(target.pid, server)
         route.sweep(target.database)
         service_ms, postgresql_ms = (
             round((after - start) * 1000 / max(1, found["requests"]), 4)
@@ -172,12 +172,17 @@ def soak(measuring: Measuring, target: Target, connections: int, seconds: int) -
         return samples.result(), runs
 
 
-def _wait_until_idle(pid: int) -> None:
+def _wait_until_idle(*pids: int) -> None:
+    """What nobody waits for any more is computed to its end, and must not take its time from the next."""
+
+    def used() -> float:
+        return sum(map(processes.processor_seconds, pids))
+
     deadline = time.monotonic() + 120
-    used = processes.processor_seconds(pid)
+    before = used()
     while time.monotonic() < deadline:
-        time.sleep(0.3)
-        now = processes.processor_seconds(pid)
-        if now - used < 0.05:
+        time.sleep(0.1)
+        now = used()
+        if now - before <= 0.02:
             return
-        used = now
+        before = now
