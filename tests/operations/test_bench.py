@@ -70,6 +70,17 @@ def test_what_is_not_met_is_said_and_where() -> None:
     assert "Answered with an error, and not counted: plans 10 of 210 (read one at 32)." in " ".join(shown.split())
 
 
+def test_who_answers_nothing_is_not_the_quickest() -> None:
+    silent = [
+        Run("service", "list-20", 100, 0, 0, 2.0, 0),
+        Run("fastify", "list-20", 100, 0, 100, 2.0, 0, 1.0, 2.0, 3.0),
+    ]
+
+    assert [(bar.promise[:3], bar.met) for bar in results.bars(found(silent))] == [
+        ("no ", False), ("p99", False), ("p95", False),
+    ]  # fmt: skip
+
+
 def test_results_are_read_as_they_were_written() -> None:
     measured = found([run("service", "read", 900)], (run("few", "read", 900),), (Sample(5.0, 100.0, 50.0),))
 
