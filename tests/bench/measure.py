@@ -117,12 +117,8 @@ def side_by_side(
     measuring: Measuring, plan: Plan, peers: Mapping[str, Target], constant: Target | None
 ) -> Iterator[Run]:
     """Each step by all peers, one after the other; who comes first changes with the round."""
-    for name, target in peers.items():
-        say(f"warming up {name}")
-        for route in plan.routes:
-            measuring.warm_up(target, route, min(32, max(plan.connections)))
-    if constant is not None:
-        measuring.warm_up(constant, LIST_20, min(32, max(plan.connections)))
+    for target in (*peers.values(), *([constant] if constant else [])):
+        measuring.warm_up(target, plan.routes[0], max(plan.connections))  # connections, and the caches of tokens
     for number, route, connections in plan.steps():
         names = list(peers)
         shift = number % len(names)
