@@ -176,6 +176,8 @@ def environment(**settings: object) -> dict[str, str]:
     """Only what a test says: nothing of the machine's own settings reaches the service."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     defaults = {"PYTHONPATH": str(ROOT), "BCRYPT_ROUNDS": "10", "DRAIN": "0", "LOG_FORMAT": "json"}
+    # A busy machine hashes slowly: who is not the subject of a test shall not be told to come back.
+    defaults["POOL_TIMEOUT"] = "30"
     return kept | defaults | NO_LIMITS | {name: str(value) for name, value in settings.items() if value is not None}
 
 

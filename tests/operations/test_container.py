@@ -20,7 +20,7 @@ from tests.databases import OWNER, RUNTIME, Urls, url_of_role
 from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_ignored, walk
 from tests.support import ROOT, SECRET, free_port, sign_up
 
-SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0"}
+SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0", "POOL_TIMEOUT": "30"}
 MISSING_URL = "DATABASE_URL: should be set; the embedded PostgreSQL of a laptop is not installed here\n"
 
 

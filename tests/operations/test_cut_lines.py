@@ -86,6 +86,7 @@ def test_a_database_that_was_suspended_costs_a_wait_and_no_error(shared_line: Li
 
     assert created.status_code == 201
     assert user.get("/api/tasks").json() == {"tasks": [created.json()]}
+    assert load_settings().pool_timeout > CONNECT_DELAY  # that of the tests is longer
 
 
 @asynccontextmanager
