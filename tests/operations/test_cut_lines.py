@@ -129,9 +129,9 @@ def test_of_many_that_died_while_they_were_idle_one_is_asked(
     monkeypatch.setattr(pool, "PATIENCE_WITH_IDLE", 1.0)
 
     async def after_the_night() -> str:
-        async with connected(line, pool_max=8, pool_timeout=4) as database:
-            await asyncio.gather(*(database.one(GET_USER, user_id=UUID(ann.id)) for _ in range(8)))
-            assert len(line.connections) >= 8
+        async with connected(line, pool_max=20, pool_timeout=12) as database:
+            await asyncio.gather(*(database.one(GET_USER, user_id=UUID(ann.id)) for _ in range(20)))
+            assert len(line.connections) >= 20
             line.forget_all()
             row = await database.must(CREATE_TASK, user_id=UUID(ann.id), title="after it", description=None)
             return str(row["title"])
