@@ -17,7 +17,7 @@ from service.context import App
 from service.request import Request
 from tests import support
 from tests.databases import Urls
-from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email, sign_up
+from tests.support import PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
 
 DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
@@ -66,7 +66,7 @@ def locked_tasks(urls: Urls) -> Iterator[psycopg.Connection]:
 def test_a_statement_that_takes_too_long_is_a_database_error(
     start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
 ) -> None:
-    service = start_service(STATEMENT_TIMEOUT=0.3)
+    service = start_service(STATEMENT_TIMEOUT=3)
     user = as_user_of(service, ann)
 
     answer = user.get(f"{contract.prefix}/tasks", headers={"X-Request-ID": "late"})
@@ -78,25 +78,45 @@ def test_a_statement_that_takes_too_long_is_a_database_error(
 
 
 def test_a_request_that_gets_no_connection_is_told_to_come_back(
-    start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
+    start_service: Callable[..., Service],
+    ann: User,
+    contract: Contract,
+    locked_tasks: psycopg.Connection,
+    database: psycopg.Connection,
 ) -> None:
-    service = start_service(POOL_MAX=1, POOL_TIMEOUT=0.3, STATEMENT_TIMEOUT=1.5)
+    service = start_service(POOL_MAX=1, POOL_TIMEOUT=1.5, STATEMENT_TIMEOUT=60)
     user = as_user_of(service, ann)
 
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: user.get(f"{contract.prefix}/tasks"), range(4)))
+        holds_it = threads.submit(user.get, f"{contract.prefix}/tasks")
+        wait_for(lambda: is_waiting_for_a_lock(database))
+        refused = list(threads.map(lambda _: user.get(f"{contract.prefix}/tasks"), range(3)))
+        locked_tasks.rollback()
 
-    assert sorted(answer.status_code for answer in answers) == [500, 503, 503, 503]
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert (refused.json(), refused.headers["Retry-After"]) == (OVERLOADED, "1")
-    locked_tasks.rollback()
+        for answer in refused:
+            assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (503, OVERLOADED, "1")
+        assert holds_it.result().json() == {"tasks": []}
     assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+
+
+def is_waiting_for_a_lock(database: psycopg.Connection) -> bool:
+    found = database.execute(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return found.rowcount > 0
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_who_cannot_be_hashed_in_time_is_told_to_come_back_and_others_are_let_in(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
-    service = start_service(POOL_TIMEOUT=1)
+    service = start_service(POOL_TIMEOUT=0.5)
     dear = new_email()  # a hash of cost 15 takes longer than that anywhere
     database.execute("INSERT INTO users (email, password_hash) VALUES (%s, %s)", [dear, "$2b$15$" + "." * 53])
 
@@ -111,25 +131,38 @@ def test_who_cannot_be_hashed_in_time_is_told_to_come_back_and_others_are_let_in
     assert answer.status_code == 200
 
 
-def test_while_passwords_are_hashed_others_are_served(start_service: Callable[..., Service], ann: User) -> None:
-    service = start_service(BCRYPT_ROUNDS=14, POOL_TIMEOUT=30)
+ENDLESS_HASH = """
+import time
+from pathlib import Path
+import bcrypt
+hashpw = bcrypt.hashpw
+def wait_and_hash(password, salt):
+    if password != b"nobody":  # of the start
+        Path("hashing").touch()
+        while not Path("go on").exists():
+            time.sleep(0.05)
+    return hashpw(password, salt)
+bcrypt.hashpw = wait_and_hash
+"""
+
+
+def test_while_passwords_are_hashed_others_are_served(
+    start_service: Callable[..., Service], ann: User, tmp_path: Path
+) -> None:
+    (tmp_path / "endless").mkdir()
+    (tmp_path / "endless" / "sitecustomize.py").write_text(ENDLESS_HASH)
+    service = start_service(PYTHONPATH=f"{tmp_path / 'endless'}:{ROOT}")
     given = {"email": new_email(), "password": PASSWORD}
-    finished: list[str] = []
 
-    def signs_up() -> None:
-        httpx.post(f"{service.url}/api/auth/signup", json=given, timeout=60)
-        finished.append("sign-up")
+    with ThreadPoolExecutor(1) as threads:
+        signs_up = threads.submit(httpx.post, f"{service.url}/api/auth/signup", json=given, timeout=60)
+        try:
+            wait_for((tmp_path / "hashing").exists)
+            read = as_user_of(service, ann).get("/api/tasks", timeout=20)  # less than a sign-up waits
+        finally:
+            (tmp_path / "go on").touch()
 
-    def reads() -> None:
-        time.sleep(0.1)
-        assert as_user_of(service, ann).get("/api/tasks").status_code == 200
-        finished.append("read")
-
-    with ThreadPoolExecutor(2) as threads:
-        for future in [threads.submit(signs_up), threads.submit(reads)]:
-            future.result()
-
-    assert finished == ["read", "sign-up"]
+    assert (read.status_code, signs_up.result().status_code) == (200, 201)
 
 
 def test_connections_that_were_cut_are_replaced(own_database: Urls, tmp_path: Path) -> None:
