@@ -67,6 +67,9 @@ NO_LIMITS = {
 # To make one takes longer than most requests of the tests, none of which is for https.
 TRUST = ssl.create_default_context()
 
+# A connection too many, or idle for too long, would be closed by one thread when another has just been given it.
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=60)
+
 TASK_NOT_FOUND = {"error": "Task not found", "code": "NOT_FOUND"}
 NOT_FOUND = {"error": "Not found", "code": "NOT_FOUND"}
 
@@ -123,7 +126,7 @@ class Service:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, timeout=60, verify=TRUST)
+        self.http = httpx.Client(base_url=self.url, timeout=60, verify=TRUST, limits=LIMITS)
 
     @property
     def url(self) -> str:
