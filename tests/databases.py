@@ -89,6 +89,12 @@ def url_of_role(url: str, role: str, password: str) -> str:
     return f"{scheme}://{role}:{password}@{authority.rpartition('@')[2]}{slash}{path}"
 
 
+def patient(url: str) -> str:
+    """For a service that waits for a lock as long as a test holds it: the role itself waits for three seconds."""
+    options = "options=-c%20lock_timeout%3D60s%20-c%20statement_timeout%3D60s"
+    return f"{url}{'&' if '?' in url else '?'}{options}"
+
+
 def installed_binaries() -> Path | None:
     """A PostgreSQL of the machine's own packages: an older version than the embedded one, and with contrib."""
     found = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin/initdb"))

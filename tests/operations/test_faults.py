@@ -15,7 +15,7 @@ from sanic_testing.reusable import ReusableClient
 from service import migrations
 from service.context import App
 from service.request import Request
-from tests import support
+from tests import databases, support
 from tests.databases import Urls
 from tests.support import PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
 
@@ -64,9 +64,13 @@ def locked_tasks(urls: Urls) -> Iterator[psycopg.Connection]:
 
 
 def test_a_statement_that_takes_too_long_is_a_database_error(
-    start_service: Callable[..., Service], ann: User, contract: Contract, locked_tasks: psycopg.Connection
+    start_service: Callable[..., Service],
+    ann: User,
+    contract: Contract,
+    locked_tasks: psycopg.Connection,
+    urls: Urls,
 ) -> None:
-    service = start_service(STATEMENT_TIMEOUT=3)
+    service = start_service(DATABASE_URL=databases.patient(urls.runtime), STATEMENT_TIMEOUT=2)
     user = as_user_of(service, ann)
 
     answer = user.get(f"{contract.prefix}/tasks", headers={"X-Request-ID": "late"})
@@ -82,9 +86,12 @@ def test_a_request_that_gets_no_connection_is_told_to_come_back(
     ann: User,
     contract: Contract,
     locked_tasks: psycopg.Connection,
+    urls: Urls,
     database: psycopg.Connection,
 ) -> None:
-    service = start_service(POOL_MAX=1, POOL_TIMEOUT=1.5, STATEMENT_TIMEOUT=60)
+    service = start_service(
+        DATABASE_URL=databases.patient(urls.runtime), POOL_MAX=1, POOL_TIMEOUT=1.5, STATEMENT_TIMEOUT=60
+    )
     user = as_user_of(service, ann)
 
     with ThreadPoolExecutor(4) as threads:

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from service import fields
-from tests import support
+from tests import databases, support
 from tests.databases import Urls
 from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
 
@@ -37,7 +37,8 @@ def new_address() -> str:
 def guarded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two workers behind one proxy, with a limit each that a test can reach without reaching the others."""
     settings = {
-        "DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2, "TRUSTED_PROXIES": 1,
+        "DATABASE_URL": databases.patient(database_url), "BETTER_AUTH_SECRET": SECRET,
+        "WORKERS": 2, "TRUSTED_PROXIES": 1,
         "LOGIN_FAILURES": 4, "LOGIN_FAILURES_PER_ADDRESS": 10, "LOGIN_FAILURES_PER_EMAIL": 6, "SIGNUPS_PER_ADDRESS": 3,
         "STATEMENT_TIMEOUT": 60,
     }  # fmt: skip
