@@ -87,7 +87,8 @@ def test_the_other_worker_of_the_same_service_refuses_it_too(start_service: Call
     service = start_service(WORKERS=2, TOKEN_RECHECK=RECHECK)
 
     def asks(_: int) -> int:
-        return httpx.get(f"{service.url}/api/tasks", headers={"Authorization": f"Bearer {ann.token}"}).status_code
+        headers = {"Authorization": f"Bearer {ann.token}"}
+        return httpx.get(f"{service.url}/api/tasks", headers=headers, timeout=60, verify=support.TRUST).status_code
 
     with ThreadPoolExecutor(8) as threads:  # every request on a connection of its own: either worker may get it
         assert set(threads.map(asks, range(40))) == {200}
