@@ -119,7 +119,7 @@ def test_a_subject_is_any_text(world: World, sub: str) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"nbf": 29}, {"iat": 29}, {"exp": -29}, {"nbf": -60}, {"iat": ...}, {"nbf": -0.5},
+        {"nbf": 29}, {"iat": 29}, {"exp": -15}, {"nbf": -60}, {"iat": ...}, {"nbf": -0.5},
         {"user_id": "00000000-0000-4000-8000-000000000000"}, {"email_verified": False}, {"azp": "x", "scope": "y"},
     ],
 )  # fmt: skip
@@ -162,8 +162,12 @@ def test_nobody_reaches_an_own_account_by_naming_it(world: World, ann: User) -> 
 
 
 def test_a_token_that_has_passed_is_forgotten_when_the_verifier_would_refuse_it(world: World) -> None:
-    token = world.token(exp=int(time.time()) - 28)
-    assert world.ask(token).status_code == 200
+    end = 0.0
+    while time.time() > end - 0.1:  # once, unless the machine was too slow to tell
+        end = int(time.time()) + 2.0
+        token = world.token(exp=int(end) - 30)
+        status = world.ask(token).status_code
+    assert status == 200
 
     time.sleep(2.1)
 
