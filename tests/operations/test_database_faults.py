@@ -12,10 +12,11 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
+from service.auth.tokens import Tokens
 from tests import databases, support
 from tests.databases import Server, Urls
 from tests.operations.ledger import CLIENTS, Ledger, load
-from tests.support import SECRET, Service, User, sign_up
+from tests.support import SECRET, Service, User, new_email
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a server's processes are found in /proc")
 
@@ -39,7 +40,17 @@ def made(directory: Path) -> Iterator[Place]:
         urls = databases.migrate(server.url, with_roles=True)
         settings = {"DATABASE_URL": urls.runtime, "BETTER_AUTH_SECRET": SECRET} | PATIENCE
         with support.running(directory, **settings) as service:
-            yield Place(server, urls, service, [sign_up(service.http) for _ in range(CLIENTS)])
+            yield Place(server, urls, service, [new_user(urls, service) for _ in range(CLIENTS)])
+
+
+def new_user(urls: Urls, service: Service) -> User:
+    """Past the sign-up, whose hash may take longer than anybody waits here."""
+    email = new_email()
+    with psycopg.connect(urls.admin) as connection:
+        [[user_id]] = connection.execute(
+            "INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id", [email]
+        )
+    return User(service.http, str(user_id), email, Tokens(SECRET, None, 1).issue(user_id, email, 0))
 
 
 @pytest.fixture(scope="module")
