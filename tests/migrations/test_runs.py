@@ -28,7 +28,7 @@ def start(directory: Path, url: str) -> subprocess.Popen[str]:
 
 
 def wait_for(look: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not look():
         assert time.monotonic() < deadline
         time.sleep(0.02)
