@@ -89,11 +89,11 @@ class Database:
         """What only reads is sent once more when its connection dies. A write may have happened: never."""
         try:
             try:
-                result = await self._send(send)
+                result = await self._pool.run(send)
             except CUT_OFF:
                 if not statement.only_reads:
                     raise
-                result = await self._send(send)
+                result = await self._pool.run(send)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
             if sqlstate_of(error).startswith(SERVER_TROUBLE):
@@ -103,10 +103,6 @@ class Database:
         if self._trouble is not None and self._trouble.statement == statement.name:
             self._trouble = None
         return result
-
-    async def _send(self, send: Callable[[Connection], Awaitable[Result]]) -> Result:
-        async with self._pool.connection() as connection:
-            return await send(connection)
 
 
 def problem_of(error: Exception) -> Problem:

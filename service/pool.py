@@ -1,13 +1,17 @@
-"""Connections to PostgreSQL: one within POOL_TIMEOUT or none, and none that died while nobody used it."""
+"""Connections to PostgreSQL: one within POOL_TIMEOUT or none, and none that died while nobody used it.
+
+Not asyncpg's own pool. A task, a proxy, a timer and a second look for each statement were a fifth of what a request
+costs the interpreter, and what it does when a connection breaks off had to be taken out of its hands anyway.
+"""
 
 import asyncio
 import logging
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -25,80 +29,157 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 TRUSTED_WHEN_IDLE = 30.0
 PATIENCE_WITH_IDLE = 0.5
 
+CLOSED_WHEN_IDLE = 300.0
 SLOT_RETRY = 0.05
+LONGER_THAN_ANY_STOP = 3600.0
 CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
+
+NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
 
 _log = logging.getLogger("service.pool")
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Result = TypeVar("Result")
 
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
+class Idle(NamedTuple):
+    connection: Connection
+    since: float
 
-class _Connection(asyncpg.Connection):
-    __slots__ = ("idle_since",)
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.idle_since = time.monotonic()
+    def is_trusted(self) -> bool:
+        return time.monotonic() - self.since < TRUSTED_WHEN_IDLE and not self.connection.is_closed()
 
 
 class Pool:
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", patience: float, background: Background) -> None:
-        self._pool = pool
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], most: int, patience: float, background: Background
+    ) -> None:
+        self._connect = connect
+        self._most = most
         self._patience = patience
         self._background = background
+        self._slots = most  # that are free: the right to use a connection, or to open one
+        self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()  # for one, each until then
+        self._alarm: asyncio.TimerHandle | None = None
+        self._open: set[Connection] = set()
+        self._idle: list[Idle] = []  # the one last used is at the end, and the next to be used
         self._found_dead_at = 0.0
         self._next_try = 0.0
 
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
-        make = partial(
-            asyncpg.create_pool,
-            **connecting.arguments(settings),
-            statement_cache_size=await connecting.cache_size(settings),
-            max_size=settings.pool_max,
-            max_queries=sys.maxsize,  # at its limit a connection is closed before the answer is given
-            connection_class=_Connection,
-            reset=_note_idleness,
-        )
+        cache_size = await connecting.cache_size(settings)
+        connect = partial(asyncpg.connect, **connecting.arguments(settings), statement_cache_size=cache_size)
+        pool = cls(connect, settings.pool_max, settings.pool_timeout, background)
         try:
-            pool = await make(min_size=settings.pool_min)
+            for _ in range(settings.pool_min):
+                pool._make_idle(await pool._new())
         except DRIVER_ERRORS as error:
             # Of one worker that starts again. It serves as soon as the database is back, and says so until then.
             _log.warning("starting without a database connection: %s", type(error).__name__)
-            pool = await make(min_size=0)
-        return cls(pool, settings.pool_timeout, background)
+        background.run(pool._close_unused())
+        return pool
 
     async def close(self) -> None:
         """Waits for the statements under way. Cancelled, it cuts them off."""
-        await self._pool.close()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        connection = await self._acquire()
         try:
-            yield connection
+            for _ in range(self._most - self._slots):
+                await self._wait_in_line(time.monotonic() + LONGER_THAN_ANY_STOP)
+            await asyncio.gather(*(connection.close() for connection in self._open))
+        finally:
+            for connection in self._open:
+                connection.terminate()
+
+    async def run(self, send: Callable[[Connection], Awaitable[Result]]) -> Result:
+        connection = await self._take()
+        try:
+            result = await send(connection)
+        except asyncpg.IntegrityConstraintViolationError:
+            self._pass_on(connection)
+            raise
         except BaseException:
             self._background.run(self._give_back_broken_off(connection))
             raise
-        await self._pool.release(connection)
+        self._pass_on(connection)
+        return result
 
-    async def _acquire(self) -> Connection:
-        """What waits for a slot of the server's waits like what waits for one of the pool's."""
-        reason = "no database connection within POOL_TIMEOUT"
+    async def _take(self) -> Connection:
+        deadline = time.monotonic() + self._patience
+        if self._slots:
+            self._slots -= 1
+        elif (given := await self._wait_in_line(deadline)) is not None:
+            return given
+        if self._idle and self._idle[-1].is_trusted():
+            return self._idle.pop().connection
         try:
-            async with asyncio.timeout(self._patience):
+            return await self._find_or_open(deadline)
+        except BaseException:
+            self._pass_on(None)
+            raise
+
+    async def _find_or_open(self, deadline: float) -> Connection:
+        """What waits for a slot of the server's waits like what waits for one of the pool's."""
+        reason = NONE_IN_TIME
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
                 while True:
                     try:
-                        connection = await self._pool.acquire()
+                        return await self._find() or await self._new()
                     except asyncpg.TooManyConnectionsError as error:
                         reason = f"{type(error).__name__} for POOL_TIMEOUT"
                         await self._wait_for_turn()
-                        continue
-                    if await self._is_there(connection):
-                        return connection
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
+
+    async def _wait_in_line(self, deadline: float) -> "Connection | None":
+        """For a slot, with the connection of whoever had it before, or without one."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Connection | None] = loop.create_future()
+        self._waiting.append((waiter, deadline))
+        if self._alarm is None:
+            self._alarm = loop.call_later(self._patience, self._send_away)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():  # it was given one in this moment
+                self._pass_on(waiter.result())
+            raise
+
+    def _send_away(self) -> None:
+        """Who has waited for too long. One timer for all: the first in line came first, and all have one patience."""
+        self._alarm = None
+        now = time.monotonic()
+        while self._waiting:
+            waiter, deadline = self._waiting[0]
+            if not waiter.done() and deadline > now:
+                self._alarm = asyncio.get_running_loop().call_later(deadline - now, self._send_away)
+                return
+            self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Problem(Code.OVERLOADED, reason=NONE_IN_TIME))
+
+    def _pass_on(self, connection: "Connection | None") -> None:
+        """To whoever is first in line. Who comes anew finds no slot as long as anybody waits."""
+        while self._waiting:
+            waiter, _ = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._slots += 1
+        if connection is not None:
+            self._make_idle(connection)
+
+    async def _find(self) -> "Connection | None":
+        while self._idle:
+            idle = self._idle.pop()
+            if idle.is_trusted() or await self._is_there(idle):
+                return idle.connection
+        return None
+
+    async def _new(self) -> Connection:
+        connection = await self._connect()
+        self._open.add(connection)
+        return connection
 
     async def _wait_for_turn(self) -> None:
         """However many wait, a server that is full is asked at a steady pace: it forks for every try."""
@@ -106,36 +187,46 @@ class Pool:
         self._next_try = max(now, self._next_try) + SLOT_RETRY
         await asyncio.sleep(self._next_try - now)
 
-    async def _is_there(self, connection: Connection) -> bool:
-        idle_since = _as_ours(connection).idle_since
-        if time.monotonic() - idle_since < TRUSTED_WHEN_IDLE:
-            return True
-        if idle_since < self._found_dead_at:  # one like it was dead, and to ask each would take all the time there is
-            connection.terminate()
-            return False
+    async def _is_there(self, idle: Idle) -> bool:
+        there = False
         try:
-            await connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
-        except BaseException as error:
-            with suppress(asyncpg.InterfaceError):  # its end has given it back already
-                connection.terminate()
-            if isinstance(error, DRIVER_ERRORS):
-                self._found_dead_at = time.monotonic()
-                return False
-            raise
-        return True
+            # Where one like it was dead, to ask each would take all the time there is.
+            if idle.since > self._found_dead_at and not idle.connection.is_closed():
+                await idle.connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
+                there = True
+        except DRIVER_ERRORS:
+            self._found_dead_at = time.monotonic()
+        finally:
+            if not there:
+                self._drop(idle.connection)
+        return there
 
     async def _give_back_broken_off(self, connection: Connection) -> None:
         """Its server may still be at work: until it says that it has stopped nobody else gets it, and no answer waits
         for that. One that says nothing is dropped."""
-        with suppress(*DRIVER_ERRORS):
-            await self._pool.release(connection, timeout=CALL_OFF_TIMEOUT)
+        usable: Connection | None = None
+        try:
+            async with asyncio.timeout(CALL_OFF_TIMEOUT):
+                await connection.execute(GET_SERVER_PID.text)
+            usable = connection
+        except DRIVER_ERRORS:  # TimeoutError is an OSError
+            self._drop(connection)
+        finally:
+            self._pass_on(usable)
 
+    def _make_idle(self, connection: Connection) -> None:
+        self._idle.append(Idle(connection, time.monotonic()))
 
-async def _note_idleness(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Instead of asyncpg's reset query, a second round trip per request: our statements leave no session state."""
-    _as_ours(connection).idle_since = time.monotonic()
+    def _drop(self, connection: Connection) -> None:
+        connection.terminate()
+        self._open.discard(connection)
 
-
-def _as_ours(connection: object) -> _Connection:
-    """What the pool hands out is a proxy of one, or one."""
-    return cast("_Connection", connection)
+    async def _close_unused(self) -> None:
+        """Those that a rush has left behind. What is used again and again is at the end of the list."""
+        while True:
+            await asyncio.sleep(CLOSED_WHEN_IDLE / 10)
+            while self._idle and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
+                connection = self._idle.pop(0).connection
+                with suppress(*DRIVER_ERRORS):
+                    await connection.close(timeout=CALL_OFF_TIMEOUT)
+                self._drop(connection)
