@@ -5,10 +5,11 @@ import logging.config
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from time import perf_counter
-from typing import Any, Literal
+from time import perf_counter, time
+from typing import Any, Literal, NamedTuple, TextIO
 
 import orjson
 from sanic import HTTPResponse
@@ -20,15 +21,40 @@ LogFormat = Literal["auto", "json", "text"]
 _requests = logging.getLogger("service.requests")
 
 
-def configure(level: str, log_format: LogFormat) -> None:
+class Line(NamedTuple):
+    created: float
+    level: int
+    message: str
+    fields: dict[str, Any]
+
+
+class Output(logging.StreamHandler[TextIO]):
+    """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
+
+    def __init__(self, layout: Callable[[Line], str]) -> None:
+        super().__init__(sys.stdout)
+        self._layout = layout
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._layout(_line_of(record))
+
+    def say(self, line: Line) -> None:
+        try:
+            self.stream.write(self._layout(line) + self.terminator)
+            self.stream.flush()
+        except OSError:  # nobody takes it: no reason to refuse the answer
+            self.handleError(logging.makeLogRecord({"msg": line.message}))
+
+
+def configure(level: str, log_format: LogFormat) -> Output:
     """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass."""
     as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
+    output = Output(as_people_read_it if as_text else as_json)
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"()": TextFormatter if as_text else JsonFormatter}},
-            "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "line"}},
+            "handlers": {"stdout": {"()": lambda: output}},
             "root": {"level": "WARNING", "handlers": ["stdout"]},
             "loggers": {
                 "service": {"level": level},
@@ -40,26 +66,32 @@ def configure(level: str, log_format: LogFormat) -> None:
             },
         }
     )
+    return output
 
 
-def log_request(request: Request, response: HTTPResponse) -> None:
-    """A response middleware: the answer is decided, and about to be sent."""
-    started = request.http.perft0
-    fields: dict[str, Any] = {
-        "request_id": request.id,
-        # Escaped: a method may hold any byte, a line feed among them.
-        "method": None if request.was_unreadable else request.method.encode("unicode_escape").decode(),
-        "route": _pattern(request.route.path) if request.route else None,
-        "status": response.status,
-        "duration_ms": round((perf_counter() - started) * 1000, 2) if started else None,
-    }
-    context = request.ctx.__dict__
-    if "user_id" in context:
-        fields["user_id"] = str(context["user_id"])
-    if "reason" in context:
-        fields["reason"] = context["reason"]
-    failed = response.status >= 500
-    _requests.log(logging.ERROR if failed else logging.INFO, "request", extra={"fields": fields})
+def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
+    def log(request: Request, response: HTTPResponse) -> None:
+        """A response middleware: the answer is decided, and about to be sent."""
+        level = logging.ERROR if response.status >= 500 else logging.INFO
+        if not _requests.isEnabledFor(level):
+            return
+        started = request.http.perft0
+        fields: dict[str, Any] = {
+            "request_id": request.id,
+            # Escaped: a method may hold any byte, a line feed among them.
+            "method": None if request.was_unreadable else request.method.encode("unicode_escape").decode(),
+            "route": _pattern(request.route.path) if request.route else None,
+            "status": response.status,
+            "duration_ms": round((perf_counter() - started) * 1000, 2) if started else None,
+        }
+        context = request.ctx.__dict__
+        if "user_id" in context:
+            fields["user_id"] = context["user_id"]
+        if "reason" in context:
+            fields["reason"] = context["reason"]
+        output.say(Line(time(), level, "request", fields))
+
+    return log
 
 
 @cache
@@ -75,36 +107,41 @@ def story_of(exception: BaseException) -> str:
     return f"{story_of(before) if before else ''}{frames}{type(exception).__name__}\n"
 
 
+def _line_of(record: logging.LogRecord) -> Line:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    if record.exc_info and record.exc_info[1]:
+        fields = fields | {"reason": _told_by(record, record.exc_info[1])}
+    return Line(record.created, record.levelno, record.getMessage(), fields)
+
+
 def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
     """The driver tells of every try to reach a database that is away: what it met is enough, its frames are its own."""
     return type(exception).__name__ if record.name.startswith("asyncpg") else story_of(exception)
 
 
-class JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[1]:
-            line["reason"] = _told_by(record, record.exc_info[1])
-        return orjson.dumps(line).decode()
+def as_json(line: Line) -> str:
+    head = {
+        "time": datetime.fromtimestamp(line.created, UTC),
+        "level": _name_of(line.level),
+        "message": line.message,
+    }
+    return orjson.dumps(head | line.fields, option=orjson.OPT_UTC_Z).decode()
 
 
-class TextFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = dict(getattr(record, "fields", {}))
-        reason = fields.pop("reason", None)
-        if record.exc_info and record.exc_info[1]:
-            reason = _told_by(record, record.exc_info[1])
-        if "route" in fields:
-            method, route = fields.pop("method") or "-", fields.pop("route") or "-"
-            text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"
-        else:
-            text = record.getMessage()
-        text += "".join(f" {name}={value}" for name, value in fields.items())
-        moment = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
-        line = f"{moment} {record.levelname.lower():7} {text}"
-        return f"{line}\n{reason}" if reason else line
+def as_people_read_it(line: Line) -> str:
+    fields = line.fields.copy()
+    reason = fields.pop("reason", None)
+    if "route" in fields:
+        method, route = fields.pop("method") or "-", fields.pop("route") or "-"
+        text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"
+    else:
+        text = line.message
+    text += "".join(f" {name}={value}" for name, value in fields.items())
+    moment = datetime.fromtimestamp(line.created, UTC).astimezone().strftime("%H:%M:%S")
+    said = f"{moment} {_name_of(line.level):7} {text}"
+    return f"{said}\n{reason}" if reason else said
+
+
+@cache
+def _name_of(level: int) -> str:
+    return logging.getLevelName(level).lower()

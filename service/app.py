@@ -49,7 +49,7 @@ class Application(Sanic[Config, Context]):
 
 
 def create_app(settings: Settings) -> App:
-    access_log.configure(settings.log_level, settings.log_format)
+    output = access_log.configure(settings.log_level, settings.log_format)
     request_class: Any = Request  # Sanic's type has no room for the context of ours
     app: App = Application(NAME, _config(settings), Context(), request_class=request_class, configure_logging=False)
 
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> App:
     app.error_handler.add(RequestCancelled, client_has_gone)
 
     # Sanic runs these last to first: the headers, then the line in the log.
-    app.on_response(access_log.log_request)
+    app.on_response(access_log.log_requests(output))
     app.on_response(add_headers(settings.frontend_url))
 
     app.before_server_start(partial(_open, settings))

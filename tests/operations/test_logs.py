@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from service.access_log import JsonFormatter, TextFormatter
+from service.access_log import Line, Output, as_json, as_people_read_it
 from tests import support
 from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email, sign_up
 
@@ -93,9 +93,9 @@ def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connectio
         assert secret not in logged
 
 
-@pytest.mark.parametrize("formatter", [JsonFormatter, TextFormatter])
+@pytest.mark.parametrize("layout", [as_json, as_people_read_it])
 def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_own_by_name(
-    formatter: type[logging.Formatter],
+    layout: Callable[[Line], str],
 ) -> None:
     password = "hunter" + "22"
     with pytest.raises(ValueError, match=password) as raised:
@@ -103,7 +103,7 @@ def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_
 
     exc_info = (raised.type, raised.value, raised.tb)
     ours, drivers = (
-        formatter().format(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
+        Output(layout).format(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
         for name in ("service.app", "asyncpg.pool")
     )
 
