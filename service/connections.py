@@ -19,6 +19,7 @@ import orjson
 from sanic.http import Http, Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from service.answers import Answer
 from service.context import Context, Patience
 from service.errors import Code
 from service.request import Request
@@ -40,7 +41,8 @@ class TimedHttp(Http):
 
     async def http1_request_header(self) -> None:
         try:
-            await self._until_the_last_answer_is_read()
+            if not self.protocol._can_write.is_set():
+                await self._until_the_last_answer_is_read()
             self.head_since = monotonic()
             await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         except asyncio.CancelledError:
@@ -54,15 +56,25 @@ class TimedHttp(Http):
         another copy. Who has sent it already gets its answer first."""
         if self.protocol.app.ctx.draining and not self.recv_buffer:
             self.keep_alive = False
-        await super().http1_response_header(data, end_stream)
+        written = self._written()
+        if written is None:
+            await super().http1_response_header(data, end_stream)
+            return
+        self.response_func = None  # type: ignore[assignment]  # Sanic's own word for a whole answer
+        await self._send(written)
+        self.stage = Stage.IDLE
+
+    def _written(self) -> bytes | None:
+        """Of an answer that is nothing but that: no HEAD, and nobody who waits to be told to go on."""
+        if self.head_only or self.expecting_continue or not isinstance(self.response, Answer):
+            return None
+        return self.response.written("keep-alive" if self.keep_alive else "close")
 
     async def _until_the_last_answer_is_read(self) -> None:
         """Who sends many requests at once and reads nothing has one answer lying here, not two."""
-        can_write: asyncio.Event = self.protocol._can_write
-        if not can_write.is_set():
-            self.stage = Stage.IDLE
-            await can_write.wait()
-            self.stage = Stage.REQUEST
+        self.stage = Stage.IDLE
+        await self.protocol._can_write.wait()
+        self.stage = Stage.REQUEST
 
 
 class Connection(HttpProtocol):

@@ -1,6 +1,6 @@
 """The headers of every answer, and the preflight that a browser sends before it lets a page ask."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sanic import HTTPResponse
 
@@ -14,10 +14,12 @@ REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempot
 EXPOSED_HEADERS = "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
 
 
-async def answer_preflight(request: Request) -> HTTPResponse | None:
+def answer_preflight(request: Request) -> Awaitable[HTTPResponse] | None:
     """A request middleware: it runs on paths that do not exist too, because a browser asks before it knows."""
-    if request.method != "OPTIONS":
-        return None
+    return _agree(request) if request.method == "OPTIONS" else None
+
+
+async def _agree(request: Request) -> HTTPResponse:
     await request.finish_reading()
     return no_content()
 
