@@ -23,6 +23,7 @@ class Verified:
     start: float
     end: float
     is_key_current: Callable[[], bool] = always
+    generation: int | None = None  # of our own tokens, which the database can revoke
 
     def is_good(self, now: float) -> bool:
         return self.start <= now < self.end and self.is_key_current()
@@ -40,16 +41,16 @@ class Memory:
         self._size = size
         self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
 
-    def recall(self, token: str) -> UUID | None:
+    def recall(self, token: str) -> Remembered | None:
         digest = _digest(token)
         found = self._remembered.get(digest)
         if found is None:
             return None
-        if time.monotonic() >= found.recheck_at or not found.verified.is_good(time.time()):
+        if not found.verified.is_good(time.time()):
             del self._remembered[digest]
             return None
         self._remembered.move_to_end(digest)
-        return found.verified.user_id
+        return found
 
     def remember(self, token: str, verified: Verified, recheck_at: float) -> None:
         self._remembered[_digest(token)] = Remembered(verified, recheck_at)

@@ -1,7 +1,6 @@
 """The service's own tokens: HS256, signed with the secret, verified with it or with the one before it."""
 
 import time
-from typing import NamedTuple
 from uuid import UUID
 
 import jwt
@@ -12,11 +11,6 @@ from service.ids import parse_uuid
 
 ALGORITHM = "HS256"
 LAST_GENERATION = 2**63 - 1  # what the column can hold
-
-
-class OwnToken(NamedTuple):
-    verified: Verified
-    generation: int
 
 
 class Tokens:
@@ -32,13 +26,13 @@ class Tokens:
         claims |= {"iat": now, "exp": now + self._lifetime}
         return jwt.encode(claims, self._secret, ALGORITHM)
 
-    def verify(self, token: str) -> OwnToken:
+    def verify(self, token: str) -> Verified:
         """What a good token says. Whether its user still exists, and has not revoked it, is for the database to say."""
         claims = self._signed_claims(token)
         start, end = lifetime(claims, time.time())
         if "aud" in claims:
             raise invalid("made for an audience, and this service is none")
-        return OwnToken(Verified(_user_of(claims), start, end), _generation_of(claims))
+        return Verified(_user_of(claims), start, end, generation=_generation_of(claims))
 
     def _signed_claims(self, token: str) -> Claims:
         for secret in self._secrets:

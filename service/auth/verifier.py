@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from service.auth.claims import untrusted
-from service.auth.memory import Memory, Verified
+from service.auth.memory import Memory, Remembered, Verified
 from service.auth.outside import OutsideTokens
-from service.auth.tokens import OwnToken, Tokens
+from service.auth.tokens import Tokens
 
 # Of a user and a token's generation: refused where the user is gone or has revoked the token.
 Check = Callable[[UUID, int], Awaitable[None]]
@@ -27,26 +27,30 @@ class Verifier:
     def user_of(self, token: str) -> UUID | Awaitable[UUID]:
         """At once, where nobody has to be asked. What several requests wait for is asked once."""
         remembered = self._memory.recall(token)
-        if remembered is not None:
-            return remembered
+        if remembered is not None and time.monotonic() < remembered.recheck_at:
+            return remembered.verified.user_id
         # A request whose client goes does not take the answer away from the others.
-        return asyncio.shield(self._asking.get(token) or self._start_asking(token))
+        return asyncio.shield(self._asking.get(token) or self._start_asking(token, remembered))
 
     def forget(self, user_id: UUID) -> None:
         """At once, where a token is revoked: what was being asked meanwhile is not remembered, nor waited for."""
         self._memory.forget(user_id)
         self._asking.clear()
 
-    def _start_asking(self, token: str) -> asyncio.Task[UUID]:
-        header, claims = untrusted(token)
-        answer: Coroutine[Any, Any, Verified]
-        if "iss" in claims:
-            answer = self._outside.verify(token, header, claims["iss"])
+    def _start_asking(self, token: str, remembered: Remembered | None) -> asyncio.Task[UUID]:
+        if remembered is not None and remembered.verified.generation is not None:
+            answer = self._still_good(remembered.verified)  # who has signed it is known
         else:
-            answer = self._still_good(self._own.verify(token))
+            answer = self._verify(token)
         task = self._asking[token] = asyncio.create_task(self._ask(token, answer))
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # where nobody waits any more
         return task
+
+    def _verify(self, token: str) -> Coroutine[Any, Any, Verified]:
+        header, claims = untrusted(token)
+        if "iss" in claims:
+            return self._outside.verify(token, header, claims["iss"])
+        return self._still_good(self._own.verify(token))
 
     async def _ask(self, token: str, answer: Awaitable[Verified]) -> UUID:
         asked_at = time.monotonic()
@@ -62,6 +66,6 @@ class Verifier:
     def _is_awaited(self, token: str) -> bool:
         return self._asking.get(token) is asyncio.current_task()
 
-    async def _still_good(self, token: OwnToken) -> Verified:
-        await self._check(token.verified.user_id, token.generation)
-        return token.verified
+    async def _still_good(self, verified: Verified) -> Verified:
+        await self._check(verified.user_id, verified.generation or 0)
+        return verified

@@ -19,29 +19,34 @@ from tests.issuers import claims_of, ed_key, published
 FOREVER = float("inf")
 
 
-def remembered(memory: Memory, token: str, user_id: UUID | None = None, recheck_at: float = FOREVER) -> UUID:
+def remembered(memory: Memory, token: str, user_id: UUID | None = None) -> UUID:
     user_id = user_id or uuid4()
-    memory.remember(token, Verified(user_id, 0.0, FOREVER), recheck_at)
+    memory.remember(token, Verified(user_id, 0.0, FOREVER), FOREVER)
     return user_id
+
+
+def user_of(memory: Memory, token: str) -> UUID | None:
+    found = memory.recall(token)
+    return None if found is None else found.verified.user_id
 
 
 def test_the_one_that_was_not_used_for_longest_is_forgotten_first() -> None:
     memory = Memory(2)
     users = {token: remembered(memory, token) for token in ("a", "b")}
-    assert memory.recall("a") == users["a"]
+    assert user_of(memory, "a") == users["a"]
 
     users["c"] = remembered(memory, "c")
 
-    assert [memory.recall(token) for token in ("a", "b", "c")] == [users["a"], None, users["c"]]
+    assert [user_of(memory, token) for token in ("a", "b", "c")] == [users["a"], None, users["c"]]
 
 
 def test_tokens_that_differ_in_a_letter_are_two() -> None:
     memory = Memory()
     remembered(memory, "head.claims.signature")
 
-    assert memory.recall("head.claims.signaturE") is None
-    assert memory.recall("head.claims.") is None
-    assert memory.recall("\ud800") is None
+    assert user_of(memory, "head.claims.signaturE") is None
+    assert user_of(memory, "head.claims.") is None
+    assert user_of(memory, "\ud800") is None
 
 
 @pytest.mark.parametrize(
@@ -62,20 +67,8 @@ def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_cu
     memory, user = Memory(), uuid4()
     memory.remember("token", Verified(user, now + start, now + end, is_key_current), FOREVER)
 
-    assert memory.recall("token") == (user if is_remembered else None)
-    assert memory.recall("token") == (user if is_remembered else None)
-
-
-def test_it_is_remembered_until_the_database_has_to_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    memory = Memory()
-    user = remembered(memory, "token", recheck_at=1010.0)
-
-    now[0] = 1009.9
-    assert memory.recall("token") == user
-    now[0] = 1010.0
-    assert memory.recall("token") is None
+    assert user_of(memory, "token") == (user if is_remembered else None)
+    assert user_of(memory, "token") == (user if is_remembered else None)
 
 
 def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
@@ -86,7 +79,7 @@ def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
 
     memory.forget(ann)
 
-    assert [memory.recall(token) for token in ("a", "b", "c")] == [None, None, bob]
+    assert [user_of(memory, token) for token in ("a", "b", "c")] == [None, None, bob]
 
 
 def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What is asked about a token: once for all who wait, never by halves, and nothing that a revocation has overtaken."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from uuid import UUID, uuid4
@@ -61,6 +62,31 @@ def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -
         assert await asyncio.gather(*waiters) == [USER] * 3
         assert verifier.user_of(TOKEN) == USER
         assert asked.questions == [(USER, 3)]
+
+    told(story)
+
+
+def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        first = await waiting(verifier.user_of(TOKEN), asked, 1)
+        asked.answers[0].set_result(None)
+        assert await first == USER
+        monkeypatch.setattr(Tokens, "verify", None)
+
+        now[0] = 1059.9
+        assert verifier.user_of(TOKEN) == USER
+        now[0] = 1060.0
+        again = await waiting(verifier.user_of(TOKEN), asked, 2)
+        asked.answers[1].set_exception(invalid("revoked"))
+        with pytest.raises(Problem):
+            await again
+        await waiting(verifier.user_of(TOKEN), asked, 3)
+        assert asked.questions == [(USER, 3)] * 3
 
     told(story)
 
