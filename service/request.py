@@ -1,12 +1,13 @@
 """The request as the service wants it: with an id, a body that arrives in time, an answer for a broken address."""
 
 import asyncio
+import os
 import re
 import time
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sanic
 from sanic.compat import Header
@@ -58,7 +59,7 @@ class Request(sanic.Request[App, RequestContext]):
         if self._id is None:
             given = self.headers.getall("x-request-id", [])
             fits = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
-            self._id = given[0] if fits else str(uuid4())
+            self._id = given[0] if fits else os.urandom(16).hex()
         return str(self._id)
 
     @property
@@ -73,6 +74,11 @@ class Request(sanic.Request[App, RequestContext]):
             http.keep_alive = False
             http.request_body = None
             raise PayloadTooLarge
+        kind: object = http.request_body  # True for a body of a known length, whatever Sanic's annotation says
+        if kind is True and len(http.recv_buffer) >= (http.request_bytes or 0) <= MAX_BODY:
+            self.body = await http.read() or b""  # all of it is here: nobody is waited for
+            http.request_body = None
+            return
         self.is_arriving = True
         try:
             async with asyncio.timeout(self.app.ctx.patience.body):
