@@ -1,5 +1,6 @@
 """A request's body, from bytes to a model: what cannot be read, and every field that breaks a rule at once."""
 
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -8,6 +9,8 @@ from sanic.headers import parse_content_header
 
 from service.errors import Code, FieldError, Problem
 from service.request import Request
+
+JSON = "application/json"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -18,13 +21,17 @@ def parse(model: type[Model], request: Request) -> Model:
 
 def validate(model: type[Model], sent: dict[str, Any]) -> Model:
     # A required field that is absent reaches its rule as null, or its message would be pydantic's and not ours.
-    absent = {name: None for name, field in model.model_fields.items() if field.is_required() and name not in sent}
     try:
-        return model.model_validate(absent | sent)
+        return model.model_validate(_nothing(model) | sent)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         details = [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
         raise Problem(Code.VALIDATION_ERROR, details=details) from None
+
+
+@cache
+def _nothing(model: type[BaseModel]) -> dict[str, None]:
+    return {name: None for name, field in model.model_fields.items() if field.is_required()}
 
 
 def read_object(request: Request) -> dict[str, Any]:
@@ -41,4 +48,4 @@ def read_object(request: Request) -> dict[str, Any]:
 
 def _is_json(request: Request) -> bool:
     given = request.headers.getall("content-type", [])
-    return len(given) == 1 and parse_content_header(given[0])[0] == "application/json"
+    return given == [JSON] or (len(given) == 1 and parse_content_header(given[0])[0] == JSON)

@@ -29,9 +29,15 @@ class Changes:
     sent: dict[str, Any]
 
     def flags_and_values(self) -> dict[str, Any]:
-        columns = ("title", "description", "is_completed")
-        flags = {f"set_{column}": column in self.sent for column in columns}
-        return flags | {column: self.sent.get(column) for column in columns}
+        sent = self.sent
+        return {
+            "set_title": "title" in sent,
+            "title": sent.get("title"),
+            "set_description": "description" in sent,
+            "description": sent.get("description"),
+            "set_is_completed": "is_completed" in sent,
+            "is_completed": sent.get("is_completed"),
+        }
 
 
 async def create_task(database: Database, user_id: UUID, title: str, description: str | None) -> Row:
