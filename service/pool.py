@@ -31,7 +31,6 @@ PATIENCE_WITH_IDLE = 0.5
 
 CLOSED_WHEN_IDLE = 300.0
 SLOT_RETRY = 0.05
-LONGER_THAN_ANY_STOP = 3600.0
 CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
 
 NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
@@ -63,6 +62,7 @@ class Pool:
         self._alarm: asyncio.TimerHandle | None = None
         self._open: set[Connection] = set()
         self._idle: list[Idle] = []  # the one last used is at the end, and the next to be used
+        self._all_back: asyncio.Future[None] | None = None
         self._found_dead_at = 0.0
         self._next_try = 0.0
 
@@ -83,8 +83,9 @@ class Pool:
     async def close(self) -> None:
         """Waits for the statements under way. Cancelled, it cuts them off."""
         try:
-            for _ in range(self._most - self._slots):
-                await self._wait_in_line(time.monotonic() + LONGER_THAN_ANY_STOP)
+            while self._slots < self._most:
+                self._all_back = asyncio.get_running_loop().create_future()
+                await self._all_back
             await asyncio.gather(*(connection.close() for connection in self._open))
         finally:
             for connection in self._open:
@@ -108,7 +109,9 @@ class Pool:
         if self._slots:
             self._slots -= 1
         elif (given := await self._wait_in_line(deadline)) is not None:
-            return given
+            if not given.is_closed():
+                return given
+            self._drop(given)
         if self._idle and self._idle[-1].is_trusted():
             return self._idle.pop().connection
         try:
@@ -168,6 +171,8 @@ class Pool:
         self._slots += 1
         if connection is not None:
             self._make_idle(connection)
+        if self._all_back is not None and self._slots == self._most and not self._all_back.done():
+            self._all_back.set_result(None)
 
     async def _find(self) -> "Connection | None":
         while self._idle:
@@ -210,8 +215,10 @@ class Pool:
                 await connection.execute(GET_SERVER_PID.text)
             usable = connection
         except DRIVER_ERRORS:  # TimeoutError is an OSError
-            self._drop(connection)
+            pass
         finally:
+            if usable is None:
+                self._drop(connection)
             self._pass_on(usable)
 
     def _make_idle(self, connection: Connection) -> None:

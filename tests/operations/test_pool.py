@@ -1,0 +1,393 @@
+"""The pool alone: who gets a connection and when, and that no slot is ever lost or counted twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service import pool as pools
+from service.background import Background
+from service.errors import Code, Problem
+from service.pool import Connection, Pool
+from service.settings import load_settings
+from tests.databases import Urls
+from tests.operations.line import Line
+from tests.support import SECRET
+
+GENEROUS = 60.0
+SLEEP = "SELECT pg_sleep(120)"
+
+Told = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture
+def told() -> Told:
+    def tell(story: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(asyncio.wait_for(story, 2 * GENEROUS))
+
+    return tell
+
+
+@asynccontextmanager
+async def pool_to(
+    url: str, most: int, patience: float = GENEROUS, connect: Callable[[], Awaitable[Connection]] | None = None
+) -> AsyncIterator[Pool]:
+    background = Background()
+
+    async def connect_to_it() -> Connection:
+        opened: Connection = await asyncpg.connect(url, command_timeout=GENEROUS)
+        return opened
+
+    pool = Pool(connect or connect_to_it, most, patience, background)
+    yield pool
+    await pool.close()
+    await background.close()
+
+
+@asynccontextmanager
+async def impatient_pool(url: str) -> AsyncIterator[Pool]:
+    """Its one connection is there before anybody waits for it."""
+    opened: list[Connection] = [await asyncpg.connect(url)]
+
+    async def connect() -> Connection:
+        return opened.pop()
+
+    async with pool_to(url, 1, patience=0.2, connect=connect) as pool:
+        yield pool
+
+
+async def pid(connection: Connection) -> int:
+    return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+class Hold:
+    """Uses a connection until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.has_it = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, connection: Connection) -> int:
+        found = await pid(connection)
+        self.has_it.set()
+        await self.let_go.wait()
+        return found
+
+
+async def holding(pool: Pool) -> tuple[Hold, "asyncio.Task[int]"]:
+    hold = Hold()
+    task = asyncio.create_task(pool.run(hold))
+    await hold.has_it.wait()
+    return hold, task
+
+
+async def in_line(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    task = asyncio.create_task(work)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+async def has_slots(pool: Pool, number: int) -> None:
+    """So many at once, and not one more."""
+    held = [await holding(pool) for _ in range(number)]
+    one_more = await in_line(pool.run(pid))
+    await asyncio.sleep(0.1)  # a slot too many would open a connection
+    assert not one_more.done()
+    for hold, _ in held:
+        hold.let_go.set()
+    pids = {await task for _, task in held}
+    assert len(pids) == number
+    assert await one_more in pids
+
+
+def test_who_waits_is_served_in_the_order_of_coming(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            served: list[str] = []
+
+            async def use(name: str) -> None:
+                async def send(connection: Connection) -> None:
+                    await pid(connection)
+                    served.append(name)
+
+                await pool.run(send)
+
+            hold, _ = await holding(pool)
+            line = [await in_line(use(name)) for name in ("1", "2", "3")]
+            hold.let_go.set()
+            await asyncio.gather(*line)
+            assert served == ["1", "2", "3"]
+
+    told(story())
+
+
+def test_who_comes_in_the_moment_in_which_a_slot_is_passed_on_stands_behind(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            served: list[str] = []
+            let_go = asyncio.Event()
+
+            async def send(connection: Connection, name: str) -> None:
+                await let_go.wait()
+                await pid(connection)
+                served.append(name)
+
+            async def comes_twice() -> None:
+                await pool.run(lambda connection: send(connection, "first"))
+                await pool.run(lambda connection: send(connection, "again"))
+
+            twice = await in_line(comes_twice())
+            line = await in_line(pool.run(lambda connection: send(connection, "in line")))
+            let_go.set()
+            await asyncio.gather(twice, line)
+            assert served == ["first", "in line", "again"]
+
+    told(story())
+
+
+def test_who_has_waited_for_pool_timeout_is_refused_and_who_came_later_is_not(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1, patience=2.5) as pool:
+            hold, task = await holding(pool)
+            early = await in_line(pool.run(pid))
+            gone = await in_line(pool.run(pid))
+            await asyncio.sleep(2)
+            late = await in_line(pool.run(pid))
+            gone.cancel()
+            with pytest.raises(Problem) as refused:
+                await early
+            hold.let_go.set()
+            assert refused.value.code is Code.OVERLOADED
+            assert await late == await task
+            await has_slots(pool, 1)
+
+    told(story())
+
+
+def test_each_who_waits_for_too_long_is_refused(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with impatient_pool(urls.runtime) as pool:
+            hold, task = await holding(pool)
+            for _ in range(3):
+                with pytest.raises(Problem):
+                    await pool.run(pid)
+            hold.let_go.set()
+            assert await task == await pool.run(pid)
+
+    told(story())
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_who_goes_in_the_moment_in_which_it_is_given_a_connection_gives_it_on(
+    urls: Urls, told: Told, most: int
+) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, most) as pool:
+            held = [await holding(pool) for _ in range(most - 1)]
+            let_go = asyncio.Event()
+
+            async def gives_and_calls_off() -> None:
+                await pool.run(lambda _: let_go.wait())
+                goes.cancel()  # its connection is there, and it has not run since
+
+            await pool.run(pid)  # so that there is one to take at once
+            giver = await in_line(gives_and_calls_off())
+            goes = await in_line(pool.run(pid))
+            stays = await in_line(pool.run(pid))
+            let_go.set()
+            await giver
+            assert await stays
+            with pytest.raises(asyncio.CancelledError):
+                await goes
+            for hold, task in held:
+                hold.let_go.set()
+                await task
+            await has_slots(pool, most)
+
+    told(story())
+
+
+def test_who_goes_in_the_moment_in_which_it_is_refused_leaves_no_trace(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with impatient_pool(urls.runtime) as pool:
+            hold, task = await holding(pool)
+
+            async def is_refused_and_calls_off() -> None:
+                with pytest.raises(Problem):
+                    await pool.run(pid)
+                goes.cancel()  # it is refused too, and has not run since
+
+            refused = await in_line(is_refused_and_calls_off())
+            goes = await in_line(pool.run(pid))
+            await refused
+            with pytest.raises(asyncio.CancelledError):
+                await goes
+            hold.let_go.set()
+            assert await task == await pool.run(pid)
+
+    told(story())
+
+
+def test_a_statement_that_is_broken_off_gives_its_connection_back_where_it_answers(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            before = await pool.run(pid)
+            sleeper = await in_line(pool.run(lambda connection: connection.execute(SLEEP)))
+            await asyncio.sleep(0.2)
+            sleeper.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sleeper
+            assert await pool.run(pid) == before
+            await has_slots(pool, 1)
+
+    told(story())
+
+
+def test_a_statement_that_fails_gives_its_connection_back(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            before = await pool.run(pid)
+            for wrong in ("SELECT 1 / 0", "no SQL"):
+                with pytest.raises(asyncpg.PostgresError):
+                    await pool.run(lambda connection, wrong=wrong: connection.execute(wrong))  # type: ignore[misc]
+            assert await pool.run(pid) == before
+            await has_slots(pool, 1)
+
+    told(story())
+
+
+def test_a_connection_that_says_nothing_is_dropped_and_replaced(
+    urls: Urls, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "CALL_OFF_TIMEOUT", 0.2)
+
+    async def story() -> None:
+        async with pool_to(line.url, 1) as pool:
+            before = await pool.run(pid)
+            sleeper = await in_line(pool.run(lambda connection: connection.execute(SLEEP)))
+            await asyncio.sleep(0.2)
+            line.forget_all()
+            sleeper.cancel()
+            assert await pool.run(pid) != before
+            await has_slots(pool, 1)
+
+    line = Line(urls.runtime)
+    try:
+        told(story())
+    finally:
+        line.close()
+
+
+def test_a_connection_that_is_closed_is_not_passed_on(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            let_go = asyncio.Event()
+
+            async def ends(connection: Connection) -> None:
+                await let_go.wait()
+                connection.terminate()
+
+            before = await pool.run(pid)
+            ending = await in_line(pool.run(ends))
+            waiting = await in_line(pool.run(pid))
+            let_go.set()
+            await ending
+            assert await waiting != before
+            await has_slots(pool, 1)
+
+    told(story())
+
+
+def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        is_away, let_fail = True, asyncio.Event()
+
+        async def connect() -> Connection:
+            if is_away:
+                await let_fail.wait()
+                raise ConnectionRefusedError
+            opened: Connection = await asyncpg.connect(urls.runtime)
+            return opened
+
+        async with pool_to(urls.runtime, 2, connect=connect) as pool:
+            tries = [await in_line(pool.run(pid)) for _ in range(5)]
+            let_fail.set()
+            failed = await asyncio.gather(*tries, return_exceptions=True)
+            assert [type(error) for error in failed] == [ConnectionRefusedError] * 5
+            let_fail.clear()
+            goes = await in_line(pool.run(pid))
+            goes.cancel()
+            await asyncio.wait([goes])
+            is_away = False
+            await has_slots(pool, 2)
+
+    told(story())
+
+
+def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        used: list[Connection] = []
+        let_go = asyncio.Event()
+
+        async def use(connection: Connection) -> int:
+            used.append(connection)
+            await let_go.wait()
+            return await pid(connection)
+
+        async with pool_to(urls.runtime, 3) as pool:
+            await has_slots(pool, 3)
+            tasks = [await in_line(pool.run(use)) for _ in range(2)]
+            closing = await in_line(pool.close())
+            assert not any(connection.is_closed() for connection in used)
+            let_go.set()
+            await closing
+            assert len({await task for task in tasks}) == 2
+            assert all(connection.is_closed() for connection in used)
+
+    told(story())
+
+
+def test_closing_that_is_cancelled_cuts_off(urls: Urls, told: Told) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            await pool.run(pid)
+            sleeper = await in_line(pool.run(lambda connection: connection.execute(SLEEP)))
+            closing = await in_line(pool.close())
+            closing.cancel()
+            with pytest.raises((asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)):
+                await asyncio.wait_for(sleeper, GENEROUS)
+            assert closing.cancelled()
+
+    told(story())
+
+
+def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them(
+    urls: Urls, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
+
+    async def story() -> None:
+        background = Background()
+        settings = load_settings(database_url=urls.runtime, better_auth_secret=SECRET, pool_min=0, pool_max=3)
+        pool = await Pool.open(settings, background)
+        rush: list[Connection] = []
+        all_have_one = asyncio.Barrier(3)
+
+        async def use(connection: Connection) -> None:
+            rush.append(connection)
+            await all_have_one.wait()
+
+        await asyncio.gather(*(pool.run(use) for _ in range(3)))
+        while not all(connection.is_closed() for connection in rush):  # noqa: ASYNC110 - the driver has no event for it
+            await asyncio.sleep(0.01)
+        assert len(set(rush)) == 3
+        await has_slots(pool, 3)
+        await background.close()
+        await pool.close()
+
+    told(story())
