@@ -1,0 +1,138 @@
+"""What a request on tasks makes the server read, counted in rows: what it answers, and nothing else. A database that is
+ten times as large, or a user with ten times as many tasks, makes none but the list dearer."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.auth.users import CHECK_TOKEN
+from service.review.plans import Plan, nodes
+from service.statements import Statement
+from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
+from tests.plans import TASKS_EACH
+
+# What a plan says of rows that were read and not passed on.
+REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Removed by Join Filter")
+
+Read = Callable[..., tuple[int, int]]
+Find = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def connection(seeded_url: str, runner: asyncio.Runner) -> Iterator["asyncpg.Connection[asyncpg.Record]"]:
+    """In a transaction that is rolled back."""
+    connection = runner.run(asyncpg.connect(seeded_url))
+    transaction = connection.transaction()
+    runner.run(transaction.start())
+    yield connection
+    runner.run(transaction.rollback())
+    runner.run(connection.close())
+
+
+@pytest.fixture
+def find(connection: "asyncpg.Connection[asyncpg.Record]", runner: asyncio.Runner) -> Find:
+    def find(query: str, *values: object) -> Any:
+        async def run() -> Any:
+            return await connection.fetchval(query, *values)
+
+        return runner.run(run())
+
+    return find
+
+
+@pytest.fixture(params=["custom", "generic"])
+def read(request: pytest.FixtureRequest, find: Find) -> Read:
+    """Rows of tables and indexes that a statement reads, and rows that it returns."""
+    find(f"SET LOCAL plan_cache_mode = force_{request.param}_plan")
+
+    def read(statement: Statement, **values: object) -> tuple[int, int]:
+        literals = ", ".join("NULL" if value is None else f"'{value}'" for value in statement.arguments(values))
+        find(f"PREPARE prepared AS {statement.text}")
+        explained = find(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE prepared ({literals})")
+        find("DEALLOCATE prepared")
+        plan: Plan = json.loads(explained)[0]["Plan"]
+        return sum(rows_read(node) for node in nodes(plan)), round(plan["Actual Rows"])
+
+    return read
+
+
+def rows_read(node: Plan) -> int:
+    """By one that reads itself: not from those below it. A bitmap's entries are the rows of the node above it."""
+    if "Scan" not in node["Node Type"] or node["Node Type"] == "Bitmap Index Scan":
+        return 0
+    each = float(node["Actual Rows"]) + sum(float(node.get(key, 0)) for key in REMOVED)
+    return round(each * float(node["Actual Loops"]))
+
+
+@pytest.fixture(params=[TASKS_EACH, 2])
+def tasks(request: pytest.FixtureRequest) -> int:
+    """That the user has."""
+    count: int = request.param
+    return count
+
+
+@pytest.fixture
+def user(find: Find, tasks: int) -> UUID:
+    user: UUID = find("SELECT id FROM users WHERE email = 'user77@example.com'")
+    find(
+        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at OFFSET $2)",
+        user,
+        tasks,
+    )
+    return user
+
+
+@pytest.fixture
+def task(find: Find, user: UUID) -> UUID:
+    newest: UUID = find("SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at DESC LIMIT 1", user)
+    return newest
+
+
+def test_a_list_reads_what_it_answers(read: Read, user: UUID, tasks: int) -> None:
+    assert read(LIST_TASKS, user_id=user, max_rows=1000) == (tasks, tasks)
+    assert read(LIST_TASKS, user_id=user, max_rows=1) == (1, 1)
+
+
+def test_a_page_reads_what_it_answers(read: Read, find: Find, user: UUID, task: UUID, tasks: int) -> None:
+    behind = {"created_at": find("SELECT created_at FROM tasks WHERE id = $1", task), "task_id": task}
+
+    assert read(LIST_TASKS_AFTER, user_id=user, **behind, max_rows=1000) == (tasks - 1, tasks - 1)
+
+
+def test_what_is_about_one_task_reads_one(read: Read, user: UUID, task: UUID) -> None:
+    left_alone = {
+        name: None if value else False
+        for field in ("title", "description", "is_completed")
+        for name, value in ((f"set_{field}", False), (field, True))
+    }
+    changed = left_alone | {"set_is_completed": True, "is_completed": True}
+
+    assert read(GET_TASK, user_id=user, task_id=task) == (1, 1)
+    assert read(UPDATE_TASK, user_id=user, task_id=task, **changed) == (1, 1)
+    assert read(DELETE_TASK, user_id=user, task_id=task) == (1, 1)
+
+
+def test_a_new_task_reads_none(read: Read, user: UUID) -> None:
+    assert read(CREATE_TASK, user_id=user, title="x", description=None) == (0, 1)
+
+
+def test_a_token_is_looked_up_by_one_row(read: Read, user: UUID) -> None:
+    assert read(CHECK_TOKEN, user_id=user, token_generation=0) == (1, 1)
+
+
+def test_a_task_of_somebody_else_is_not_read_more_than_once(read: Read, find: Find, user: UUID) -> None:
+    others: UUID = find("SELECT id FROM tasks WHERE user_id <> $1 LIMIT 1", user)
+
+    seen, answered = read(GET_TASK, user_id=user, task_id=others)
+    assert (seen <= 1, answered) == (True, 0)
