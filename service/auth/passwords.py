@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import bcrypt
@@ -86,12 +87,21 @@ class Passwords:
         self._places -= 1
         future = self._threads.submit(work)
         # The place is free when the thread is, not when the client has gone.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free_place))
+        future.add_done_callback(lambda _: self._say_free(loop))
+        answer = asyncio.wrap_future(future)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise Problem(Code.OVERLOADED, reason="no hashing slot within POOL_TIMEOUT") from None
+            await asyncio.wait([answer], timeout=self._timeout)
+            if future.cancel():
+                raise Problem(Code.OVERLOADED, reason="no hashing slot within POOL_TIMEOUT")
+            # What a thread has begun is waited for. Given up when it is nearly done, of many who wait, and come again,
+            # nobody would ever be let in.
+            return await answer
+        finally:
+            answer.cancel()  # where the client has gone
+
+    def _say_free(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the service has ended meanwhile
+            loop.call_soon_threadsafe(self._free_place)
 
     def _free_place(self) -> None:
         self._places += 1

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,51 @@ def test_beyond_its_queue_it_refuses_at_once_and_later_it_serves_again(monkeypat
     hasher = Passwords(10, threads=1, timeout=PATIENCE)
     asyncio.run(story())
     hasher.close()
+
+
+def test_who_waits_for_a_thread_is_refused_in_time_and_what_a_thread_has_begun_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(bcrypt, "checkpw", lambda *_: go_on.wait(PATIENCE))
+
+    async def story() -> None:
+        begun, waiting = (asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(2))
+        with pytest.raises(Problem) as refused:
+            await waiting
+        assert refused.value.code is Code.OVERLOADED
+        assert not begun.done()
+        go_on.set()
+        assert await begun is True
+
+    hasher = Passwords(10, threads=1, timeout=0.2)
+    asyncio.run(story())
+    hasher.close()
+
+
+def test_a_hash_that_ends_after_the_service_is_no_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    started, go_on, threads = threading.Event(), threading.Event(), threading.active_count()
+
+    def check(*_: object) -> bool:
+        started.set()
+        return go_on.wait(PATIENCE)
+
+    async def story() -> None:
+        asked = asyncio.create_task(hasher.matches("correct horse", HASH))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        asked.cancel()
+
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+    asyncio.run(story())
+    hasher.close()
+    go_on.set()
+
+    while threading.active_count() > threads:  # the one that hashed
+        time.sleep(0.01)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
