@@ -1,6 +1,6 @@
 """Connections to PostgreSQL: one within POOL_TIMEOUT or none, and none that died while nobody used it.
 
-Not asyncpg's own pool. A task, a proxy, a timer and a second look for each statement were a fifth of what a request
+Not asyncpg's own pool. A task, a proxy, a timer and a second look for each statement were a tenth of what a request
 costs the interpreter, and what it does when a connection breaks off had to be taken out of its hands anyway.
 """
 
@@ -77,7 +77,7 @@ class Pool:
         except DRIVER_ERRORS as error:
             # Of one worker that starts again. It serves as soon as the database is back, and says so until then.
             _log.warning("starting without a database connection: %s", type(error).__name__)
-        background.run(pool._close_unused())
+        background.run(pool._close_unused(settings.pool_min))
         return pool
 
     async def close(self) -> None:
@@ -228,11 +228,11 @@ class Pool:
         connection.terminate()
         self._open.discard(connection)
 
-    async def _close_unused(self) -> None:
+    async def _close_unused(self, least: int) -> None:
         """Those that a rush has left behind. What is used again and again is at the end of the list."""
         while True:
             await asyncio.sleep(CLOSED_WHEN_IDLE / 10)
-            while self._idle and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
+            while len(self._idle) > least and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
                 connection = self._idle.pop(0).connection
                 with suppress(*DRIVER_ERRORS):
                     await connection.close(timeout=CALL_OFF_TIMEOUT)
