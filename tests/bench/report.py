@@ -43,9 +43,9 @@ def section(results: Results | None) -> str:
             "",
             _filled(f"In brackets how many times as many this service answers. {_failures(results)}"),
             "",
-            "What was promised, and what was found:",
+            "What this service is meant to reach, and what was found:",
             "",
-            *_table(["promise", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
+            *_table(["aim", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
             "",
             "[Every table](tests/bench/results/report.md), [every number](tests/bench/results/results.json).",
         ]
@@ -133,7 +133,7 @@ def _peers(results: Results) -> list[str]:
 
 def _bars(results: Results) -> list[str]:
     rows = [[bar.promise, bar.place, _wanted(bar), f"{bar.value:.2f}", _met(bar)] for bar in bars(results)]
-    return _table(["promise", "where", "wanted", "found", "met"], rows)
+    return _table(["aim", "where", "wanted", "found", "met"], rows)
 
 
 def _failures(results: Results) -> str:
