@@ -20,6 +20,8 @@ MAX_BYTES = 72  # bcrypt sees no more, and bcrypt 5 raises above it
 # How many may wait for each thread. More could not be served within any patience, and every one holds a request.
 QUEUE_PER_THREAD = 32
 
+REFUSED_AFTER = 1.0  # seconds, as Retry-After asks for; then whoever comes again may find a place
+
 LEAST_PRIORITY = 19
 
 # Of a cost that somebody can wait for: a costlier one would keep a thread from everybody else. The salt is 128 bits, so
@@ -82,6 +84,8 @@ class Passwords:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         if self._places <= 0:
+            # Who is refused and comes again at once, a hundred times a second, would leave nothing to those who hash.
+            await asyncio.sleep(min(REFUSED_AFTER, self._timeout))
             raise Problem(Code.OVERLOADED, reason="the queue for hashing is full")
         loop = asyncio.get_running_loop()
         self._places -= 1
