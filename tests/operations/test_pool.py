@@ -59,6 +59,10 @@ async def impatient_pool(url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
+def sends(text: str) -> Callable[[Connection], Awaitable[str]]:
+    return lambda connection: connection.execute(text)
+
+
 async def pid(connection: Connection) -> int:
     return int(await connection.fetchval("SELECT pg_backend_pid()"))
 
@@ -254,7 +258,7 @@ def test_a_statement_that_fails_gives_its_connection_back(urls: Urls, told: Told
             before = await pool.run(pid)
             for wrong in ("SELECT 1 / 0", "no SQL"):
                 with pytest.raises(asyncpg.PostgresError):
-                    await pool.run(lambda connection, wrong=wrong: connection.execute(wrong))  # type: ignore[misc]
+                    await pool.run(sends(wrong))
             assert await pool.run(pid) == before
             await has_slots(pool, 1)
 
