@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service import workers
+from service import port, workers
+from service.settings import SettingsError, load_settings
 from tests import support
 from tests.databases import Urls
 from tests.support import SECRET, Service, User, sign_up
@@ -59,6 +60,30 @@ def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> 
 
     assert service.stop() == 0
     assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
+@pytest.mark.skipif(not port.CAN_BE_DIVIDED, reason="elsewhere all workers wait at one socket")
+def test_each_worker_listens_for_itself_so_that_the_system_divides_the_connections(tmp_path: Path) -> None:
+    with support.running(tmp_path, WORKERS=2) as service:
+        wait_for(lambda: is_ready(service, 2))
+
+        assert listening_sockets(service.port) == 2
+
+
+def listening_sockets(number: int) -> int:
+    listens = "0A"
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(own.endswith(f":{number:04X}") and state == listens for _, own, _, state, *_ in sockets)
+
+
+def test_a_port_is_taken_before_any_worker_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", str(support.free_port()))
+    settings = load_settings(_env_file=None)
+
+    with port.taken(settings, divided=True):
+        for divided in (True, False):
+            with pytest.raises(SettingsError, match="a free port"), port.taken(settings, divided=divided):
+                pass
 
 
 def has_processes(group: int) -> bool:
@@ -148,9 +173,9 @@ def test_a_worker_that_is_killed_comes_back_also_while_the_database_is_away(
         wait_for(lambda: is_ready(service, 2))
 
         expected.append(f"{kill()} at once")
+        wait_for(lambda: said(service) == expected)  # what it had not taken in yet went with it
         all_serve()
         wait_for(lambda: is_ready(service, 3))
-        assert said(service) == expected
 
         let_in(connection, allowed=False)
         expected.append(f"{kill()} in 1 s")
