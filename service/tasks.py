@@ -58,6 +58,8 @@ async def all_tasks(database: Database, user_id: UUID) -> AsyncIterator[list[Row
     page = await database.many(LIST_TASKS, user_id=user_id, max_rows=PAGE)
     while page:
         yield page
+        if len(page) < PAGE:
+            break
         last = page[-1]
         after = {"created_at": last["created_at"], "task_id": last["id"]}
         page = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=PAGE, **after)

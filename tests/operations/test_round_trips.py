@@ -1,7 +1,7 @@
 """What a request costs the database, seen on the wire: one statement, one round trip, no look-up on a hit."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -10,12 +10,16 @@ import pytest
 from service.auth.tokens import Tokens
 from tests import support
 from tests.operations.line import Connection, Line
-from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
+from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
 
-# Frontend messages of the protocol: Bind and Execute run a prepared statement, Sync asks for the answer. Parse and
-# Query would be a statement that is not prepared, or one that nobody meant to send: BEGIN, RESET, a look-up.
-ONE_STATEMENT = {"Bind": 1, "Execute": 1, "Sync": 1}
-TWO_STATEMENTS = {"Bind": 2, "Execute": 2, "Sync": 2}
+
+def statements(number: int) -> dict[str, int]:
+    """Messages of the protocol: Bind and Execute run a prepared statement, Sync asks for the answer. Parse and Query
+    would be a statement that is not prepared, or one that nobody meant to send: BEGIN, RESET, a look-up."""
+    return {"Bind": number, "Execute": number, "Sync": number} if number else {}
+
+
+ONE_STATEMENT, TWO_STATEMENTS = statements(1), statements(2)
 NAMES = {b"B": "Bind", b"E": "Execute", b"S": "Sync", b"P": "Parse", b"D": "Describe", b"Q": "Query", b"C": "Close"}
 
 
@@ -105,6 +109,57 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
     for path in (task, gone):
         cost_of_delete = cost(wiretap, user, "DELETE", path)
     assert cost_of_delete[1] == ONE_STATEMENT
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/api/auth/signup", lambda: {"email": new_email(), "password": PASSWORD}, (201, statements(1))),
+        ("GET", "/api/auth/me/export", lambda: None, (200, statements(3))),  # who, a page, and still there
+        (
+            "POST",
+            "/api/auth/password",
+            lambda: {"current_password": PASSWORD, "new_password": PASSWORD[::-1]},
+            (200, statements(2)),
+        ),
+        ("POST", "/api/auth/logout", lambda: None, (204, statements(0))),
+        ("POST", "/api/auth/logout-all", lambda: None, (204, statements(1))),
+        ("DELETE", "/api/auth/me", lambda: {"password": PASSWORD}, (204, statements(2))),
+    ],
+)
+def test_what_somebody_does_to_an_account_costs(
+    wiretap: Wiretap,
+    tapped: Service,
+    new_user: Callable[[], User],
+    method: str,
+    path: str,
+    body: Callable[[], object],
+    expected: tuple[int, dict[str, int]],
+) -> None:
+    for _ in range(2):  # the first prepares the statements
+        made = new_user()
+        user = User(tapped.http, made.id, made.email, made.token)
+        user.creates(FEBRUARY)
+        found = cost(wiretap, user, method, path, body())
+
+    assert found == expected
+
+
+def test_a_limit_costs_a_statement_to_count_and_one_to_take_back(
+    wiretap: Wiretap, new_user: Callable[[], User], tmp_path: Path
+) -> None:
+    names = ("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS", "LOGIN_FAILURES_PER_EMAIL", "SIGNUPS_PER_ADDRESS")
+    limits = dict.fromkeys(names, 1000)
+    settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
+    with support.running(tmp_path, **settings, **limits) as limited:
+        for _ in range(2):  # the first prepares the statements
+            made = new_user()
+            user = User(limited.http, made.id, made.email, made.token)
+            log_in = cost(wiretap, user, "POST", "/api/auth/login", {"email": user.email, "password": PASSWORD})
+            given = {"email": new_email(), "password": PASSWORD}
+            sign_up = cost(wiretap, user, "POST", "/api/auth/signup", given)
+
+    assert (log_in, sign_up) == ((200, statements(3 + 1 + 3)), (201, statements(1 + 1)))
 
 
 def test_a_token_costs_one_statement_at_first_sight(wiretap: Wiretap, new: User) -> None:
