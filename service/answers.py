@@ -1,6 +1,5 @@
-"""How a value becomes an answer: JSON, and times the way both contracts write them."""
+"""How a value becomes an answer."""
 
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -34,14 +33,8 @@ class Answer(HTTPResponse):
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
-    return Answer(orjson.dumps(body, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+    return Answer(orjson.dumps(body), status, headers, "application/json")
 
 
 def no_content() -> HTTPResponse:
     return HTTPResponse(status=204)
-
-
-def timestamp(moment: datetime) -> datetime | str:
-    """For orjson: ISO 8601 with six digits of a second and Z. It leaves out six that are zero. The driver hands every
-    timestamptz over in UTC."""
-    return moment if moment.microsecond else moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z")

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from service.background import Background
@@ -35,7 +35,7 @@ class Limit(NamedTuple):
 
 class Counted(NamedTuple):
     bucket: bytes
-    at: datetime
+    at: str  # for PostgreSQL alone
 
 
 @dataclass

@@ -5,10 +5,11 @@ import logging
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import asyncpg
 
+from service import times
 from service.database_url import for_asyncpg, names_a_neon_server, names_a_pooler
 from service.session import CommandError
 from service.settings import Settings
@@ -17,11 +18,15 @@ from service.statements import statement
 GET_SERVER_PID = statement("health/get_server_pid", "one")
 
 APPLICATION_NAME = {"application_name": "todo"}
+# What times.from_postgresql() reads, whatever the server's own settings are.
+FORM_OF_TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
 CACHE_SIZE = {"on": 100, "off": 0}
 CLOSE_TIMEOUT = 1.0
 
 # What PgBouncer says, under a SQLSTATE that it has for all it refuses, when there is nobody behind it.
 POOLER_IS_ALONE = ("connect to server", "server login")
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _log = logging.getLogger("service.connecting")
 
@@ -34,10 +39,20 @@ def arguments(settings: Settings) -> dict[str, Any]:
     """For asyncpg, for a connection as for a pool."""
     found = for_asyncpg(settings.dsn).arguments
     return found | {
-        "server_settings": APPLICATION_NAME | found["server_settings"],
+        "server_settings": APPLICATION_NAME | found["server_settings"] | FORM_OF_TIMES,
         "command_timeout": settings.statement_timeout,
         "timeout": settings.pool_timeout,
     }
+
+
+async def connect(settings: Settings, cache_size: int) -> Connection:
+    """A time goes from the server's text to the text of an answer: to make a datetime of it in between is most of what
+    a row costs."""
+    connection: Connection = await asyncpg.connect(**arguments(settings), statement_cache_size=cache_size)
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=str, decoder=times.from_postgresql, format="text"
+    )
+    return connection
 
 
 def try_out(settings: Settings) -> bool:

@@ -8,8 +8,9 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import asyncpg
 
 from service.background import Background
+from service.connecting import Connection
 from service.errors import Code, Problem
-from service.pool import DRIVER_ERRORS, Connection, Pool
+from service.pool import DRIVER_ERRORS, Pool
 from service.settings import Settings
 from service.statements import Statement
 

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 
 from service import connecting
 from service.background import Background
-from service.connecting import GET_SERVER_PID
+from service.connecting import GET_SERVER_PID, Connection
 from service.errors import Code, Problem
 from service.settings import Settings
 
@@ -37,7 +37,6 @@ NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
 
 _log = logging.getLogger("service.pool")
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Result = TypeVar("Result")
 
 
@@ -69,7 +68,7 @@ class Pool:
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
         cache_size = await connecting.cache_size(settings)
-        connect = partial(asyncpg.connect, **connecting.arguments(settings), statement_cache_size=cache_size)
+        connect = partial(connecting.connect, settings, cache_size)
         pool = cls(connect, settings.pool_max, settings.pool_timeout, background)
         try:
             for _ in range(settings.pool_min):

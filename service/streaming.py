@@ -18,7 +18,7 @@ async def stream(request: Request, before: dict[str, Any], name: str, pages: Asy
     """One JSON object: the fields of `before`, and a list called `name`. What fails at the first page is an error like
     any other; what fails later cuts the connection, because half a list must not look like a whole one."""
     first: Sequence[Any] = await anext(pages, [])
-    head = orjson.dumps(before | {name: []}, option=orjson.OPT_UTC_Z).removesuffix(b"]}")
+    head = orjson.dumps(before | {name: []}).removesuffix(b"]}")
     response: HTTPResponse = await request.respond(content_type="application/json")
     await response.send(head + _items(first))
     if request.method == "HEAD":
@@ -47,4 +47,4 @@ def _is_over(request: Request) -> None:
 
 
 def _items(page: Sequence[Any]) -> bytes:
-    return orjson.dumps(page, option=orjson.OPT_UTC_Z)[1:-1]
+    return orjson.dumps(page)[1:-1]

@@ -3,9 +3,9 @@ from typing import Any
 
 from sanic import HTTPResponse
 
-from service import account_changes, accounts, tasks
+from service import account_changes, accounts, tasks, times
 from service.address import client_network
-from service.answers import answer, no_content, timestamp
+from service.answers import answer, no_content
 from service.api import models
 from service.api.tasks import task_body
 from service.bodies import parse
@@ -60,10 +60,10 @@ async def delete_me(request: Request) -> HTTPResponse:
 
 async def export_me(request: Request) -> None:
     user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
-    before = {"exported_at": timestamp(datetime.now(UTC)), "user": user_body(user)}
+    before = {"exported_at": times.of(datetime.now(UTC)), "user": user_body(user)}
     pages = tasks.all_tasks(request.app.ctx.database, request.ctx.user_id)
     await stream(request, before, "tasks", ([task_body(row) for row in page] async for page in pages))
 
 
 def user_body(row: Row) -> dict[str, Any]:
-    return {"id": str(row["id"]), "email": row["email"], "created_at": timestamp(row["created_at"])}
+    return {"id": str(row["id"]), "email": row["email"], "created_at": row["created_at"]}

@@ -3,7 +3,7 @@ from typing import Any
 from sanic import HTTPResponse
 
 from service import tasks
-from service.answers import answer, timestamp
+from service.answers import answer
 from service.api import models
 from service.bodies import parse
 from service.database import Row
@@ -44,6 +44,6 @@ def task_body(row: Row) -> dict[str, Any]:
         "title": row["title"],
         "description": row["description"],
         "is_completed": row["is_completed"],
-        "created_at": timestamp(row["created_at"]),
-        "updated_at": timestamp(row["updated_at"]),
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
     }

@@ -1,8 +1,9 @@
 """One service keeps both contracts: what a user writes through one is read through the other."""
 
 import psycopg
+import pytest
 
-from tests.support import FEBRUARY, JANUARY, PASSWORD, User, sign_up
+from tests.support import FEBRUARY, JANUARY, PASSWORD, Contract, User, sign_up
 
 
 def renamed(task: dict[str, object]) -> dict[str, object]:
@@ -63,8 +64,15 @@ def test_tasks_of_the_same_moment_are_in_the_order_of_their_ids(ann: User, datab
         assert ids == sorted(ids, reverse=True)
 
 
-def test_a_time_without_a_fraction_keeps_its_six_digits(ann: User, database: psycopg.Connection) -> None:
-    task = ann.creates(FEBRUARY)
-    database.execute("UPDATE tasks SET created_at = '2026-01-31 23:00:00+01' WHERE id = %s", [task["id"]])
+@pytest.mark.parametrize(
+    ("stored", "read"), [("", "000000"), (".5", "500000"), (".01234", "012340"), (".123456", "123456")]
+)
+def test_a_time_has_six_digits_of_a_second(
+    ann: User, contract: Contract, database: psycopg.Connection, stored: str, read: str
+) -> None:
+    task = ann.creates(contract)
+    times = [f"2026-01-31 23:00:00{stored}+01", f"2026-02-28 00:30:00{stored}+01"]
+    database.execute("UPDATE tasks SET created_at = %s, updated_at = %s WHERE id = %s", [*times, task["id"]])
 
-    assert ann.get(f"/api/tasks/{task['id']}").json()["created_at"] == "2026-01-31T22:00:00.000000Z"
+    found = contract.task(ann.get(f"{contract.prefix}/tasks/{task['id']}").json())
+    assert found == task | {"created_at": f"2026-01-31T22:00:00.{read}Z", "updated_at": f"2026-02-27T23:30:00.{read}Z"}

@@ -10,8 +10,9 @@ import pytest
 
 from service import pool as pools
 from service.background import Background
+from service.connecting import Connection
 from service.errors import Code, Problem
-from service.pool import Connection, Pool
+from service.pool import Pool
 from service.settings import load_settings
 from tests.databases import Urls
 from tests.operations.line import Line
