@@ -18,8 +18,9 @@ from service.statements import statement
 GET_SERVER_PID = statement("health/get_server_pid", "one")
 
 APPLICATION_NAME = {"application_name": "todo"}
-# What times.from_postgresql() reads, whatever the server's own settings are.
-FORM_OF_TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
+# What times.from_postgresql() reads, whatever the server's own settings are. In full, as the server reports it back:
+# PgBouncer compares the two, and would set what differs anew before each statement.
+FORM_OF_TIMES = {"TimeZone": "UTC", "DateStyle": "ISO, MDY"}
 CACHE_SIZE = {"on": 100, "off": 0}
 CLOSE_TIMEOUT = 1.0
 

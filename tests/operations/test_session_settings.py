@@ -1,11 +1,14 @@
 """A database or a URL may have settings of its own for every session. What clients read does not depend on them."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from service import connecting
+from service.settings import load_settings
 from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, sign_up
@@ -36,3 +39,17 @@ def test_a_time_is_read_the_same_whatever_the_settings(elsewhere: Urls, in_url: 
         assert task["created_at"] == stored
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", task["created_at"])
         assert user.get("/api/tasks").json() == {"tasks": [task]}
+
+
+def test_the_server_reports_back_what_a_connection_sets_word_for_word(urls: Urls) -> None:
+    """PgBouncer compares them: of two words for the same it would set its own before each statement."""
+
+    async def reported() -> dict[str, str]:
+        connection = await connecting.connect(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)
+        try:
+            settings = connection.get_settings()
+            return {name: getattr(settings, name) for name in connecting.FORM_OF_TIMES}
+        finally:
+            await connection.close()
+
+    assert asyncio.run(reported()) == connecting.FORM_OF_TIMES
