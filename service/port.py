@@ -16,7 +16,7 @@ CAN_BE_DIVIDED = sys.platform == "linux"
 class DividedPort(socket.socket):
     """A worker, to which it is passed on, has a socket of its own on the same port, and the system chooses one of them
     for each new connection. Where all wait at the same socket, who wakes first takes what has come: of a hundred
-    connections at once often all."""
+    connections at once most, or all."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_another, (self.family, self.getsockname())
