@@ -1,6 +1,7 @@
 """The embedded server: it starts and ends with the service, keeps the data, and is taken over after a kill -9."""
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,10 @@ import asyncpg
 import httpx
 import psycopg
 import pytest
+from sanic_testing.reusable import ReusableClient
 
 from service import connecting, embedded, migrations
+from service.context import App
 from service.settings import load_settings
 from tests import databases, support
 from tests.support import PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
@@ -339,3 +342,16 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     os.killpg(service.process.pid, signal.SIGINT)
     assert service.wait() == 0
     assert not (checkout / ".data" / POSTMASTER).exists()
+
+
+def test_what_a_process_has_loaded_is_no_work_for_the_garbage_collector(make_app: Callable[[], App]) -> None:
+    thresholds = gc.get_threshold()
+    try:
+        with ReusableClient(make_app(), port=free_port()) as client:
+            client.get("/health/live")
+            out_of_sight, in_sight = gc.get_freeze_count(), len(gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+    assert out_of_sight > 10 * in_sight
