@@ -12,6 +12,7 @@ import pytest
 
 from service import batches, tasks
 from service.accounts import CREATE_USER
+from service.auth import users
 from service.background import Background
 from service.database import Database, Row
 from service.errors import Code, Problem
@@ -117,8 +118,9 @@ def with_option(url: str, option: str) -> str:
         lambda database, owner: tasks.create_task(database, owner.id, "third", None),
         lambda database, owner: tasks.update_task(database, owner.id, owner.task, DONE),
         lambda database, owner: tasks.delete_task(database, owner.id, owner.task),
+        lambda database, owner: users.require_current(database, owner.id, 0),
     ],
-    ids=["list", "get", "create", "update", "delete"],
+    ids=["list", "get", "create", "update", "delete", "token"],
 )
 def test_all_but_the_first_of_a_moment_share_one_round_trip(
     wiretap: Wiretap, tell: Tell, ask: Callable[[Database, Owner], Coroutine[Any, Any, Any]]
@@ -185,6 +187,18 @@ def test_everybody_gets_what_is_theirs_and_nothing_else(urls: Urls, tell: Tell) 
     tell(story())
 
 
+def test_a_token_that_was_revoked_is_refused_beside_others_of_its_user(urls: Urls, tell: Tell) -> None:
+    async def story() -> None:
+        async with database_at(urls.runtime) as database:
+            owners = await new_owners(database, 3)
+            asked = [(owner.id, generation) for owner in owners for generation in (0, 1, 0)]
+            answers = await at_once(*(users.require_current(database, *each) for each in asked))
+
+            assert [code_of(answer) for answer in answers] == [None, Code.INVALID_TOKEN, None] * len(owners)
+
+    tell(story())
+
+
 def test_one_user_who_asks_for_one_task_is_answered_from_one_read_and_each_write_happens(
     wiretap: Wiretap, tell: Tell
 ) -> None:
@@ -244,6 +258,27 @@ def test_where_the_server_ends_a_wait_for_a_lock_only_that_write_is_refused(own_
             assert [code_of(answer) for answer in answers[3:4]] == [Code.DATABASE_ERROR]
             del answers[3], owners[3]
             assert [(row["id"], row["is_completed"]) for row in answers] == [(o.tasks[0]["id"], True) for o in owners]
+
+    tell(story())
+
+
+def test_a_batch_that_takes_too_long_is_given_up_for_all_and_nothing_of_it_happens(
+    own_database: Urls, tell: Tell
+) -> None:
+    async def story() -> None:
+        url = with_option(own_database.runtime, "lock_timeout%3D0")
+        async with database_at(url, statement_timeout=1) as database:
+            owners = await new_owners(database)
+            await at_once(*(tasks.get_task(database, owner.id, owner.task) for owner in owners))
+            first, *others = owners
+            async with held(own_database.admin, others[1]):
+                # The first goes alone.
+                answers = await at_once(*(tasks.update_task(database, o.id, o.task, DONE) for o in owners))
+
+            assert [code_of(answer) for answer in answers[1:]] == [Code.DATABASE_ERROR] * len(others)
+            kept = await at_once(*(tasks.get_task(database, o.id, o.task) for o in owners))
+            assert [row["is_completed"] for row in kept] == [True, *[False] * len(others)]
+            assert answers[0]["user_id"] == first.id
 
     tell(story())
 

@@ -174,7 +174,7 @@ def test_revoke_tokens_is_for_one_user_and_counts_up(run: Run, owner: UUID, stra
 
 
 def test_check_token_finds_the_user_of_its_own_generation(run: Run, owner: UUID) -> None:
-    assert [row["id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
+    assert [row["user_id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
     assert run(CHECK_TOKEN, user_id=owner, token_generation=1) == []
     assert run(CHECK_TOKEN, user_id=uuid4(), token_generation=0) == []
 
@@ -218,7 +218,7 @@ def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger:
 
     assert list(user.keys()) == ["id", "email", "created_at"]
     assert user["id"] == owner
-    assert [row["id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
+    assert [row["user_id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
     assert run(GET_USER, user_id=uuid4()) == run(USER_EXISTS, user_id=uuid4()) == []
 
 
