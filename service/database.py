@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import asyncpg
 
 from service.background import Background
+from service.batches import Batches
 from service.connecting import Connection
 from service.errors import Code, Problem
 from service.pool import DRIVER_ERRORS, Pool
@@ -47,15 +48,16 @@ class Trouble(NamedTuple):
 
 
 class Database:
-    """One statement is one round trip: no transaction around it, no reset after it."""
+    """One statement is one round trip at the most: no transaction around it, no reset after it."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, background: Background) -> None:
         self._pool = pool
+        self._batches = Batches(self._run, background)
         self._trouble: Trouble | None = None
 
     @classmethod
     async def connect(cls, settings: Settings, background: Background) -> "Database":
-        return cls(await Pool.open(settings, background))
+        return cls(await Pool.open(settings, background), background)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -69,6 +71,9 @@ class Database:
 
     async def one(self, statement: Statement, **values: object) -> Row | None:
         arguments = statement.arguments(values)
+        if statement.key is not None:
+            rows = await self._batches.rows(statement, statement.key, arguments)
+            return rows[0] if rows else None
         return await self._run(statement, lambda connection: connection.fetchrow(statement.text, *arguments))
 
     async def must(self, statement: Statement, **values: object) -> Row:
@@ -80,6 +85,8 @@ class Database:
 
     async def many(self, statement: Statement, **values: object) -> list[Row]:
         arguments = statement.arguments(values)
+        if statement.key is not None:
+            return await self._batches.rows(statement, statement.key, arguments)
         return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
 
     async def execute(self, statement: Statement, **values: object) -> None:

@@ -6,11 +6,6 @@ from uuid import UUID
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def is_uuid(text: str) -> bool:
-    """The 36-character form, either case."""
-    return _UUID.fullmatch(text) is not None
-
-
 def parse_uuid(text: str) -> UUID | None:
-    """UUID() itself takes braces, `urn:uuid:` and digits of other scripts."""
-    return UUID(text) if is_uuid(text) else None
+    """The 36-character form, either case. UUID() itself takes braces, `urn:uuid:` and digits of other scripts."""
+    return UUID(text) if _UUID.fullmatch(text) else None

@@ -1,10 +1,13 @@
 """The files under sql/, read once: their headers name what goes in and out, the server gets them as they stand."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -26,6 +29,17 @@ class StatementError(Exception):
         self.path, self.line, self.why = path, line, why
 
 
+class Key(NamedTuple):
+    """What an execution of a statement and the rows of its answer have in common, and no other execution has."""
+
+    of_arguments: Callable[[Sequence[object]], Any]
+    of_row: Callable[[Any], Any]
+
+
+OF_OWNER = Key(itemgetter(0), itemgetter("user_id"))
+OF_TASK = Key(itemgetter(0, 1), itemgetter("user_id", "id"))
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     name: str
@@ -36,6 +50,7 @@ class Statement:
     index: str
     across_owners: str | None  # why it may look at rows of all users; only sql/maintenance/ may
     only_reads: bool  # and may be sent again when nobody knows what became of it
+    key: Key | None  # where the rows of several owners can be told apart
     text: str
 
     def arguments(self, values: dict[str, object]) -> list[object]:
@@ -80,7 +95,14 @@ def parse(name: str, text: str) -> Statement:
     columns = tuple((match[1], match[2]) for match in file.all(_COLUMN))
     purpose, index = file.purpose_and_index()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
-    return Statement(name, kind, purpose, parameters, columns, index, across_owners, file.only_reads(), text)
+    key = _key(kind, [name for name, _ in parameters], {name for name, _ in columns})
+    return Statement(name, kind, purpose, parameters, columns, index, across_owners, file.only_reads(), key, text)
+
+
+def _key(kind: str, parameters: list[str], columns: set[str]) -> Key | None:
+    if parameters[:1] != ["user_id"] or "user_id" not in columns:
+        return None
+    return OF_TASK if kind == "one" and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
 
 
 class _File:

@@ -8,7 +8,7 @@ from uuid import UUID
 from service.accounts import require_user
 from service.database import Database, Row
 from service.errors import Code, Problem
-from service.ids import is_uuid
+from service.ids import parse_uuid
 from service.statements import Statement, statement
 
 CREATE_TASK = statement("tasks/create_task", "one")
@@ -84,8 +84,9 @@ async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
 
 
 async def _one(database: Database, statement: Statement, user_id: UUID, task_id: str, **values: object) -> Row:
-    if is_uuid(task_id):
-        row = await database.one(statement, user_id=user_id, task_id=task_id, **values)
+    number = parse_uuid(task_id)
+    if number is not None:
+        row = await database.one(statement, user_id=user_id, task_id=number, **values)
         if row is not None:
             return row
     await require_user(database, user_id)

@@ -72,7 +72,7 @@ def cluster(directory: Path, program_files: Path, workers: int = 2) -> Iterator[
 def join(url: str) -> None:
     """On a server with Citus, makes a new database one of the whole cluster, before anything is in it."""
     with psycopg.connect(url, autocommit=True) as connection:
-        if not _is_here(connection):
+        if not is_here(connection):
             return
         connection.execute("CREATE EXTENSION citus")
         info = connection.info
@@ -94,10 +94,10 @@ def join(url: str) -> None:
 def spread(url: str) -> None:
     """README's lines, on a database that has the schema."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for line in lines() if _is_here(connection) else ():
+        for line in lines() if is_here(connection) else ():
             connection.execute(line.encode())
 
 
-def _is_here(connection: psycopg.Connection) -> bool:
+def is_here(connection: psycopg.Connection) -> bool:
     [loaded] = connection.execute("SHOW shared_preload_libraries").fetchone() or [""]
     return "citus" in loaded

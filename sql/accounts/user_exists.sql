@@ -1,8 +1,8 @@
 -- name: user_exists :one
 -- Whether the token's user is still there. Asked only after a miss, to tell 401 from 404.
 -- $1 user_id  uuid
--- -> id  uuid
+-- -> user_id  uuid
 -- index: users_pkey
-SELECT /* accounts/user_exists */ id
+SELECT /* accounts/user_exists */ id AS user_id
 FROM users
 WHERE id = $1

@@ -16,20 +16,10 @@ from service.pool import Pool
 from service.settings import load_settings
 from tests.databases import Urls
 from tests.operations.line import Line
+from tests.operations.stories import GENEROUS, tell
 from tests.support import SECRET
 
-GENEROUS = 60.0
 SLEEP = "SELECT pg_sleep(120)"
-
-Told = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture
-def told() -> Told:
-    def tell(story: Coroutine[Any, Any, None]) -> None:
-        asyncio.run(asyncio.wait_for(story, 2 * GENEROUS))
-
-    return tell
 
 
 @asynccontextmanager
@@ -110,7 +100,7 @@ async def has_slots(pool: Pool, number: int) -> None:
     assert await one_more in pids
 
 
-def test_who_waits_is_served_in_the_order_of_coming(urls: Urls, told: Told) -> None:
+def test_who_waits_is_served_in_the_order_of_coming(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             served: list[str] = []
@@ -128,10 +118,10 @@ def test_who_waits_is_served_in_the_order_of_coming(urls: Urls, told: Told) -> N
             await asyncio.gather(*line)
             assert served == ["1", "2", "3"]
 
-    told(story())
+    tell(story())
 
 
-def test_who_comes_in_the_moment_in_which_a_slot_is_passed_on_stands_behind(urls: Urls, told: Told) -> None:
+def test_who_comes_in_the_moment_in_which_a_slot_is_passed_on_stands_behind(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             served: list[str] = []
@@ -152,10 +142,10 @@ def test_who_comes_in_the_moment_in_which_a_slot_is_passed_on_stands_behind(urls
             await asyncio.gather(twice, line)
             assert served == ["first", "in line", "again"]
 
-    told(story())
+    tell(story())
 
 
-def test_who_has_waited_for_pool_timeout_is_refused_and_who_came_later_is_not(urls: Urls, told: Told) -> None:
+def test_who_has_waited_for_pool_timeout_is_refused_and_who_came_later_is_not(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1, patience=2.5) as pool:
             hold, task = await holding(pool)
@@ -171,10 +161,10 @@ def test_who_has_waited_for_pool_timeout_is_refused_and_who_came_later_is_not(ur
             assert await late == await task
             await has_slots(pool, 1)
 
-    told(story())
+    tell(story())
 
 
-def test_each_who_waits_for_too_long_is_refused(urls: Urls, told: Told) -> None:
+def test_each_who_waits_for_too_long_is_refused(urls: Urls) -> None:
     async def story() -> None:
         async with impatient_pool(urls.runtime) as pool:
             hold, task = await holding(pool)
@@ -184,13 +174,11 @@ def test_each_who_waits_for_too_long_is_refused(urls: Urls, told: Told) -> None:
             hold.let_go.set()
             assert await task == await pool.run(pid)
 
-    told(story())
+    tell(story())
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_who_goes_in_the_moment_in_which_it_is_given_a_connection_gives_it_on(
-    urls: Urls, told: Told, most: int
-) -> None:
+def test_who_goes_in_the_moment_in_which_it_is_given_a_connection_gives_it_on(urls: Urls, most: int) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, most) as pool:
             held = [await holding(pool) for _ in range(most - 1)]
@@ -214,10 +202,10 @@ def test_who_goes_in_the_moment_in_which_it_is_given_a_connection_gives_it_on(
                 await task
             await has_slots(pool, most)
 
-    told(story())
+    tell(story())
 
 
-def test_who_goes_in_the_moment_in_which_it_is_refused_leaves_no_trace(urls: Urls, told: Told) -> None:
+def test_who_goes_in_the_moment_in_which_it_is_refused_leaves_no_trace(urls: Urls) -> None:
     async def story() -> None:
         async with impatient_pool(urls.runtime) as pool:
             hold, task = await holding(pool)
@@ -235,10 +223,10 @@ def test_who_goes_in_the_moment_in_which_it_is_refused_leaves_no_trace(urls: Url
             hold.let_go.set()
             assert await task == await pool.run(pid)
 
-    told(story())
+    tell(story())
 
 
-def test_a_statement_that_is_broken_off_gives_its_connection_back_where_it_answers(urls: Urls, told: Told) -> None:
+def test_a_statement_that_is_broken_off_gives_its_connection_back_where_it_answers(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             before = await pool.run(pid)
@@ -250,10 +238,10 @@ def test_a_statement_that_is_broken_off_gives_its_connection_back_where_it_answe
             assert await pool.run(pid) == before
             await has_slots(pool, 1)
 
-    told(story())
+    tell(story())
 
 
-def test_a_statement_that_fails_gives_its_connection_back(urls: Urls, told: Told) -> None:
+def test_a_statement_that_fails_gives_its_connection_back(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             before = await pool.run(pid)
@@ -263,12 +251,10 @@ def test_a_statement_that_fails_gives_its_connection_back(urls: Urls, told: Told
             assert await pool.run(pid) == before
             await has_slots(pool, 1)
 
-    told(story())
+    tell(story())
 
 
-def test_a_connection_that_says_nothing_is_dropped_and_replaced(
-    urls: Urls, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_says_nothing_is_dropped_and_replaced(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "CALL_OFF_TIMEOUT", 0.2)
 
     async def story() -> None:
@@ -283,12 +269,12 @@ def test_a_connection_that_says_nothing_is_dropped_and_replaced(
 
     line = Line(urls.runtime)
     try:
-        told(story())
+        tell(story())
     finally:
         line.close()
 
 
-def test_a_connection_that_is_closed_is_not_passed_on(urls: Urls, told: Told) -> None:
+def test_a_connection_that_is_closed_is_not_passed_on(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             let_go = asyncio.Event()
@@ -305,10 +291,10 @@ def test_a_connection_that_is_closed_is_not_passed_on(urls: Urls, told: Told) ->
             assert await waiting != before
             await has_slots(pool, 1)
 
-    told(story())
+    tell(story())
 
 
-def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls, told: Told) -> None:
+def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls) -> None:
     async def story() -> None:
         is_away, let_fail = True, asyncio.Event()
 
@@ -331,10 +317,10 @@ def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls, told: Told) -> 
             is_away = False
             await has_slots(pool, 2)
 
-    told(story())
+    tell(story())
 
 
-def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Urls, told: Told) -> None:
+def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Urls) -> None:
     async def story() -> None:
         used: list[Connection] = []
         let_go = asyncio.Event()
@@ -354,10 +340,10 @@ def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Ur
             assert len({await task for task in tasks}) == 2
             assert all(connection.is_closed() for connection in used)
 
-    told(story())
+    tell(story())
 
 
-def test_closing_that_is_cancelled_cuts_off(urls: Urls, told: Told) -> None:
+def test_closing_that_is_cancelled_cuts_off(urls: Urls) -> None:
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             await pool.run(pid)
@@ -368,11 +354,11 @@ def test_closing_that_is_cancelled_cuts_off(urls: Urls, told: Told) -> None:
                 await asyncio.wait_for(sleeper, GENEROUS)
             assert closing.cancelled()
 
-    told(story())
+    tell(story())
 
 
 def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool_min(
-    urls: Urls, told: Told, monkeypatch: pytest.MonkeyPatch
+    urls: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
 
@@ -396,4 +382,4 @@ def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool
         await background.close()
         await pool.close()
 
-    told(story())
+    tell(story())

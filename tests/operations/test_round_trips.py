@@ -1,6 +1,5 @@
 """What a request costs the database, seen on the wire: one statement, one round trip, no look-up on a hit."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -9,7 +8,7 @@ import pytest
 
 from service.auth.tokens import Tokens
 from tests import support
-from tests.operations.line import Connection, Line
+from tests.operations.wiretap import Wiretap
 from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
 
 
@@ -20,34 +19,6 @@ def statements(number: int) -> dict[str, int]:
 
 
 ONE_STATEMENT, TWO_STATEMENTS = statements(1), statements(2)
-NAMES = {b"B": "Bind", b"E": "Execute", b"S": "Sync", b"P": "Parse", b"D": "Describe", b"Q": "Query", b"C": "Close"}
-
-
-class Wiretap(Line):
-    """Counts what the service sends."""
-
-    def __init__(self, server_url: str) -> None:
-        self.sent: Counter[str] = Counter()
-        self.unread: dict[Connection, bytes] = {}
-        super().__init__(server_url)
-
-    def sends(self, connection: Connection, data: bytes) -> None:
-        started = connection in self.unread
-        unread = self.unread.get(connection, b"") + data
-        while message := self.first_message(unread, started):
-            if started:
-                self.sent[NAMES.get(message[:1], repr(message[:1]))] += 1
-            unread, started = unread[len(message) :], True
-        self.unread[connection] = unread
-
-    @staticmethod
-    def first_message(buffer: bytes, started: bool) -> bytes:
-        """A message is a type and a length; the first of a connection has no type."""
-        skipped = 1 if started else 0
-        if len(buffer) < skipped + 4:
-            return b""
-        length = skipped + int.from_bytes(buffer[skipped : skipped + 4], "big")
-        return buffer[:length] if len(buffer) >= length else b""
 
 
 @pytest.fixture(scope="module")

@@ -69,17 +69,17 @@ def test_nothing_is_found_in_ours(any_server: str) -> None:
             "tasks/delete_task",
             "/* tasks/delete_task */",
             "/* tasks/get_task */",
-            "7: must repeat its name behind the first keyword: /* tasks/delete_task */",
+            "8: must repeat its name behind the first keyword: /* tasks/delete_task */",
         ),
         (
             "tasks/delete_task",
-            "RETURNING id",
-            "RETURNING id; DELETE FROM tasks",
-            "9: must hold exactly one statement, without a semicolon",
+            "RETURNING id, user_id",
+            "RETURNING id, user_id; DELETE FROM tasks",
+            "10: must hold exactly one statement, without a semicolon",
         ),
         ("tasks/list_tasks", COLUMNS, "*", "13: must name its columns: no *"),
         ("tasks/update_task", COLUMNS, "tasks.*", "26: must name its columns: no *"),
-        ("tasks/delete_task", "RETURNING id", "RETURNING tasks", "9: must name its columns: no whole row"),
+        ("tasks/delete_task", "RETURNING id, user_id", "RETURNING tasks", "10: must name its columns: no whole row"),
         (
             "tasks/create_task",
             "tasks (user_id, title, description)\nVALUES ($1, $2, $3)",
@@ -219,7 +219,7 @@ def test_one_file_that_cannot_be_read_or_planned_hides_no_other(database_url: st
     found = findings(database_url, root)
 
     assert [finding.partition(": ")[0] for finding in found] == [
-        "sql/steal.sql:1", "sql/tasks/delete_task.sql:7", "sql/tasks/get_task.sql:13", "sql/tasks/latin.sql:1",
+        "sql/steal.sql:1", "sql/tasks/delete_task.sql:8", "sql/tasks/get_task.sql:13", "sql/tasks/latin.sql:1",
     ]  # fmt: skip
     assert found[0] == "sql/steal.sql:1: must lie in one of the folders, where it is reviewed"
     assert found[3] == "sql/tasks/latin.sql:1: is no UTF-8"
@@ -277,7 +277,7 @@ def test_the_command_says_a_line_for_each_finding_and_ends_with_1(
 
     assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
     assert (bad.returncode, bad.stderr) == (1, "")
-    assert bad.stdout.startswith("sql/tasks/delete_task.sql:7: tasks must be bound by tasks.user_id = $1: ")
+    assert bad.stdout.startswith("sql/tasks/delete_task.sql:8: tasks must be bound by tasks.user_id = $1: ")
     assert bad.stdout.count("\n") == 1
     assert (offline.returncode, offline.stdout) == (0, "")
 

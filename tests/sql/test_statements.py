@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import psycopg
 import pytest
 
 from service import statements
@@ -21,6 +22,7 @@ from service.accounts import (
 )
 from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
 from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
+from service.batches import IS_DISTRIBUTED
 from service.connecting import GET_SERVER_PID
 from service.health import CHECK_SERVER, NOBODY, REACH_TASKS
 from service.launch import COUNT_CONNECTIONS
@@ -30,6 +32,8 @@ from service.statements import Statement
 from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
 from service.upkeep import FORGET_ATTEMPTS, FORGET_DELETED_USERS
 from service.user_commands import COUNT_TASKS
+from tests import citus
+from tests.databases import Urls
 from tests.support import new_email
 
 EMAIL = new_email()
@@ -170,7 +174,7 @@ def test_revoke_tokens_is_for_one_user_and_counts_up(run: Run, owner: UUID, stra
 
 
 def test_check_token_finds_the_user_of_its_own_generation(run: Run, owner: UUID) -> None:
-    assert [row["id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
+    assert [row["user_id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
     assert run(CHECK_TOKEN, user_id=owner, token_generation=1) == []
     assert run(CHECK_TOKEN, user_id=uuid4(), token_generation=0) == []
 
@@ -214,7 +218,7 @@ def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger:
 
     assert list(user.keys()) == ["id", "email", "created_at"]
     assert user["id"] == owner
-    assert [row["id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
+    assert [row["user_id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
     assert run(GET_USER, user_id=uuid4()) == run(USER_EXISTS, user_id=uuid4()) == []
 
 
@@ -304,7 +308,8 @@ def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, s
     task = new_task(run, owner)
 
     assert run(DELETE_TASK, user_id=stranger, task_id=task["id"]) == []
-    assert [row["id"] for row in run(DELETE_TASK, user_id=owner, task_id=task["id"])] == [task["id"]]
+    [gone] = run(DELETE_TASK, user_id=owner, task_id=task["id"])
+    assert dict(gone) == {"id": task["id"], "user_id": owner}
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == []
 
 
@@ -377,6 +382,13 @@ def test_the_server_says_which_process_it_is(run: Run) -> None:
     assert first["server_pid"] == second["server_pid"] > 0
 
 
+def test_the_server_says_whether_it_is_citus(run: Run, urls: Urls) -> None:
+    [server] = run(IS_DISTRIBUTED)
+
+    with psycopg.connect(urls.admin) as connection:
+        assert server["is_distributed"] is citus.is_here(connection)
+
+
 def test_a_look_at_the_server_sees_what_a_request_would_meet(run: Run, owner: UUID) -> None:
     run(CREATE_TASK, user_id=owner, title="x", description=None)
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=owner)] == [True]
@@ -394,8 +406,8 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
             CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
-            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_SERVER_PID, LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
-            LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
+            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_SERVER_PID, IS_DISTRIBUTED, LIST_APPLIED,
+            FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}

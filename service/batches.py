@@ -1,0 +1,173 @@
+"""Requests of the same moment go to the server together: one message, one answer, one commit.
+
+Nobody waits for company: what one round of the event loop has ready goes, and who is alone goes alone. Every statement
+starts from its owner and its rows say whose they are: each finds back to who asked for it, and to nobody else.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from service.background import Background
+from service.connecting import Connection
+from service.statements import Key, Statement, statement
+
+IS_DISTRIBUTED = statement("health/is_distributed", "one")
+
+MOST = {"one": 16, "many": 4}  # who wait for one batch; the answers of all are made in one go, and a list may be large
+A_WAIT = 0.5  # so long no write takes that does not wait for a lock
+
+# The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
+ENDED = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+
+Rows: TypeAlias = list[asyncpg.Record]
+Send: TypeAlias = Callable[[Connection], Awaitable[Rows]]
+
+
+class UndoneError(Exception):
+    """One of several statements failed, and with it nothing of the others has happened."""
+
+
+class Batch:
+    """Several executions of one statement, each for rows that no other one can answer with."""
+
+    def __init__(self, statement: Statement, key: Key, arguments: list[object]) -> None:
+        self.statement = statement
+        self.first: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        self.size = 1
+        self._key = key
+        self._asked = {key.of_arguments(arguments): (arguments, [self.first])}
+
+    @property
+    def is_full(self) -> bool:
+        return self.size == MOST[self.statement.kind]
+
+    def join(self, arguments: list[object]) -> "asyncio.Future[Rows] | None":
+        """None where another one is about the same rows. One task is read once for all who ask for it; lists, which may
+        be large, are not to be held for several."""
+        asked, answers = self._asked.setdefault(self._key.of_arguments(arguments), (arguments, []))
+        reads_one = self.statement.only_reads and self.statement.kind == "one"
+        if answers and not (reads_one and asked == arguments):
+            return None
+        self.size += 1
+        answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        answers.append(answer)
+        return answer
+
+    async def send(self, connection: Connection) -> Rows:
+        everybodys = [arguments for arguments, _ in self._asked.values()]
+        if not self.statement.only_reads:
+            # Two batches that meet at the same rows shall not wait for each other.
+            everybodys.sort(key=self._key.of_arguments)
+        try:
+            rows: Rows = await connection.fetchmany(self.statement.text, everybodys)
+        except asyncpg.PostgresError as error:
+            if self.statement.only_reads or isinstance(error, ENDED):
+                raise
+            raise UndoneError from None
+        return rows
+
+    async def distribute(self, rows: Rows) -> None:
+        found: dict[Any, Rows] = {key: [] for key in self._asked}
+        for key, together in groupby(rows, self._key.of_row):
+            found[key].extend(together)
+        for key, own in found.items():
+            self._answer(key, own)
+            if self.statement.kind == "many":
+                await asyncio.sleep(0)  # what is made of one long list is sent before the next is begun
+
+    async def ask_one_by_one(self, alone: Callable[[Statement, list[object]], Awaitable[Rows]]) -> None:
+        keys = list(self._asked)
+        asked = (alone(self.statement, self._asked[key][0]) for key in keys)
+        for key, found in zip(keys, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            self._answer(key, found)
+
+    def fail(self, error: Exception) -> None:
+        for key in self._asked:
+            self._answer(key, error)
+
+    def _answer(self, key: object, found: Rows | BaseException) -> None:
+        for answer in self._asked[key][1]:
+            if answer.done():
+                continue  # whoever waited has gone
+            if isinstance(found, BaseException):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+
+class Batches:
+    def __init__(self, run: Callable[[Statement, Send], Awaitable[Rows]], background: Background) -> None:
+        self._run = run
+        self._background = background
+        self._present = 0  # who waits for rows, in whatever way
+        self._gathering: dict[str, Batch] = {}  # until the next round of the event loop
+        self._writing: dict[Batch, float] = {}  # since when, the oldest first
+        self._joins_writes: bool | None = None  # nobody has asked the server yet
+
+    async def rows(self, statement: Statement, key: Key, arguments: list[object]) -> Rows:
+        self._present += 1
+        try:
+            if self._present == 1 or (self._writes_go_alone() and not statement.only_reads):
+                return await self._alone(statement, arguments)
+            batch = self._gathering.get(statement.name)
+            if batch is None:
+                return await self._lead(Batch(statement, key, arguments), arguments)
+            answer = batch.join(arguments)
+            if answer is None:
+                return await self._alone(statement, arguments)
+            if batch.is_full:
+                del self._gathering[statement.name]
+            return await answer
+        finally:
+            self._present -= 1
+
+    async def _lead(self, batch: Batch, arguments: list[object]) -> Rows:
+        name = batch.statement.name
+        self._gathering[name] = batch
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            batch.first.cancel()
+            raise
+        finally:
+            if self._gathering.get(name) is batch:
+                del self._gathering[name]
+            if batch.size > 1:  # which is served, though the first may have gone meanwhile
+                self._background.run(self._together(batch))
+        return await (batch.first if batch.size > 1 else self._alone(batch.statement, arguments))
+
+    async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
+        return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+
+    async def _together(self, batch: Batch) -> None:
+        try:
+            await batch.distribute(await self._sent(batch))
+        except UndoneError:
+            await batch.ask_one_by_one(self._alone)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
+            batch.fail(error)
+
+    async def _sent(self, batch: Batch) -> Rows:
+        if batch.statement.only_reads:
+            return await self._run(batch.statement, batch.send)
+        if self._joins_writes is None:
+            [server] = await self._alone(IS_DISTRIBUTED, [])
+            self._joins_writes = not server["is_distributed"]
+        if not self._joins_writes:
+            raise UndoneError
+        self._writing[batch] = time.monotonic()
+        try:
+            return await self._run(batch.statement, batch.send)
+        finally:
+            del self._writing[batch]
+
+    def _writes_go_alone(self) -> bool:
+        """On Citus each node would commit what is its own, whatever becomes of the rest. And where one write waits for
+        a lock, as for a row that somebody holds in psql, those of its batch wait as well: no more shall then."""
+        since = next(iter(self._writing.values()), None)
+        return self._joins_writes is False or (since is not None and time.monotonic() - since > A_WAIT)
