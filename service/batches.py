@@ -6,6 +6,7 @@ starts from its owner and its rows say whose they are: each finds back to who as
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from itertools import groupby
 from typing import Any, TypeAlias
@@ -18,7 +19,9 @@ from service.statements import Key, Statement, statement
 
 IS_DISTRIBUTED = statement("health/is_distributed", "one")
 
-MOST = {"one": 16, "many": 4}  # who wait for one batch; the answers of all are made in one go, and a list may be large
+MOST = 16  # who wait for one batch
+ROWS = 800  # about as many one batch of lists is to bring, going by the last ones
+LONG = 100  # rows: to make an answer of more is long enough for others to be let in before the next
 A_WAIT = 0.5  # so long no write takes that does not wait for a lock
 
 # The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
@@ -35,16 +38,13 @@ class UndoneError(Exception):
 class Batch:
     """Several executions of one statement, each for rows that no other one can answer with."""
 
-    def __init__(self, statement: Statement, key: Key, arguments: list[object]) -> None:
+    def __init__(self, statement: Statement, key: Key, arguments: list[object], most: int) -> None:
         self.statement = statement
+        self.most = most
         self.first: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self.size = 1
         self._key = key
         self._asked = {key.of_arguments(arguments): (arguments, [self.first])}
-
-    @property
-    def is_full(self) -> bool:
-        return self.size == MOST[self.statement.kind]
 
     def join(self, arguments: list[object]) -> "asyncio.Future[Rows] | None":
         """None where another one is about the same rows. One task is read once for all who ask for it; lists, which may
@@ -77,8 +77,8 @@ class Batch:
             found[key].extend(together)
         for key, own in found.items():
             self._answer(key, own)
-            if self.statement.kind == "many":
-                await asyncio.sleep(0)  # what is made of one long list is sent before the next is begun
+            if len(own) > LONG:
+                await asyncio.sleep(0)  # what is made of it is sent before the next is begun
 
     async def ask_one_by_one(self, alone: Callable[[Statement, list[object]], Awaitable[Rows]]) -> None:
         keys = list(self._asked)
@@ -108,19 +108,20 @@ class Batches:
         self._gathering: dict[str, Batch] = {}  # until the next round of the event loop
         self._writing: dict[Batch, float] = {}  # since when, the oldest first
         self._joins_writes: bool | None = None  # nobody has asked the server yet
+        self._lengths: defaultdict[str, float] = defaultdict(lambda: LONG)  # of the lists a statement brought lately
 
     async def rows(self, statement: Statement, key: Key, arguments: list[object]) -> Rows:
         self._present += 1
         try:
-            if self._present == 1 or (self._writes_go_alone() and not statement.only_reads):
+            if self._present == 1 or (not statement.only_reads and self._writes_go_alone()):
                 return await self._alone(statement, arguments)
             batch = self._gathering.get(statement.name)
             if batch is None:
-                return await self._lead(Batch(statement, key, arguments), arguments)
+                return await self._lead(Batch(statement, key, arguments, self._most(statement)), arguments)
             answer = batch.join(arguments)
             if answer is None:
                 return await self._alone(statement, arguments)
-            if batch.is_full:
+            if batch.size == batch.most:
                 del self._gathering[statement.name]
             return await answer
         finally:
@@ -142,11 +143,15 @@ class Batches:
         return await (batch.first if batch.size > 1 else self._alone(batch.statement, arguments))
 
     async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
-        return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+        rows = await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+        self._learn(statement, len(rows))
+        return rows
 
     async def _together(self, batch: Batch) -> None:
         try:
-            await batch.distribute(await self._sent(batch))
+            rows = await self._sent(batch)
+            self._learn(batch.statement, len(rows) / batch.size)
+            await batch.distribute(rows)
         except UndoneError:
             await batch.ask_one_by_one(self._alone)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
@@ -165,6 +170,15 @@ class Batches:
             return await self._run(batch.statement, batch.send)
         finally:
             del self._writing[batch]
+
+    def _most(self, statement: Statement) -> int:
+        if statement.kind == "one":
+            return MOST
+        return max(2, min(MOST, int(ROWS / (1 + self._lengths[statement.name]))))
+
+    def _learn(self, statement: Statement, length: float) -> None:
+        if statement.kind == "many":
+            self._lengths[statement.name] += (length - self._lengths[statement.name]) / 8
 
     def _writes_go_alone(self) -> bool:
         """On Citus each node would commit what is its own, whatever becomes of the rest. And where one write waits for

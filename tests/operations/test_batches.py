@@ -24,7 +24,7 @@ from tests.operations.stories import GENEROUS, tell
 from tests.operations.wiretap import Wiretap
 from tests.support import SECRET, new_email
 
-USERS = 1 + batches.MOST["many"]
+USERS = 5
 DONE = Changes({"is_completed": True})
 TITLES = ["zeroth", *["third"] * (USERS - 1)]
 
@@ -133,7 +133,7 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
     async def story() -> None:
         async with database_at(wiretap.url, pool=1) as database:
             [owner] = await new_owners(database, 1)
-            more = 2 * batches.MOST["one"]
+            more = 2 * batches.MOST
             ids = [owner.task, *(str(uuid4()) for _ in range(more))]
             for _ in range(2):
                 before = wiretap.sent.copy()
@@ -147,10 +147,61 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
     tell(story())
 
 
+def test_of_lists_as_many_go_together_as_the_last_ones_were_short(
+    wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "ROWS", 10)
+
+    async def trips(database: Database, owners: list[Owner]) -> int:
+        before = wiretap.sent.copy()
+        await at_once(*(tasks.list_tasks(database, owner.id) for owner in owners))
+        return (wiretap.sent - before)["Sync"]
+
+    async def story() -> None:
+        async with database_at(wiretap.url, pool=1) as database:
+            owners = await new_owners(database, 7)
+            assert await trips(database, owners[:1]) > 0  # which prepares the statement
+            assert await trips(database, owners) == 1 + 3  # two at a time: nobody knows yet how long they are
+            for _ in range(50):
+                await tasks.list_tasks(database, owners[0].id)
+            assert await trips(database, owners) == 1 + 2  # three lists of two tasks, of ten rows
+            for _ in range(3):
+                await tasks.create_task(database, owners[0].id, "third", None)
+            for _ in range(50):
+                await tasks.list_tasks(database, owners[0].id)
+            assert await trips(database, owners) == 1 + 3
+
+    tell(story())
+
+
+def test_others_are_let_in_between_the_answers_of_long_lists(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def listed(database: Database, owner: Owner) -> None:
+        await tasks.list_tasks(database, owner.id)
+        seen.append("an answer")
+        asyncio.get_running_loop().call_soon(seen.append, "others")
+
+    async def story() -> None:
+        async with database_at(urls.runtime, pool=1) as database:
+            owners = await new_owners(database)
+            await at_once(*(listed(database, owner) for owner in owners))
+            await asyncio.sleep(0)
+            assert seen == ["an answer", "others", *["an answer"] * 4, *["others"] * 4]  # the first goes alone
+
+            seen.clear()
+            monkeypatch.setattr(batches, "LONG", 1)
+            await at_once(*(listed(database, owner) for owner in owners))
+            await asyncio.sleep(0)
+            assert seen == ["an answer", "others"] * USERS
+
+    tell(story())
+
+
 def test_everybody_gets_what_is_theirs_and_nothing_else(urls: Urls) -> None:
     async def story() -> None:
         async with database_at(urls.runtime) as database:
-            owners = await new_owners(database, 2 * batches.MOST["one"])
+            owners = await new_owners(database, 2 * batches.MOST)
             strangers = owners[1:] + owners[:1]
             lists = [tasks.list_tasks(database, owner.id) for owner in owners]
             own = [tasks.get_task(database, owner.id, str(task["id"])) for owner in owners for task in owner.tasks]
@@ -395,7 +446,7 @@ def test_a_row_that_nobody_asked_for_is_given_to_nobody() -> None:
     async def story() -> None:
         key = tasks.LIST_TASKS.key
         assert key is not None
-        batch = batches.Batch(tasks.LIST_TASKS, key, [uuid4(), 10])
+        batch = batches.Batch(tasks.LIST_TASKS, key, [uuid4(), 10], 2)
         foreign: Any = [{"user_id": uuid4(), "title": "Not yours"}]
         with pytest.raises(KeyError):
             await batch.distribute(foreign)

@@ -261,6 +261,12 @@ def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger:
     assert after(owner, tasks[4], 9) == after(stranger, tasks[0], 9) == []
 
 
+def test_whatever_answers_with_tasks_has_the_columns_of_the_list_in_its_order() -> None:
+    """The answers are made of them by their places."""
+    for statement in (CREATE_TASK, GET_TASK, UPDATE_TASK, LIST_TASKS_AFTER):
+        assert statement.columns == LIST_TASKS.columns
+
+
 def test_count_tasks_counts_the_owners(run: Run, owner: UUID, stranger: UUID) -> None:
     for _ in range(3):
         new_task(run, owner)
