@@ -38,13 +38,12 @@ class UndoneError(Exception):
 class Batch:
     """Several executions of one statement, each for rows that no other one can answer with."""
 
-    def __init__(self, statement: Statement, key: Key, arguments: list[object], most: int) -> None:
+    def __init__(self, statement: Statement, key: Key, most: int) -> None:
         self.statement = statement
         self.most = most
-        self.first: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        self.size = 1
+        self.size = 0
         self._key = key
-        self._asked = {key.of_arguments(arguments): (arguments, [self.first])}
+        self._asked: dict[Any, tuple[list[object], list[asyncio.Future[Rows]]]] = {}
 
     def join(self, arguments: list[object]) -> "asyncio.Future[Rows] | None":
         """None where another one is about the same rows. One task is read once for all who ask for it; lists, which may
@@ -60,6 +59,8 @@ class Batch:
 
     async def send(self, connection: Connection) -> Rows:
         everybodys = [arguments for arguments, _ in self._asked.values()]
+        if len(everybodys) == 1:
+            return await connection.fetch(self.statement.text, *everybodys[0])
         if not self.statement.only_reads:
             # Two batches that meet at the same rows shall not wait for each other.
             everybodys.sort(key=self._key.of_arguments)
@@ -117,7 +118,8 @@ class Batches:
                 return await self._alone(statement, arguments)
             batch = self._gathering.get(statement.name)
             if batch is None:
-                return await self._lead(Batch(statement, key, arguments, self._most(statement)), arguments)
+                batch = self._gathering[statement.name] = Batch(statement, key, self._most(statement))
+                self._background.run(self._together(batch))  # which begins with the next round
             answer = batch.join(arguments)
             if answer is None:
                 return await self._alone(statement, arguments)
@@ -127,27 +129,14 @@ class Batches:
         finally:
             self._present -= 1
 
-    async def _lead(self, batch: Batch, arguments: list[object]) -> Rows:
-        name = batch.statement.name
-        self._gathering[name] = batch
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            batch.first.cancel()
-            raise
-        finally:
-            if self._gathering.get(name) is batch:
-                del self._gathering[name]
-            if batch.size > 1:  # which is served, though the first may have gone meanwhile
-                self._background.run(self._together(batch))
-        return await (batch.first if batch.size > 1 else self._alone(batch.statement, arguments))
-
     async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
         rows = await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
         self._learn(statement, len(rows))
         return rows
 
     async def _together(self, batch: Batch) -> None:
+        if self._gathering.get(batch.statement.name) is batch:
+            del self._gathering[batch.statement.name]
         try:
             rows = await self._sent(batch)
             self._learn(batch.statement, len(rows) / batch.size)

@@ -285,6 +285,21 @@ def test_a_write_that_is_refused_takes_no_other_with_it(urls: Urls) -> None:
     tell(story())
 
 
+def test_a_write_that_found_no_company_is_refused_the_first_time(wiretap: Wiretap) -> None:
+    async def story() -> None:
+        async with database_at(wiretap.url, pool=1) as database:
+            [owner] = await new_owners(database, 1)
+            for _ in range(2):  # the first time asks whether writes may go together
+                before = wiretap.sent.copy()
+                asked = (tasks.create_task(database, each, "third", None) for each in (owner.id, uuid4()))
+                answers = await at_once(*asked)
+
+            assert (wiretap.sent - before)["Execute"] == 2
+            assert [code_of(answer) for answer in answers[1:]] == [Code.INVALID_TOKEN]
+
+    tell(story())
+
+
 def test_where_the_server_ends_a_wait_for_a_lock_only_that_write_is_refused(own_database: Urls) -> None:
     async def story() -> None:
         async with database_at(with_option(own_database.runtime, "lock_timeout%3D100")) as database:
@@ -446,10 +461,12 @@ def test_a_row_that_nobody_asked_for_is_given_to_nobody() -> None:
     async def story() -> None:
         key = tasks.LIST_TASKS.key
         assert key is not None
-        batch = batches.Batch(tasks.LIST_TASKS, key, [uuid4(), 10], 2)
+        batch = batches.Batch(tasks.LIST_TASKS, key, 2)
+        answer = batch.join([uuid4(), 10])
+        assert answer is not None
         foreign: Any = [{"user_id": uuid4(), "title": "Not yours"}]
         with pytest.raises(KeyError):
             await batch.distribute(foreign)
-        assert not batch.first.done()
+        assert not answer.done()
 
     tell(story())
