@@ -166,6 +166,7 @@ class Batches:
         return max(2, min(MOST, int(ROWS / (1 + self._lengths[statement.name]))))
 
     def _learn(self, statement: Statement, length: float) -> None:
+        """A mean in which the last eight answers count for two thirds."""
         if statement.kind == "many":
             self._lengths[statement.name] += (length - self._lengths[statement.name]) / 8
 
