@@ -28,6 +28,16 @@ def test_a_user_of_an_outside_issuer_is_made_at_first_sight_and_has_tasks_in_bot
     assert [each["id"] for each in user.get(f"{contract.prefix}/tasks").json()["tasks"]] == [task["id"]]
 
 
+def test_the_line_of_a_request_names_the_user_of_an_outside_issuer(world: World) -> None:
+    user = world.user()
+    request_id = f"outside-{uuid4()}"
+
+    user.get("/api/tasks", headers={"X-Request-ID": request_id})
+
+    [line] = world.service.lines_of(request_id)
+    assert (line["route"], line["status"], line["user_id"]) == ("/api/tasks", 200, user.id)
+
+
 def test_tokens_of_every_kind_of_issuer_pass(world: World) -> None:
     tokens = [
         world.token(),
