@@ -86,7 +86,7 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
         }
         context = request.ctx.__dict__
         if "user_id" in context:
-            fields["user_id"] = str(context["user_id"])  # orjson does not take the driver's kind of UUID
+            fields["user_id"] = str(context["user_id"])  # orjson does not take the driver's UUID
         if "reason" in context:
             fields["reason"] = context["reason"]
         output.say(Line(time(), level, "request", fields))

@@ -1,7 +1,9 @@
 """What counts as an id."""
 
 import re
-from uuid import UUID
+
+# The driver's own, which is a uuid.UUID as well: read at a seventh of the price, and compared with those of the rows.
+from asyncpg.pgproto.pgproto import UUID
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
