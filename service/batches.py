@@ -1,12 +1,13 @@
 """Requests of the same moment go to the server together: one message, one answer, one commit.
 
-Nobody waits for company: what one round of the event loop has ready goes, and who is alone goes alone. Every statement
-starts from its owner and its rows say whose they are: each finds back to who asked for it, and to nobody else.
+What one round of the event loop has ready goes; while others of the same statement are on their way it waits until they
+are back, but no longer than a millisecond. Who is alone goes alone. Every statement starts from its owner and its rows
+say whose they are: each finds back to who asked for it, and to nobody else.
 """
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from itertools import groupby
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ IS_DISTRIBUTED = statement("health/is_distributed", "one")
 MOST = 16  # who wait for one batch
 ROWS = 800  # about as many one batch of lists is to bring, going by the last ones
 LONG = 100  # rows: to make an answer of more is long enough for others to be let in before the next
+COMPANY = 0.001  # seconds: what a server in the next room needs for an answer, and one that is far shall not add
 A_WAIT = 0.5  # so long no write takes that does not wait for a lock
 
 # The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
@@ -42,6 +44,7 @@ class Batch:
         self.statement = statement
         self.most = most
         self.size = 0
+        self.held: asyncio.TimerHandle | None = None  # until others come back, or it has waited for long enough
         self._key = key
         self._asked: dict[Any, tuple[list[object], list[asyncio.Future[Rows]]]] = {}
 
@@ -106,7 +109,8 @@ class Batches:
         self._run = run
         self._background = background
         self._present = 0  # who waits for rows, in whatever way
-        self._gathering: dict[str, Batch] = {}  # until the next round of the event loop
+        self._gathering: dict[str, Batch] = {}  # until the next round of the event loop, or while they are held
+        self._on_their_way: Counter[str] = Counter()  # how many batches of a statement
         self._writing: dict[Batch, float] = {}  # since when, the oldest first
         self._joins_writes: bool | None = None  # nobody has asked the server yet
         self._lengths: defaultdict[str, float] = defaultdict(lambda: LONG)  # of the lists a statement brought lately
@@ -116,18 +120,30 @@ class Batches:
         try:
             if self._present == 1 or (not statement.only_reads and self._writes_go_alone()):
                 return await self._alone(statement, arguments)
-            batch = self._gathering.get(statement.name)
-            if batch is None:
-                batch = self._gathering[statement.name] = Batch(statement, key, self._most(statement))
-                self._background.run(self._together(batch))  # which begins with the next round
+            batch = self._gathering.get(statement.name) or self._new(statement, key)
             answer = batch.join(arguments)
             if answer is None:
                 return await self._alone(statement, arguments)
             if batch.size == batch.most:
                 del self._gathering[statement.name]
+                self._let_go(batch)
             return await answer
         finally:
             self._present -= 1
+
+    def _new(self, statement: Statement, key: Key) -> Batch:
+        batch = self._gathering[statement.name] = Batch(statement, key, self._most(statement))
+        if self._on_their_way[statement.name]:
+            batch.held = asyncio.get_running_loop().call_later(COMPANY, self._let_go, batch)
+        else:
+            self._background.run(self._together(batch))  # which begins with the next round
+        return batch
+
+    def _let_go(self, batch: Batch) -> None:
+        if batch.held is not None:
+            batch.held.cancel()
+            batch.held = None
+            self._background.run(self._together(batch))
 
     async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
         rows = await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
@@ -147,6 +163,16 @@ class Batches:
             batch.fail(error)
 
     async def _sent(self, batch: Batch) -> Rows:
+        name = batch.statement.name
+        self._on_their_way[name] += 1
+        try:
+            return await self._answer_of_server(batch)
+        finally:
+            self._on_their_way[name] -= 1
+            if name in self._gathering:
+                self._let_go(self._gathering[name])  # is with the server while these are answered
+
+    async def _answer_of_server(self, batch: Batch) -> Rows:
         if batch.statement.only_reads:
             return await self._run(batch.statement, batch.send)
         if self._joins_writes is None:

@@ -1,10 +1,12 @@
-"""Users with two tasks each, and a database in this process to ask for them at once."""
+"""Users with two tasks each, a database in this process to ask for them at once, and somebody who is in the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import asyncpg
 
 from service import tasks
 from service.accounts import CREATE_USER
@@ -53,3 +55,27 @@ async def at_once(*asked: Awaitable[Any]) -> list[Any]:
 
 def code_of(answer: object) -> object:
     return answer.code if isinstance(answer, Problem) else answer
+
+
+@asynccontextmanager
+async def held(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+    """Somebody in psql is at the first task of this owner, until the context or a call ends it."""
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(
+        "SELECT FROM tasks WHERE user_id = $1 AND id = $2 FOR UPDATE", owner.id, owner.tasks[0]["id"]
+    )
+    try:
+        yield transaction.rollback
+    finally:
+        await connection.close()
+
+
+async def until_waiting(url: str, number: int) -> None:
+    """So many sessions of this database wait for a lock."""
+    connection = await asyncpg.connect(url)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while await connection.fetchval(query) < number:  # noqa: ASYNC110 - the server says it to nobody who does not ask
+        await asyncio.sleep(0.02)
+    await connection.close()

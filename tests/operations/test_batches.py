@@ -10,12 +10,22 @@ import pytest
 
 from service import batches, tasks
 from service.auth import users
-from service.database import Database
+from service.database import Database, Row
 from service.errors import Code, Problem
 from service.tasks import Changes
-from tests.databases import Urls
-from tests.operations.owners import DONE, USERS, Owner, at_once, code_of, database_at, new_owners
-from tests.operations.stories import tell
+from tests.databases import Urls, patient
+from tests.operations.owners import (
+    DONE,
+    USERS,
+    Owner,
+    at_once,
+    code_of,
+    database_at,
+    held,
+    new_owners,
+    until_waiting,
+)
+from tests.operations.stories import GENEROUS, tell
 from tests.operations.wiretap import Wiretap
 
 
@@ -44,6 +54,58 @@ def test_all_but_the_first_of_a_moment_share_one_round_trip(
             assert dict(wiretap.sent - before) == {"Bind": USERS, "Execute": USERS, "Sync": 2}
             assert [type(answer) for answer in answers] == [type(answers[0])] * USERS
             assert not isinstance(answers[0], BaseException)
+
+    tell(story())
+
+
+def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_back(
+    own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
+
+    async def story() -> None:
+        async with database_at(patient(wiretap.url)) as database:
+            owners = await new_owners(database)
+
+            def update(owner: Owner) -> "asyncio.Task[Row]":
+                return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
+
+            async with held(own_database.admin, owners[0]), held(own_database.admin, owners[1]) as let_go:
+                asked = [update(owner) for owner in owners[:2]]
+                await until_waiting(own_database.admin, 2)  # the first went alone, the other is a batch
+                before = wiretap.sent.copy()
+                for owner in owners[2:]:
+                    asked.append(update(owner))
+                    await asyncio.sleep(0.01)
+                assert wiretap.sent == before
+                await let_go()
+                answers = await at_once(*asked[1:])
+            answers.insert(0, await asked[0])
+
+            assert dict(wiretap.sent - before) == {"Bind": 3, "Execute": 3, "Sync": 1}
+            assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
+
+    tell(story())
+
+
+def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
+    monkeypatch.setattr(batches, "MOST", 3)
+
+    async def story() -> None:
+        async with database_at(patient(own_database.runtime)) as database:
+            owners = await new_owners(database)
+            asked = [tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners]
+            async with held(own_database.admin, owners[0]), held(own_database.admin, owners[1]):
+                late = asyncio.gather(*asked[:2])
+                await until_waiting(own_database.admin, 2)
+                served = await at_once(*asked[2:])
+
+                assert [row["user_id"] for row in served] == [owner.id for owner in owners[2:]]
+                assert not late.done()
+            await late
 
     tell(story())
 

@@ -1,12 +1,9 @@
 """Of what goes to the server together one fails, waits or goes away: the others lose nothing and wait for nobody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from service import batches, tasks
@@ -14,35 +11,21 @@ from service.database import Database
 from service.errors import Code
 from tests.databases import Urls, patient
 from tests.operations.line import Line
-from tests.operations.owners import DONE, USERS, Owner, at_once, code_of, database_at, new_owners
+from tests.operations.owners import (
+    DONE,
+    USERS,
+    Owner,
+    at_once,
+    code_of,
+    database_at,
+    held,
+    new_owners,
+    until_waiting,
+)
 from tests.operations.stories import GENEROUS, tell
 from tests.operations.wiretap import Wiretap
 
 TITLES = ["zeroth", *["third"] * (USERS - 1)]
-
-
-@asynccontextmanager
-async def held(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
-    """Somebody in psql is at the first task of this owner, until the context or a call ends it."""
-    connection = await asyncpg.connect(url)
-    transaction = connection.transaction()
-    await transaction.start()
-    await connection.execute(
-        "SELECT FROM tasks WHERE user_id = $1 AND id = $2 FOR UPDATE", owner.id, owner.tasks[0]["id"]
-    )
-    try:
-        yield transaction.rollback
-    finally:
-        await connection.close()
-
-
-async def until_waiting(url: str, number: int) -> None:
-    """So many sessions of this database wait for a lock."""
-    connection = await asyncpg.connect(url)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    while await connection.fetchval(query) < number:  # noqa: ASYNC110 - the server says it to nobody who does not ask
-        await asyncio.sleep(0.02)
-    await connection.close()
 
 
 def with_option(url: str, option: str) -> str:
@@ -132,6 +115,24 @@ def test_nobody_joins_in_any_more_while_a_write_waits_for_a_lock(
                 await let_go()
                 assert [row["user_id"] for row in await stuck] == [owner.id for owner in owners[2:5]]
                 assert [code_of(answer) for answer in await at_once(*late[1:2])] == [Code.NOT_FOUND]
+
+    tell(story())
+
+
+def test_nobody_waits_for_a_batch_that_is_late(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
+
+    async def story() -> None:
+        async with database_at(patient(own_database.runtime)) as database:
+            owners = await new_owners(database)
+            async with held(own_database.admin, owners[0]), held(own_database.admin, owners[1]):
+                late = [asyncio.create_task(tasks.update_task(database, o.id, o.task, DONE)) for o in owners[:2]]
+                await until_waiting(own_database.admin, 2)  # the first went alone, the other is a batch
+                served = await at_once(*(tasks.update_task(database, o.id, o.task, DONE) for o in owners[2:]))
+
+                assert [row["user_id"] for row in served] == [owner.id for owner in owners[2:]]
+                assert [task.done() for task in late] == [False, False]
+            assert [row["user_id"] for row in await at_once(*late)] == [owner.id for owner in owners[:2]]
 
     tell(story())
 
