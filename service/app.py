@@ -11,12 +11,13 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from sanic import HTTPResponse, Sanic
+from sanic import HTTPResponse
 from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 
 from service import NAME, access_log, docs, health, index, workers
 from service.api.contract import CONTRACT as API
+from service.application import Application, Configuration
 from service.attempts import Attempts
 from service.auth import users
 from service.auth.outside import OutsideTokens
@@ -24,7 +25,7 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
-from service.connections import Connection, allow_files
+from service.connections import allow_files
 from service.context import App, Context, Patience
 from service.database import Database
 from service.error_handler import client_has_gone, error_handler
@@ -42,21 +43,6 @@ OBJECTS_BETWEEN_LOOKS = 20_000
 CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("service.app")
-
-
-class Configuration(Config):
-    """Sanic keeps its configuration in a dictionary and searches for an attribute in vain first. Of these it asks for
-    every request: found at once, they make one cheaper by a fortieth."""
-
-    KEEP_ALIVE = True
-    REQUEST_BUFFER_SIZE = 64 * 1024
-
-
-class Application(Sanic[Config, Context]):
-    """For connections of our own, whoever starts it: Sanic's command line knows no option for that."""
-
-    def prepare(self, *arguments: Any, **options: Any) -> None:
-        super().prepare(*arguments, **({"protocol": Connection} | options))
 
 
 def create_app(settings: Settings) -> App:

@@ -56,6 +56,45 @@ def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alo
     assert "hunter22" not in logged
 
 
+def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[[], App]) -> None:
+    app = make_app()
+
+    async def silent(_: Request) -> None:
+        pass
+
+    app.add_route(silent, "/api/silent")
+    with ReusableClient(app, port=support.free_port()) as client:
+        _, answer = client.get("/api/silent")
+
+    assert answer is not None
+    assert (answer.status, answer.json) == (
+        500,
+        {"error": "An internal server error occurred", "code": "INTERNAL_ERROR"},
+    )
+
+
+def test_what_fails_once_an_answer_is_decided_does_not_take_it_away(
+    capfd: pytest.CaptureFixture[str], make_app: Callable[[], App]
+) -> None:
+    app = make_app()
+
+    async def created(_: Request) -> HTTPResponse:
+        return HTTPResponse("it has happened", 201)
+
+    def broken(_: Request, __: HTTPResponse) -> None:
+        raise OverflowError
+
+    app.add_route(created, "/api/created")
+    app.on_response(broken)
+    with ReusableClient(app, port=support.free_port()) as client:
+        _, answer = client.get("/api/created")
+
+    assert answer is not None
+    assert (answer.status, answer.text) == (201, "it has happened")
+    logged = capfd.readouterr().out
+    assert logged.count("an answer was sent before all was done with it") == logged.count("in broken") == 1
+
+
 @pytest.fixture
 def locked_tasks(urls: Urls) -> Iterator[psycopg.Connection]:
     """Nobody reads or writes a task while this connection is open."""
