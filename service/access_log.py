@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from time import perf_counter, time
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 
 import orjson
 from sanic import HTTPResponse
@@ -18,14 +18,10 @@ from service.request import Request
 
 LogFormat = Literal["auto", "json", "text"]
 
+# "time", "level" and "message", and whatever else there is to say.
+Line: TypeAlias = dict[str, Any]
+
 _requests = logging.getLogger("service.requests")
-
-
-class Line(NamedTuple):
-    created: float
-    level: int
-    message: str
-    fields: dict[str, Any]
 
 
 class Output(logging.StreamHandler[TextIO]):
@@ -43,7 +39,7 @@ class Output(logging.StreamHandler[TextIO]):
             self.stream.write(self._layout(line) + self.terminator)
             self.stream.flush()
         except OSError:  # nobody takes it: no reason to refuse the answer
-            self.handleError(logging.makeLogRecord({"msg": line.message}))
+            self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
 def configure(level: str, log_format: LogFormat) -> Output:
@@ -76,22 +72,30 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
         if not _requests.isEnabledFor(level):
             return
         started = request.http.perft0
-        fields: dict[str, Any] = {
+        route = request.route
+        line: Line = {
+            "time": datetime.fromtimestamp(time(), UTC),
+            "level": _name_of(level),
+            "message": "request",
             "request_id": request.id,
-            # Escaped: a method may hold any byte, a line feed among them.
-            "method": None if request.was_unreadable else request.method.encode("unicode_escape").decode(),
-            "route": _pattern(request.route.path) if request.route else None,
+            "method": request.method if route else _method_as_sent(request),
+            "route": _pattern(route.path) if route else None,
             "status": response.status,
             "duration_ms": round((perf_counter() - started) * 1000, 2) if started else None,
         }
         context = request.ctx.__dict__
         if "user_id" in context:
-            fields["user_id"] = str(context["user_id"])  # orjson does not take the driver's UUID
+            line["user_id"] = str(context["user_id"])  # orjson does not take the driver's UUID
         if "reason" in context:
-            fields["reason"] = context["reason"]
-        output.say(Line(time(), level, "request", fields))
+            line["reason"] = context["reason"]
+        output.say(line)
 
     return log
+
+
+def _method_as_sent(request: Request) -> str | None:
+    """Where no route asks for one of ours it may hold any byte, a line feed among them: escaped."""
+    return None if request.was_unreadable else request.method.encode("unicode_escape").decode()
 
 
 @cache
@@ -108,10 +112,15 @@ def story_of(exception: BaseException) -> str:
 
 
 def _line_of(record: logging.LogRecord) -> Line:
-    fields: dict[str, Any] = getattr(record, "fields", {})
+    line: Line = {
+        "time": datetime.fromtimestamp(record.created, UTC),
+        "level": _name_of(record.levelno),
+        "message": record.getMessage(),
+    }
+    line |= getattr(record, "fields", {})
     if record.exc_info and record.exc_info[1]:
-        fields = fields | {"reason": _told_by(record, record.exc_info[1])}
-    return Line(record.created, record.levelno, record.getMessage(), fields)
+        line["reason"] = _told_by(record, record.exc_info[1])
+    return line
 
 
 def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
@@ -120,25 +129,18 @@ def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
 
 
 def as_json(line: Line) -> str:
-    head = {
-        "time": datetime.fromtimestamp(line.created, UTC),
-        "level": _name_of(line.level),
-        "message": line.message,
-    }
-    return orjson.dumps(head | line.fields, option=orjson.OPT_UTC_Z).decode()
+    return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()
 
 
 def as_people_read_it(line: Line) -> str:
-    fields = line.fields.copy()
+    fields = line.copy()
+    moment, level, text = (fields.pop(name) for name in ("time", "level", "message"))
     reason = fields.pop("reason", None)
     if "route" in fields:
         method, route = fields.pop("method") or "-", fields.pop("route") or "-"
         text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"
-    else:
-        text = line.message
     text += "".join(f" {name}={value}" for name, value in fields.items())
-    moment = datetime.fromtimestamp(line.created, UTC).astimezone().strftime("%H:%M:%S")
-    said = f"{moment} {_name_of(line.level):7} {text}"
+    said = f"{moment.astimezone():%H:%M:%S} {level:7} {text}"
     return f"{said}\n{reason}" if reason else said
 
 
