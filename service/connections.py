@@ -77,8 +77,25 @@ class TimedHttp(Http):
         self.stage = Stage.REQUEST
 
 
+class Arrival:
+    """Of bytes, for the one task that waits for them. asyncio's Event, in whose place Sanic has it, could wake many."""
+
+    __slots__ = ("_waits",)
+
+    def __init__(self) -> None:
+        self._waits: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        if self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
+
+    def wait(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
+        self._waits = loop.create_future()
+        return self._waits
+
+
 class Connection(HttpProtocol):
-    __slots__ = ("_came", "_unread_before", "_watch")
+    __slots__ = ("_arrival", "_came", "_unread_before", "_watch")
 
     HTTP_CLASS = TimedHttp
     stalled: ClassVar[dict["Connection", float]] = {}  # since when, in the order in which they fell behind
@@ -87,12 +104,19 @@ class Connection(HttpProtocol):
         self._watch: asyncio.TimerHandle | None = None
         self._unread_before = 0
         self._came = monotonic()
+        self._arrival = Arrival()
+        self._data_received: Any = self._arrival
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         with _socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
         most = self._patience.connections
         if len(self.connections) > most:
             self._make_room(most)
+
+    async def receive_more(self) -> None:
+        """As Sanic's own."""
+        self.transport.resume_reading()  # type: ignore[union-attr]  # whoever reads has a transport
+        await self._arrival.wait(self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
