@@ -6,12 +6,10 @@ import gc
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from sanic import HTTPResponse
 from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 
@@ -64,7 +62,8 @@ def create_app(settings: Settings) -> App:
     app.exception(Exception)(error_handler(API.error_text))
     app.error_handler.add(RequestCancelled, client_has_gone)
 
-    app.on_response(_in_turn(add_headers(settings.frontend_url), access_log.log_requests(output)))
+    app.on_response(access_log.log_requests(output))  # Sanic takes the last one first
+    app.on_response(add_headers(settings.frontend_url))
 
     app.before_server_start(partial(_open, settings))
     app.after_server_start(workers.end_with_parent)
@@ -73,16 +72,6 @@ def create_app(settings: Settings) -> App:
     app.before_server_stop(partial(_drain, settings.drain))
     app.after_server_stop(_close)
     return app
-
-
-def _in_turn(*steps: Callable[[Request, HTTPResponse], None]) -> Callable[[Request, HTTPResponse], None]:
-    """One middleware of several: for each Sanic finds out whether it is to be awaited, which is as much as it does."""
-
-    def take(request: Request, response: HTTPResponse) -> None:
-        for step in steps:
-            step(request, response)
-
-    return take
 
 
 def app_factory(_: Namespace | None = None) -> App:

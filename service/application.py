@@ -33,7 +33,8 @@ class Application(Sanic[Config, Context]):
         try:
             route, handler, found = self.router.get(request.path, request.method, None)
             request.route, request._match_info = route, found
-            if request.http.request_body:
+            http = request.http
+            if http.request_body:
                 await request.receive_body()
             ask_before = False
             answer = None
@@ -46,8 +47,8 @@ class Application(Sanic[Config, Context]):
                 answer = await handler(request, **found)
             if not request.responded:
                 _decide(request, answer)
-            if request.http.response_func is not None:  # something is left to be sent
-                await request.http.response_func(b"", end_stream=True)
+            if http.response_func is not None:  # something is left to be sent
+                await http.response_func(b"", end_stream=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the error handlers answer
             await self.handle_exception(request, error, run_middleware=ask_before)
 
