@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeAlias
 
 import asyncpg
 
-from service import times
 from service.database_url import for_asyncpg, names_a_neon_server, names_a_pooler
 from service.session import CommandError
 from service.settings import Settings
@@ -47,12 +46,10 @@ def arguments(settings: Settings) -> dict[str, Any]:
 
 
 async def connect(settings: Settings, cache_size: int) -> Connection:
-    """A time goes from the server's text to the text of an answer: to make a datetime of it in between is most of what
-    a row costs."""
+    """A time comes as the server's text, which an answer needs: to make a datetime of it in between is most of what a
+    row costs."""
     connection: Connection = await asyncpg.connect(**arguments(settings), statement_cache_size=cache_size)
-    await connection.set_type_codec(
-        "timestamptz", schema="pg_catalog", encoder=str, decoder=times.from_postgresql, format="text"
-    )
+    await connection.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="text", format="text")
     return connection
 
 

@@ -66,4 +66,4 @@ async def export_me(request: Request) -> None:
 
 
 def user_body(row: Row) -> dict[str, Any]:
-    return {"id": str(row["id"]), "email": row["email"], "created_at": row["created_at"]}
+    return {"id": str(row["id"]), "email": row["email"], "created_at": times.from_postgresql(row["created_at"])}

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from service import times
 from service.auth.claims import invalid
 from service.database import Database
 from service.statements import statement
@@ -22,14 +23,14 @@ async def outside_user(database: Database, issuer: str, subject: str, email: str
     """The user of an outside issuer's subject, made at first sight. An email is kept, and nobody is found by it."""
     user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
     if user is None:
-        moment = datetime.fromtimestamp(max(issued_at, 0), UTC)
+        moment = times.of(datetime.fromtimestamp(max(issued_at, 0), UTC))
         await database.execute(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email, issued_at=moment)
         # Looked for again, and not taken from what was saved: a user who was deleted at this very moment shows here.
         user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
     if user is None:
         raise invalid("the user was deleted after the token was issued")
     revoked_at = user["tokens_revoked_at"]
-    if revoked_at is not None and issued_at <= datetime.fromisoformat(revoked_at).timestamp():
+    if revoked_at is not None and issued_at <= datetime.fromisoformat(times.from_postgresql(revoked_at)).timestamp():
         raise invalid("the user has revoked the token")
     if email not in {None, user["email"]}:
         await database.execute(UPDATE_OUTSIDE_EMAIL, user_id=user["id"], email=email)
