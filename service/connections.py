@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
-from sanic.http import Http, Stage
+from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from service.answers import Answer
 from service.context import Context, Patience
 from service.errors import Code
+from service.exchange import Arrival, TimedHttp
 from service.request import Request
 
 OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
@@ -32,66 +32,6 @@ SAY_AGAIN = 10.0  # seconds
 
 _log = logging.getLogger("service.connections")
 _said: dict[str, float] = {}
-
-
-class TimedHttp(Http):
-    """Knows when the first byte of a head came. Sanic looks at the newest: a byte a second would go on for hours."""
-
-    __slots__ = ("head_since",)
-
-    async def http1_request_header(self) -> None:
-        try:
-            if not self.protocol._can_write.is_set():
-                await self._until_the_last_answer_is_read()
-            self.head_since = monotonic()
-            await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        except asyncio.CancelledError:
-            request: Any = self.request
-            if request is None:
-                self.create_empty_request()  # Sanic speaks of it in its log
-            raise
-
-    async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
-        """Of a service that stops each answer is the last of its connection, and says so: the next request goes to
-        another copy. Who has sent it already gets its answer first."""
-        if self.protocol.app.ctx.draining and not self.recv_buffer:
-            self.keep_alive = False
-        written = self._written()
-        if written is None:
-            await super().http1_response_header(data, end_stream)
-            return
-        self.response_func = None  # type: ignore[assignment]  # Sanic's own word for a whole answer
-        await self._send(written)
-        self.stage = Stage.IDLE
-
-    def _written(self) -> bytes | None:
-        """Of an answer that is nothing but that: no HEAD, and nobody who waits to be told to go on."""
-        if self.head_only or self.expecting_continue or not isinstance(self.response, Answer):
-            return None
-        return self.response.written("keep-alive" if self.keep_alive else "close")
-
-    async def _until_the_last_answer_is_read(self) -> None:
-        """Who sends many requests at once and reads nothing has one answer lying here, not two."""
-        self.stage = Stage.IDLE
-        await self.protocol._can_write.wait()
-        self.stage = Stage.REQUEST
-
-
-class Arrival:
-    """Of bytes, for the one task that waits for them. asyncio's Event, in whose place Sanic has it, could wake many."""
-
-    __slots__ = ("_waits",)
-
-    def __init__(self) -> None:
-        self._waits: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        if self._waits is not None and not self._waits.done():
-            self._waits.set_result(None)
-
-    def wait(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        self._waits = loop.create_future()
-        return self._waits
 
 
 class Connection(HttpProtocol):
