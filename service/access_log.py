@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any, Literal, TextIO, TypeAlias
 
 import orjson
@@ -74,7 +74,7 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
         started = request.http.perft0
         route = request.route
         line: Line = {
-            "time": datetime.fromtimestamp(time(), UTC),
+            "time": datetime.now(UTC),
             "level": _name_of(level),
             "message": "request",
             "request_id": request.id,

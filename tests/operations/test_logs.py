@@ -61,6 +61,24 @@ def test_every_line_is_json_whatever_is_sent(service: Service) -> None:
     assert all({"time", "level", "message"} <= line.keys() for line in service.lines())
 
 
+@pytest.mark.parametrize(
+    ("request_line", "method", "status"),
+    [
+        (b"G\nET / HTTP/1.1", "G\\nET", 405),
+        (b"G\x1b[31mET / HTTP/1.1", "G\\x1b[31mET", 405),
+        (b"G\xffT / HTTP/1.1", "G\\udcffT", 405),
+        (b"nonsense", None, 400),
+    ],
+)
+def test_a_method_is_logged_as_it_was_sent_but_escaped_and_one_that_could_not_be_read_is_none(
+    service: Service, request_line: bytes, method: str | None, status: int
+) -> None:
+    service.raw(request_line + b"\r\nConnection: close\r\n\r\n")
+
+    line = service.lines()[-1]
+    assert (line["method"], line["route"], line["status"]) == (method, None, status)
+
+
 def test_nothing_of_sanic_is_in_the_log(service: Service) -> None:
     first, *rest = service.lines()
 
