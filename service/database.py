@@ -83,11 +83,11 @@ class Database:
             raise RuntimeError(f"{statement.name} returned no row")
         return row
 
-    def many(self, statement: Statement, **values: object) -> Awaitable[list[Row]]:
+    async def many(self, statement: Statement, **values: object) -> list[Row]:
         arguments = statement.arguments(values)
         if statement.key is not None:
-            return self._batches.rows(statement, statement.key, arguments)
-        return self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+            return await self._batches.rows(statement, statement.key, arguments)
+        return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
 
     async def execute(self, statement: Statement, **values: object) -> None:
         arguments = statement.arguments(values)

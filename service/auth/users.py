@@ -30,7 +30,7 @@ async def outside_user(database: Database, issuer: str, subject: str, email: str
     if user is None:
         raise invalid("the user was deleted after the token was issued")
     revoked_at = user["tokens_revoked_at"]
-    if revoked_at is not None and issued_at <= datetime.fromisoformat(times.from_postgresql(revoked_at)).timestamp():
+    if revoked_at is not None and issued_at <= datetime.fromisoformat(revoked_at).timestamp():
         raise invalid("the user has revoked the token")
     if email not in {None, user["email"]}:
         await database.execute(UPDATE_OUTSIDE_EMAIL, user_id=user["id"], email=email)
