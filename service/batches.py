@@ -1,7 +1,7 @@
 """Requests of the same moment go to the server together: one message, one answer, one commit.
 
-What one round of the event loop has ready goes; while others of the same statement are on their way it waits until they
-are back, but no longer than a millisecond. Who is alone goes alone. Every statement starts from its owner and its rows
+While others of the same statement are on their way they wait until those are back, but no longer than a millisecond,
+and then for as long as others keep coming. Who is alone goes alone. Every statement starts from its owner and its rows
 say whose they are: each finds back to who asked for it, and to nobody else.
 """
 
@@ -24,6 +24,7 @@ MOST = 16  # who wait for one batch
 ROWS = 800  # about as many one batch of lists is to bring, going by the last ones
 LONG = 100  # rows: to make an answer of more is long enough for others to be let in before the next
 COMPANY = 0.001  # seconds: what a server in the next room needs for an answer, and one that is far shall not add
+QUIET = 3  # rounds of the event loop: those who are answered in the first are heard again until the third
 A_WAIT = 0.5  # so long no write takes that does not wait for a lock
 
 # The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
@@ -59,6 +60,15 @@ class Batch:
         answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         answers.append(answer)
         return answer
+
+    async def wait_for_company(self) -> None:
+        """As long as it has room and rounds of the event loop bring somebody. A round is short where there is little to
+        do, and where there is much each message that is not sent leaves time for it."""
+        quiet = 0
+        while quiet < QUIET and self.size < self.most:
+            size = self.size
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self.size == size else 0
 
     async def send(self, connection: Connection) -> Rows:
         everybodys = [arguments for arguments, _ in self._asked.values()]
@@ -151,6 +161,7 @@ class Batches:
         return rows
 
     async def _together(self, batch: Batch) -> None:
+        await batch.wait_for_company()
         if self._gathering.get(batch.statement.name) is batch:
             del self._gathering[batch.statement.name]
         try:
@@ -170,7 +181,7 @@ class Batches:
         finally:
             self._on_their_way[name] -= 1
             if name in self._gathering:
-                self._let_go(self._gathering[name])  # is with the server while these are answered
+                self._let_go(self._gathering[name])
 
     async def _answer_of_server(self, batch: Batch) -> Rows:
         if batch.statement.only_reads:

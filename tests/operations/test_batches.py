@@ -89,6 +89,36 @@ def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_bac
     tell(story())
 
 
+def test_a_batch_waits_for_as_long_as_others_keep_coming(
+    own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
+
+    async def story() -> None:
+        async with database_at(patient(wiretap.url)) as database:
+            owners = await new_owners(database)
+
+            def update(owner: Owner) -> "asyncio.Task[Row]":
+                return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
+
+            await at_once(*map(update, owners))  # which prepares the statement on two connections
+            async with held(own_database.admin, owners[0]):
+                asked = [update(owners[0])]
+                await until_waiting(own_database.admin, 1)
+                before = wiretap.sent.copy()
+                for owner in owners[1:]:
+                    asked.append(update(owner))
+                    for _ in range(batches.QUIET - 1):
+                        await asyncio.sleep(0)
+                answers = await at_once(*asked[1:])
+            answers.insert(0, await asked[0])
+
+            assert dict(wiretap.sent - before) == {"Bind": 4, "Execute": 4, "Sync": 1}
+            assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
+
+    tell(story())
+
+
 def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
     monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
