@@ -11,10 +11,6 @@ from uuid import UUID
 SIZE = 10_000
 
 
-def always() -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Whose token it is, and for how long the token itself is good."""
@@ -22,11 +18,11 @@ class Verified:
     user_id: UUID
     start: float
     end: float
-    is_key_current: Callable[[], bool] = always
+    is_key_current: Callable[[], bool] | None = None  # where an issuer may withdraw it
     generation: int | None = None  # of our own tokens, which the database can revoke
 
     def is_good(self, now: float) -> bool:
-        return self.start <= now < self.end and self.is_key_current()
+        return self.start <= now < self.end and (self.is_key_current is None or self.is_key_current())
 
 
 class Remembered(NamedTuple):
@@ -35,25 +31,21 @@ class Remembered(NamedTuple):
 
 
 class Memory:
-    """By a digest, so that no token lies in memory to be found. The one that was not used for longest goes first."""
+    """By a digest, so that no token lies in memory to be found. The one that was not asked about for longest goes
+    first; what is in use is asked about again and again."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
         self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
 
     def recall(self, token: str) -> Remembered | None:
-        digest = _digest(token)
-        found = self._remembered.get(digest)
-        if found is None:
-            return None
-        if not found.verified.is_good(time.time()):
-            del self._remembered[digest]
-            return None
-        self._remembered.move_to_end(digest)
-        return found
+        found = self._remembered.get(_digest(token))
+        return found if found is not None and found.verified.is_good(time.time()) else None
 
     def remember(self, token: str, verified: Verified, recheck_at: float) -> None:
-        self._remembered[_digest(token)] = Remembered(verified, recheck_at)
+        digest = _digest(token)
+        self._remembered[digest] = Remembered(verified, recheck_at)
+        self._remembered.move_to_end(digest)
         if len(self._remembered) > self._size:
             self._remembered.popitem(last=False)
 
