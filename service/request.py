@@ -1,7 +1,7 @@
 """The request as the service wants it: with an id, a body that arrives in time, an answer for a broken address."""
 
 import asyncio
-import os
+import random
 import re
 import time
 from contextlib import suppress
@@ -59,7 +59,7 @@ class Request(sanic.Request[App, RequestContext]):
         if self._id is None:
             given = self.headers.getall("x-request-id", [])
             fits = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
-            self._id = given[0] if fits else os.urandom(16).hex()
+            self._id = given[0] if fits else f"{random.getrandbits(128):032x}"
         return str(self._id)
 
     # The connection, under a name that says what it is here: Sanic types it as any stream.
