@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from time import perf_counter
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import orjson
 from sanic import HTTPResponse
@@ -24,20 +24,24 @@ Line: TypeAlias = dict[str, Any]
 _requests = logging.getLogger("service.requests")
 
 
-class Output(logging.StreamHandler[TextIO]):
+class Output(logging.Handler):
     """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
 
-    def __init__(self, layout: Callable[[Line], str]) -> None:
-        super().__init__(sys.stdout)
+    def __init__(self, layout: Callable[[Line], bytes], stream: BinaryIO) -> None:
+        super().__init__()
         self._layout = layout
+        self._stream = stream
 
-    def format(self, record: logging.LogRecord) -> str:
-        return self._layout(_line_of(record))
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.say(_line_of(record))
+        except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
+            self.handleError(record)
 
     def say(self, line: Line) -> None:
         try:
-            self.stream.write(self._layout(line) + self.terminator)
-            self.stream.flush()
+            self._stream.write(self._layout(line))
+            self._stream.flush()
         except OSError:  # nobody takes it: no reason to refuse the answer
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
@@ -45,7 +49,7 @@ class Output(logging.StreamHandler[TextIO]):
 def configure(level: str, log_format: LogFormat) -> Output:
     """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass."""
     as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
-    output = Output(as_people_read_it if as_text else as_json)
+    output = Output(as_people_read_it if as_text else as_json, sys.stdout.buffer)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -128,11 +132,11 @@ def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
     return type(exception).__name__ if record.name.startswith("asyncpg") else story_of(exception)
 
 
-def as_json(line: Line) -> str:
-    return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()
+def as_json(line: Line) -> bytes:
+    return orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def as_people_read_it(line: Line) -> str:
+def as_people_read_it(line: Line) -> bytes:
     fields = line.copy()
     moment, level, text = (fields.pop(name) for name in ("time", "level", "message"))
     reason = fields.pop("reason", None)
@@ -141,7 +145,7 @@ def as_people_read_it(line: Line) -> str:
         text = f"{method:7} {route} {fields.pop('status')} {fields.pop('duration_ms') or 0} ms"
     text += "".join(f" {name}={value}" for name, value in fields.items())
     said = f"{moment.astimezone():%H:%M:%S} {level:7} {text}"
-    return f"{said}\n{reason}" if reason else said
+    return (f"{said}\n{reason}\n" if reason else f"{said}\n").encode(errors="backslashreplace")
 
 
 @cache

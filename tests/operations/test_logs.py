@@ -1,9 +1,12 @@
 """One line for each request, in JSON or in text, and no secret in any of them."""
 
 import datetime as dt
+import json
 import logging
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -113,22 +116,42 @@ def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connectio
 
 @pytest.mark.parametrize("layout", [as_json, as_people_read_it])
 def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_own_by_name(
-    layout: Callable[[Line], str],
+    layout: Callable[[Line], bytes],
 ) -> None:
     password = "hunter" + "22"
     with pytest.raises(ValueError, match=password) as raised:
         int(password)
 
     exc_info = (raised.type, raised.value, raised.tb)
-    ours, drivers = (
-        Output(layout).format(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
-        for name in ("service.app", "asyncpg.pool")
-    )
+
+    def told(name: str) -> str:
+        lines = BytesIO()
+        Output(layout, lines).handle(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
+        return lines.getvalue().decode()
+
+    ours, drivers = told("service.app"), told("asyncpg.pool")
 
     assert password not in ours + drivers
     assert "ValueError" in ours
     assert "ValueError" in drivers
     assert ("test_logs.py" in ours, "test_logs.py" in drivers) == (True, False)
+
+
+def test_a_line_that_cannot_be_made_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = BytesIO()
+    output = Output(as_json, lines)
+
+    said: list[dict[str, Any]] = [
+        {"msg": "%d tasks", "args": ("three",)},
+        {"msg": "told", "fields": {"what": object()}},
+        {"msg": "told", "fields": {"what": "all"}},
+    ]
+    for each in said:
+        output.handle(logging.makeLogRecord({"levelno": logging.ERROR} | each))
+
+    [line] = lines.getvalue().splitlines()
+    assert json.loads(line) | {"time": ""} == {"time": "", "level": "error", "message": "told", "what": "all"}
+    assert capsys.readouterr().err.count("--- Logging error ---") == 2
 
 
 def test_text_is_for_people(start_service: Callable[..., Service]) -> None:
