@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,22 +24,42 @@ class Resident(NamedTuple):
 
 def processor_seconds(pid: int) -> float:
     """Those that have ended included."""
-    return sum(each.seconds for each in _family(pid))
+    return sum(each.seconds for each in _family(pid).values())
 
 
 def resident(pid: int) -> Resident:
-    sizes = [each.resident for each in _family(pid)]
+    sizes = [each.resident for each in _family(pid).values()]
     return Resident(sum(sizes), max(sizes))
 
 
-def _family(pid: int) -> list[Process]:
+def connections(pid: int, port: int) -> list[int]:
+    """How many clients of the port each process has that has any."""
+    sockets = set(_connected_to(port))
+    counted = [len(sockets & set(_open_files(each))) for each in _family(pid)]
+    return [number for number in counted if number]
+
+
+def _connected_to(port: int) -> Iterator[str]:
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *more = line.split()
+        if state == "01" and int(local.rpartition(":")[2], 16) == port:
+            yield f"socket:[{more[5]}]"
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    for file in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(FileNotFoundError):
+            yield str(file.readlink())
+
+
+def _family(pid: int) -> dict[int, Process]:
     running = dict(_running())
     below: dict[int, list[int]] = {}
     for each, process in running.items():
         below.setdefault(process.parent, []).append(each)
-    family, left = [], [pid]
+    family, left = {}, [pid]
     while left:
-        family.append(running[left[-1]])
+        family[left[-1]] = running[left[-1]]
         left += below.get(left.pop(), [])
     return family
 

@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests import processes
 
 SCRIPT = Path(__file__).with_name("load.lua")
 PATIENCE = 120  # seconds until wrk counts an answer as missing: it is to be seen how late it was
@@ -15,17 +18,18 @@ def write(requests: Sequence[bytes], file: Path) -> Path:
     return file
 
 
-def load(port: int, requests: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """requests, seconds, errors, p50_ms, p95_ms, p99_ms. An answer of 400 or more is an error."""
+def load(pid: int, port: int, requests: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """requests, seconds, errors, p50_ms, p95_ms, p99_ms, largest_share. An answer of 400 or more is an error."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s", f"--script={SCRIPT}"]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}", "--", str(requests)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=seconds + 2 * PATIENCE,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.rpartition("\nresult ")[2])
+    command += [f"http://127.0.0.1:{port}", "--", str(requests)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        time.sleep(seconds / 2)
+        shares = processes.connections(pid, port)
+        said, _ = running.communicate(timeout=seconds + 2 * PATIENCE)
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, command)
+    found: dict[str, Any] = json.loads(said.rpartition("\nresult ")[2])
+    found["largest_share"] = round(max(shares) / sum(shares), 3) if shares else None
     if found["requests"] == 0:  # what wrk says then is that all of them took no time
         found |= dict.fromkeys(("p50_ms", "p95_ms", "p99_ms"))
     return found

@@ -19,6 +19,9 @@ MIB = 1024 * 1024
 PILE_A_SECOND = 5_000  # tasks to delete, where nobody knows yet how fast a peer is
 SEGMENT = 30  # seconds of the soak until what it created goes: its lists must not grow
 SAMPLE_EVERY = 5
+ENOUGH_TO_SHARE = 8  # connections
+LOPSIDED = 0.75
+TRIES = 5
 
 
 def say(text: str) -> None:
@@ -69,6 +72,17 @@ class Measuring:
         route.sweep(target.database)
 
     def run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
+        """Several processes that accept from one socket do it by luck: with all connections at one of two, FastAPI does
+        little more than half. Nobody is compared with another's bad luck."""
+        for _ in range(TRIES):
+            found = self._run(peer, target, route, connections, seconds, number)
+            if connections < ENOUGH_TO_SHARE or (found.largest_share or 0) <= LOPSIDED:
+                break
+            share = f"{found.largest_share:.0%} of the connections were with one process"
+            say(f"{peer}, {route.title}, {connections} connections: {found.a_second:.0f}; {share}")
+        return found
+
+    def _run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
         server = target.database.server.pid
         before = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
         found = self._ask(target, route, connections, seconds)
@@ -95,7 +109,7 @@ class Measuring:
         if file is None:
             file = self._directory / f"{target.database.name}-{route.name}"
             self._files[target.database, route.name] = load.write(route.requests(target.database), file)
-        return load.load(target.port, file, connections, seconds)
+        return load.load(target.pid, target.port, file, connections, seconds)
 
     def _delete(self, target: Target, connections: int, seconds: int) -> dict[str, Any]:
         """Each task once: with too few of them it is done again with twice as many."""
@@ -104,7 +118,7 @@ class Measuring:
         while True:
             pile = target.database.pile(users, int(wanted) // len(users) + 1)
             file = load.write(deletions(pile, target.database), self._directory / "delete")
-            found = load.load(target.port, file, connections, seconds)
+            found = load.load(target.pid, target.port, file, connections, seconds)
             a_second = found["requests"] / found["seconds"]
             self._deletes_a_second[target.pid] = max(a_second, self._deletes_a_second.get(target.pid, 0))
             if found["requests"] + connections <= len(pile):

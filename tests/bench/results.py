@@ -28,6 +28,7 @@ class Run:
     service_ms: float | None = None  # of processor time, for each request
     postgresql_ms: float | None = None
     resident_mib: float | None = None  # of all its processes
+    largest_share: float | None = None  # of the connections, with one process
 
     @property
     def a_second(self) -> float:
