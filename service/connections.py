@@ -16,12 +16,13 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
+from sanic.exceptions import RequestCancelled
 from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from service.context import Context, Patience
 from service.errors import Code
-from service.exchange import Arrival, TimedHttp
+from service.exchange import Arrival, Departure, TimedHttp
 from service.request import Request
 
 OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
@@ -35,7 +36,7 @@ _said: dict[str, float] = {}
 
 
 class Connection(HttpProtocol):
-    __slots__ = ("_arrival", "_came", "_unread_before", "_watch")
+    __slots__ = ("_arrival", "_came", "_unread_before", "_watch", "departure")
 
     HTTP_CLASS = TimedHttp
     stalled: ClassVar[dict["Connection", float]] = {}  # since when, in the order in which they fell behind
@@ -46,6 +47,7 @@ class Connection(HttpProtocol):
         self._came = monotonic()
         self._arrival = Arrival()
         self._data_received: Any = self._arrival
+        self.departure = Departure(transport, self.app.ctx.departures)
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         with _socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
@@ -57,6 +59,15 @@ class Connection(HttpProtocol):
         """As Sanic's own."""
         self.transport.resume_reading()  # type: ignore[union-attr]  # whoever reads has a transport
         await self._arrival.wait(self.loop)
+
+    async def send(self, data: bytes) -> None:
+        """As Sanic's own, but with what other connections have to send. One thing waits for that, and not two."""
+        self.departure.go()
+        await self._can_write.wait()
+        if self.transport.is_closing():  # type: ignore[union-attr]  # whoever sends has a transport
+            raise RequestCancelled
+        self.departure.wait_with(data)
+        self._time = monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
@@ -75,6 +86,7 @@ class Connection(HttpProtocol):
 
     def close(self, timeout: float | None = None) -> None:
         """What is still to be sent is sent; Sanic itself would cut it off after some seconds, read or not."""
+        self.departure.go()
         super().close(timeout)
         self._begin_to_watch()
 

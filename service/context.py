@@ -13,6 +13,7 @@ from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
 from service.database import Database
+from service.exchange import Departures
 from service.upkeep import Upkeep
 
 
@@ -34,6 +35,7 @@ class Context(SimpleNamespace):
     background: Background
     trusted_proxies: int
     patience: Patience
+    departures: Departures
     database: Database
     draining: bool = False
 
