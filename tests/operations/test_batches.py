@@ -29,6 +29,10 @@ from tests.operations.stories import GENEROUS, tell
 from tests.operations.wiretap import Wiretap
 
 
+def updating(database: Database, owner: Owner) -> "asyncio.Task[Row]":
+    return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -68,15 +72,12 @@ def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_bac
         async with database_at(patient(wiretap.url)) as database:
             owners = await new_owners(database)
 
-            def update(owner: Owner) -> "asyncio.Task[Row]":
-                return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
-
             async with held(own_database.admin, owners[0]), held(own_database.admin, owners[1]) as let_go:
-                asked = [update(owner) for owner in owners[:2]]
+                asked = [updating(database, owner) for owner in owners[:2]]
                 await until_waiting(own_database.admin, 2)  # the first went alone, the other is a batch
                 before = wiretap.sent.copy()
                 for owner in owners[2:]:
-                    asked.append(update(owner))
+                    asked.append(updating(database, owner))
                     await asyncio.sleep(0.01)
                 assert wiretap.sent == before
                 await let_go()
@@ -98,16 +99,13 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
         async with database_at(patient(wiretap.url)) as database:
             owners = await new_owners(database)
 
-            def update(owner: Owner) -> "asyncio.Task[Row]":
-                return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
-
-            await at_once(*map(update, owners))  # which prepares the statement on two connections
+            await at_once(*(updating(database, owner) for owner in owners))  # which prepares it on two connections
             async with held(own_database.admin, owners[0]):
-                asked = [update(owners[0])]
+                asked = [updating(database, owners[0])]
                 await until_waiting(own_database.admin, 1)
                 before = wiretap.sent.copy()
                 for owner in owners[1:]:
-                    asked.append(update(owner))
+                    asked.append(updating(database, owner))
                     for _ in range(batches.QUIET - 1):
                         await asyncio.sleep(0)
                 answers = await at_once(*asked[1:])
