@@ -62,8 +62,8 @@ class Batch:
         return answer
 
     async def wait_for_company(self) -> None:
-        """As long as it has room and rounds of the event loop bring somebody. A round is short where there is little to
-        do, and where there is much each message that is not sent leaves time for it."""
+        """As long as it has room and rounds of the event loop bring somebody. With little to do they take no time; with
+        much, one message instead of several leaves more for it."""
         quiet = 0
         while quiet < QUIET and self.size < self.most:
             size = self.size

@@ -23,9 +23,12 @@ def load(pid: int, port: int, requests: Path, connections: int, seconds: int) ->
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s", f"--script={SCRIPT}"]
     command += [f"http://127.0.0.1:{port}", "--", str(requests)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        time.sleep(seconds / 2)
-        shares = processes.connections(pid, port)
-        said, _ = running.communicate(timeout=seconds + 2 * PATIENCE)
+        try:
+            time.sleep(seconds / 2)
+            shares = processes.connections(pid, port)
+            said, _ = running.communicate(timeout=seconds + 2 * PATIENCE)
+        finally:
+            running.kill()  # where one of these failed; else it has ended
     if running.returncode:
         raise subprocess.CalledProcessError(running.returncode, command)
     found: dict[str, Any] = json.loads(said.rpartition("\nresult ")[2])

@@ -123,7 +123,8 @@ def _peers(results: Results) -> list[str]:
             One PostgreSQL for all, with {settings}. This service has its default settings, but no limits of logins and
             sign-ups, of which the peers know nothing. Each peer is asked with the tokens of 1 000 users in turn, of 100
             for the list of 200 and for the sign-in. The mix is 70 % lists of 20, 10 % reads, 10 % updates and 10 %
-            creates. Who has more than three quarters of the connections at one process is asked again.
+            creates. Who has more than three quarters of the connections at one process is asked again, four times at
+            the most.
             """
         ),
         "",
