@@ -1,17 +1,40 @@
 """The headers of every answer, and the preflight that a browser sends before it lets a page ask."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 
 from sanic import HTTPResponse
 
-from service.answers import no_content
+from service.answers import Answer, no_content
 from service.request import Request
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+EVERYBODY = {"X-Content-Type-Options": "nosniff", "Vary": "Origin", "Cache-Control": "no-store"}
 
 # Named one by one: `*` never covers Authorization.
-REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent"
-EXPOSED_HEADERS = "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
+LISTED = {
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Expose-Headers": (
+        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
+    ),
+}
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent"
+    ),
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Common(NamedTuple):
+    """What the answers to one origin have in common, each by its name and as it goes over the line."""
+
+    headers: dict[str, str]
+    lines: str
+
+    @classmethod
+    def of(cls, headers: dict[str, str]) -> "Common":
+        return cls(headers, "".join(f"{name}: {value}\r\n" for name, value in headers.items()))
 
 
 def answer_preflight(request: Request) -> Awaitable[HTTPResponse] | None:
@@ -25,24 +48,20 @@ async def _agree(request: Request) -> HTTPResponse:
 
 
 def add_headers(origins: Iterable[str]) -> Callable[[Request, HTTPResponse], None]:
-    listed = frozenset(origins)
+    everybody = Common.of(EVERYBODY)
+    listed = {origin: EVERYBODY | LISTED | {"Access-Control-Allow-Origin": origin} for origin in origins}
+    answers = {origin: Common.of(headers) for origin, headers in listed.items()}
+    preflights = {origin: Common.of(headers | PREFLIGHT) for origin, headers in listed.items()}
 
     def add(request: Request, response: HTTPResponse) -> None:
-        headers = response.headers
-        headers["X-Request-ID"] = request.id
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Vary"] = "Origin"
-        headers.setdefault("Cache-Control", "no-store")
-
-        origin = request.headers.get("origin")
-        if origin not in listed:
+        """Of the same to nearly every answer the lines are made once, where an answer does not say otherwise."""
+        origin: str = request.headers.get("origin", "")
+        common = (preflights if request.method == "OPTIONS" else answers).get(origin, everybody)
+        if isinstance(response, Answer) and "Cache-Control" not in response.headers:
+            response.common = f"X-Request-ID: {request.id}\r\n{common.lines}"
             return
-        headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Allow-Credentials"] = "true"
-        headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-        if request.method == "OPTIONS":
-            headers["Access-Control-Allow-Methods"] = METHODS
-            headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
-            headers["Access-Control-Max-Age"] = "600"
+        response.headers["X-Request-ID"] = request.id
+        for name, value in common.headers.items():
+            response.headers.setdefault(name, value)
 
     return add

@@ -12,11 +12,28 @@ def written(headers: dict[str, str], connection: str = "keep-alive") -> bytes | 
 
 
 def test_an_answer_is_its_status_its_headers_and_its_body() -> None:
-    assert written({"Location": "/tasks/ä", "Vary": "Origin"}, "close") == (
-        b"HTTP/1.1 201 Created\r\nLocation: /tasks/\xc3\xa4\r\nVary: Origin\r\n"
-        b"content-type: application/json\r\ncontent-length: 7\r\nconnection: close\r\n\r\n"
+    assert written({"Location": "/tasks/ä", "Allow": "GET"}, "close") == (
+        b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nLocation: /tasks/\xc3\xa4\r\nAllow: GET\r\n"
+        b"content-length: 7\r\nconnection: close\r\n\r\n"
         b'{"a":1}'
     )
+
+
+def test_what_it_has_in_common_with_others_is_sent_with_its_own_and_told_to_sanic() -> None:
+    made = Answer(b"{}", 200, {"Allow": "GET"}, "application/json")
+    made.common = "Vary: Origin\r\nX-Request-ID: a: b\r\n"
+
+    assert made.written("keep-alive") == (
+        b"HTTP/1.1 200 OK\r\nVary: Origin\r\nX-Request-ID: a: b\r\ncontent-type: application/json\r\nAllow: GET\r\n"
+        b"content-length: 2\r\nconnection: keep-alive\r\n\r\n"
+        b"{}"
+    )
+    assert list(made.processed_headers) == [
+        (b"Allow", b"GET"),
+        (b"Vary", b"Origin"),
+        (b"X-Request-ID", b"a: b"),
+        (b"content-type", b"application/json"),
+    ]
 
 
 @pytest.mark.parametrize("sign", ["\r\n", "\n", "\r", "\0", "\x85", "\u2028", "\ud800"])
