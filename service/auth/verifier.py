@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from service.auth.claims import untrusted
-from service.auth.memory import Memory, Remembered, Verified
+from service.auth.memory import Memory, Verified
 from service.auth.outside import OutsideTokens
 from service.auth.tokens import Tokens
 
@@ -23,26 +23,36 @@ class Verifier:
         self._recheck = recheck
         self._memory = Memory()
         self._asking: dict[str, asyncio.Task[UUID]] = {}
+        self._revocations = 0  # that we know of
 
     def user_of(self, token: str) -> UUID | Awaitable[UUID]:
-        """At once, where nobody has to be asked. What several requests wait for is asked once."""
+        """At once, where nobody has to be asked. What several requests wait for is verified once."""
         remembered = self._memory.recall(token)
-        if remembered is not None and time.monotonic() < remembered.recheck_at:
-            return remembered.verified.user_id
+        if remembered is not None:
+            if time.monotonic() < remembered.recheck_at:
+                return remembered.verified.user_id
+            if remembered.verified.generation is not None:
+                return self._ask_again(token, remembered.verified)
         # A request whose client goes does not take the answer away from the others.
-        return asyncio.shield(self._asking.get(token) or self._start_asking(token, remembered))
+        return asyncio.shield(self._asking.get(token) or self._start_asking(token))
 
     def forget(self, user_id: UUID) -> None:
         """At once, where a token is revoked: what was being asked meanwhile is not remembered, nor waited for."""
         self._memory.forget(user_id)
         self._asking.clear()
+        self._revocations += 1
 
-    def _start_asking(self, token: str, remembered: Remembered | None) -> asyncio.Task[UUID]:
-        if remembered is not None and remembered.verified.generation is not None:
-            answer = self._still_good(remembered.verified)  # who has signed it is known
-        else:
-            answer = self._verify(token)
-        task = self._asking[token] = asyncio.create_task(self._ask(token, answer))
+    async def _ask_again(self, token: str, verified: Verified) -> UUID:
+        """Each for itself, as who has signed it is known: the same question of the same moment is one for the database
+        anyway, and a task that several can wait for is half of what it costs us."""
+        asked_at, revocations = time.monotonic(), self._revocations
+        await self._still_good(verified)
+        if revocations == self._revocations:
+            self._memory.remember(token, verified, asked_at + self._recheck)
+        return verified.user_id
+
+    def _start_asking(self, token: str) -> asyncio.Task[UUID]:
+        task = self._asking[token] = asyncio.create_task(self._ask(token, self._verify(token)))
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # where nobody waits any more
         return task
 

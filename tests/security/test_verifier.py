@@ -48,10 +48,11 @@ def told(story: Callable[[Verifier, Asked], Coroutine[Any, Any, None]]) -> None:
 async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) -> "asyncio.Future[UUID]":
     """It waits for an answer, and so many questions were asked until now."""
     assert not isinstance(user, UUID)
+    waits = asyncio.ensure_future(user)
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(asked.questions) == questions
-    return asyncio.ensure_future(user)
+    return waits
 
 
 def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -> None:
@@ -87,6 +88,51 @@ def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified
             await again
         await waiting(verifier.user_of(TOKEN), asked, 3)
         assert asked.questions == [(USER, 3)] * 3
+
+    told(story)
+
+
+def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        first = await waiting(verifier.user_of(TOKEN), asked, 1)
+        asked.answers[0].set_result(None)
+        await first
+
+        now[0] = 1070.0
+        again = await waiting(verifier.user_of(TOKEN), asked, 2)
+        now[0] = 1075.0
+        asked.answers[1].set_result(None)
+        assert await again == USER
+
+        now[0] = 1129.9
+        assert verifier.user_of(TOKEN) == USER
+        now[0] = 1130.0
+        await waiting(verifier.user_of(TOKEN), asked, 3)
+
+    told(story)
+
+
+def test_what_was_asked_again_before_a_revocation_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        first = await waiting(verifier.user_of(TOKEN), asked, 1)
+        asked.answers[0].set_result(None)
+        await first
+
+        now[0] = 1060.0
+        before = await waiting(verifier.user_of(TOKEN), asked, 2)
+        verifier.forget(USER)
+        asked.answers[1].set_result(None)
+        assert await before == USER
+        after = await waiting(verifier.user_of(TOKEN), asked, 3)
+        asked.answers[2].set_exception(invalid("revoked"))
+        with pytest.raises(Problem):
+            await after
 
     told(story)
 
