@@ -1,5 +1,6 @@
 """One line for each request, and every other line of the process, in one format on standard output."""
 
+import asyncio
 import logging
 import logging.config
 import re
@@ -31,19 +32,30 @@ class Output(logging.Handler):
         super().__init__()
         self._layout = layout
         self._stream = stream
+        self._gathered: list[bytes] = []  # of the requests that this round of the event loop answers
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.say(_line_of(record))
+            self._write(self._layout(_line_of(record)))
         except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
             self.handleError(record)
 
     def say(self, line: Line) -> None:
+        """Of a request: at the end of the round, as the answers are sent, and before them."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._write_gathered)
+        self._gathered.append(self._layout(line))
+
+    def _write_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._write(b"".join(gathered))
+
+    def _write(self, lines: bytes) -> None:
         try:
-            self._stream.write(self._layout(line))
+            self._stream.write(lines)
             self._stream.flush()
-        except OSError:  # nobody takes it: no reason to refuse the answer
-            self.handleError(logging.makeLogRecord({"msg": line["message"]}))
+        except OSError:  # nobody takes it: no reason to refuse an answer
+            self.handleError(logging.makeLogRecord({"msg": "a line of the log"}))
 
 
 def configure(level: str, log_format: LogFormat) -> Output:
