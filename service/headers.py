@@ -54,7 +54,7 @@ def add_headers(origins: Iterable[str]) -> Callable[[Request, HTTPResponse], Non
     preflights = {origin: Common.of(headers | PREFLIGHT) for origin, headers in listed.items()}
 
     def add(request: Request, response: HTTPResponse) -> None:
-        """Of the same to nearly every answer the lines are made once, where an answer does not say otherwise."""
+        """Nearly every answer is given the same lines, made once; one that says itself what caches may do is not."""
         origin: str = request.headers.get("origin", "")
         common = (preflights if request.method == "OPTIONS" else answers).get(origin, everybody)
         if isinstance(response, Answer) and "Cache-Control" not in response.headers:

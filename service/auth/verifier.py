@@ -43,8 +43,8 @@ class Verifier:
         self._revocations += 1
 
     async def _ask_again(self, token: str, verified: Verified) -> UUID:
-        """Each for itself, as who has signed it is known: the same question of the same moment is one for the database
-        anyway, and a task that several can wait for is half of what it costs us."""
+        """Each for itself, as who has signed it is known: questions of the same moment share a statement anyway, and a
+        task that several can wait for is two fifths of what it costs to ask."""
         asked_at, revocations = time.monotonic(), self._revocations
         await self._still_good(verified)
         if revocations == self._revocations:
