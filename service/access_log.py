@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from select import PIPE_BUF
 from time import perf_counter
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -32,7 +33,7 @@ class Output(logging.Handler):
         super().__init__()
         self._layout = layout
         self._stream = stream
-        self._gathered: list[bytes] = []  # of the requests that this round of the event loop answers
+        self._gathered = b""  # of the requests that this round of the event loop answers
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -41,14 +42,19 @@ class Output(logging.Handler):
             self.handleError(record)
 
     def say(self, line: Line) -> None:
-        """Of a request: at the end of the round, as the answers are sent, and before them."""
+        """Of a request: at the end of the round, as the answers are sent, and before them. Of more than a pipe takes in
+        one piece the rest could come behind what another process has to say."""
+        said = self._layout(line)
+        if len(self._gathered) + len(said) > PIPE_BUF:
+            self._write_gathered()
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._write_gathered)
-        self._gathered.append(self._layout(line))
+        self._gathered += said
 
     def _write_gathered(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        self._write(b"".join(gathered))
+        gathered, self._gathered = self._gathered, b""
+        if gathered:
+            self._write(gathered)
 
     def _write(self, lines: bytes) -> None:
         try:

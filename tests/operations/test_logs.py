@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from select import PIPE_BUF
 from typing import Any
 from uuid import uuid4
 
@@ -184,6 +185,20 @@ def test_the_requests_of_one_round_of_the_loop_are_written_in_one_piece_and_othe
         await asyncio.sleep(0)
 
         assert lines.pieces == [b"a warning\n", b"ann's\nbob's\n", b"eve's\n"]
+
+    asyncio.run(story())
+
+
+def test_no_piece_is_larger_than_a_pipe_takes_at_once_unless_one_line_is() -> None:
+    async def story() -> None:
+        lines = Pieces()
+        output = Output(written_of, lines)
+
+        for length in (PIPE_BUF // 2 - 1, PIPE_BUF // 2 - 1, 10, PIPE_BUF + 1, 20):
+            output.say({"message": "x" * length})
+        await asyncio.sleep(0)
+
+        assert [len(piece) for piece in lines.pieces] == [PIPE_BUF, 11, PIPE_BUF + 2, 21]
 
     asyncio.run(story())
 
