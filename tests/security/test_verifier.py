@@ -45,6 +45,14 @@ def told(story: Callable[[Verifier, Asked], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(run())
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock, which a test may set."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
 async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) -> "asyncio.Future[UUID]":
     """It waits for an answer, and so many questions were asked until now."""
     assert not isinstance(user, UUID)
@@ -53,6 +61,13 @@ async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) ->
         await asyncio.sleep(0)
     assert len(asked.questions) == questions
     return waits
+
+
+async def check(verifier: Verifier, asked: Asked) -> None:
+    """For the first time, and the token is good."""
+    first = await waiting(verifier.user_of(TOKEN), asked, 1)
+    asked.answers[0].set_result(None)
+    assert await first == USER
 
 
 def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -> None:
@@ -68,15 +83,10 @@ def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -
 
 
 def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified_again(
-    monkeypatch: pytest.MonkeyPatch,
+    now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
     async def story(verifier: Verifier, asked: Asked) -> None:
-        first = await waiting(verifier.user_of(TOKEN), asked, 1)
-        asked.answers[0].set_result(None)
-        assert await first == USER
+        await check(verifier, asked)
         monkeypatch.setattr(Tokens, "verify", None)
 
         now[0] = 1059.9
@@ -92,14 +102,9 @@ def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified
     told(story)
 
 
-def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
+def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(now: list[float]) -> None:
     async def story(verifier: Verifier, asked: Asked) -> None:
-        first = await waiting(verifier.user_of(TOKEN), asked, 1)
-        asked.answers[0].set_result(None)
-        await first
+        await check(verifier, asked)
 
         now[0] = 1070.0
         again = await waiting(verifier.user_of(TOKEN), asked, 2)
@@ -115,14 +120,9 @@ def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(monkeypatch
     told(story)
 
 
-def test_what_was_asked_again_before_a_revocation_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
+def test_what_was_asked_again_before_a_revocation_is_not_remembered(now: list[float]) -> None:
     async def story(verifier: Verifier, asked: Asked) -> None:
-        first = await waiting(verifier.user_of(TOKEN), asked, 1)
-        asked.answers[0].set_result(None)
-        await first
+        await check(verifier, asked)
 
         now[0] = 1060.0
         before = await waiting(verifier.user_of(TOKEN), asked, 2)
