@@ -1,6 +1,5 @@
 """One line for each request, and every other line of the process, in one format on standard output."""
 
-import asyncio
 import logging
 import logging.config
 import re
@@ -9,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from select import PIPE_BUF
 from time import perf_counter
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -33,35 +31,19 @@ class Output(logging.Handler):
         super().__init__()
         self._layout = layout
         self._stream = stream
-        self._gathered = b""  # of the requests that this round of the event loop answers
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._write(self._layout(_line_of(record)))
+            self.say(_line_of(record))
         except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
             self.handleError(record)
 
     def say(self, line: Line) -> None:
-        """Of a request: at the end of the round, as the answers are sent, and before them. Of more than a pipe takes in
-        one piece the rest could come behind what another process has to say."""
-        said = self._layout(line)
-        if len(self._gathered) + len(said) > PIPE_BUF:
-            self._write_gathered()
-        if not self._gathered:
-            asyncio.get_running_loop().call_soon(self._write_gathered)
-        self._gathered += said
-
-    def _write_gathered(self) -> None:
-        gathered, self._gathered = self._gathered, b""
-        if gathered:
-            self._write(gathered)
-
-    def _write(self, lines: bytes) -> None:
         try:
-            self._stream.write(lines)
+            self._stream.write(self._layout(line))
             self._stream.flush()
-        except OSError:  # nobody takes it: no reason to refuse an answer
-            self.handleError(logging.makeLogRecord({"msg": "a line of the log"}))
+        except OSError:  # nobody takes it: no reason to refuse the answer
+            self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
 def configure(level: str, log_format: LogFormat) -> Output:

@@ -1,13 +1,11 @@
 """One line for each request, in JSON or in text, and no secret in any of them."""
 
-import asyncio
 import datetime as dt
 import json
 import logging
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from select import PIPE_BUF
 from typing import Any
 from uuid import uuid4
 
@@ -153,68 +151,6 @@ def test_a_line_that_cannot_be_made_stops_nobody(capsys: pytest.CaptureFixture[s
 
     [line] = lines.getvalue().splitlines()
     assert json.loads(line) | {"time": ""} == {"time": "", "level": "error", "message": "told", "what": "all"}
-    assert capsys.readouterr().err.count("--- Logging error ---") == 2
-
-
-class Pieces(BytesIO):
-    """What was written, by each call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[bytes] = []
-
-    def write(self, piece: Any) -> int:
-        self.pieces.append(piece)
-        return len(piece)
-
-
-def written_of(line: Line) -> bytes:
-    return f"{line['message']}\n".encode()
-
-
-def test_the_requests_of_one_round_of_the_loop_are_written_in_one_piece_and_other_lines_at_once() -> None:
-    async def story() -> None:
-        lines = Pieces()
-        output = Output(written_of, lines)
-
-        for each in ("ann's", "bob's"):
-            output.say({"message": each})
-        output.handle(logging.makeLogRecord({"msg": "a warning"}))
-        await asyncio.sleep(0)
-        output.say({"message": "eve's"})
-        await asyncio.sleep(0)
-
-        assert lines.pieces == [b"a warning\n", b"ann's\nbob's\n", b"eve's\n"]
-
-    asyncio.run(story())
-
-
-def test_no_piece_is_larger_than_a_pipe_takes_at_once_unless_one_line_is() -> None:
-    async def story() -> None:
-        lines = Pieces()
-        output = Output(written_of, lines)
-
-        for length in (PIPE_BUF // 2 - 1, PIPE_BUF // 2 - 1, 10, PIPE_BUF + 1, 20):
-            output.say({"message": "x" * length})
-        await asyncio.sleep(0)
-
-        assert [len(piece) for piece in lines.pieces] == [PIPE_BUF, 11, PIPE_BUF + 2, 21]
-
-    asyncio.run(story())
-
-
-def test_a_log_that_nobody_takes_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
-    class Full(BytesIO):
-        def write(self, _: Any) -> int:
-            raise BlockingIOError
-
-    async def story() -> None:
-        output = Output(written_of, Full())
-        output.say({"message": "ann's"})
-        await asyncio.sleep(0)
-        output.handle(logging.makeLogRecord({"msg": "a warning"}))
-
-    asyncio.run(story())
     assert capsys.readouterr().err.count("--- Logging error ---") == 2
 
 
