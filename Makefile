@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz storm capacity bench lint format migrate lock plans collection clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz storm attacks capacity bench lint format migrate lock plans collection clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,9 @@ fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 
 storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one other user notices of it
 	@$(BIN)/python -m tests.storm $(or $(SECONDS),10)
+
+attacks: $(VENV)/ready ## What other users notice while one client misbehaves, each number beside its limit (ARGS=pipelining)
+	@$(BIN)/python -m tests.attacks $(ARGS)
 
 capacity: $(VENV)/ready ## What a request costs in processor time, and a row in bytes (Linux)
 	@$(BIN)/python -m tests.capacity
