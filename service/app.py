@@ -27,7 +27,7 @@ from service.connections import allow_files
 from service.context import App, Context, Patience
 from service.database import Database
 from service.error_handler import client_has_gone, error_handler
-from service.exchange import Departures
+from service.exchange import Departures, RoundRobin
 from service.headers import add_headers, answer_preflight
 from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
 from service.request import MAX_BODY, Request
@@ -121,6 +121,7 @@ async def _open(settings: Settings, app: App) -> None:
     connections = allow_files(settings.max_connections, settings.pool_max)
     app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, connections)
     app.ctx.departures = Departures(asyncio.get_running_loop())
+    app.ctx.round_robin = RoundRobin(asyncio.get_running_loop())
     find_user = partial(users.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()

@@ -13,7 +13,7 @@ from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
 from service.database import Database
-from service.exchange import Departures
+from service.exchange import Departures, RoundRobin
 from service.upkeep import Upkeep
 
 
@@ -36,6 +36,7 @@ class Context(SimpleNamespace):
     trusted_proxies: int
     patience: Patience
     departures: Departures
+    round_robin: RoundRobin
     database: Database
     draining: bool = False
 

@@ -1,12 +1,16 @@
 """What goes over a connection: one request after the other, each with its answer."""
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
 from sanic.http import Http, Stage
 
 from service.answers import Answer
+
+PIECE_SECONDS = 0.001
 
 
 class Arrival:
@@ -24,6 +28,35 @@ class Arrival:
     def wait(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
         self._waits = loop.create_future()
         return self._waits
+
+
+class RoundRobin:
+    """Work that waits for nothing, of connections that always have more of it: one piece in each iteration of the event
+    loop, of all such connections together, in turn. Every other connection is served in between: it waits for one piece
+    and not for thousands, however many connections have some."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_running = False
+
+    def turn(self) -> "asyncio.Future[None]":
+        turn = self._loop.create_future()
+        self._waiting.append(turn)
+        if not self._is_running:
+            self._is_running = True
+            self._loop.call_soon(self._give)
+        return turn
+
+    def _give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # its connection is still there
+                turn.set_result(None)
+                break
+        self._is_running = bool(self._waiting)
+        if self._is_running:
+            self._loop.call_soon(self._give)
 
 
 class Departures:
@@ -59,6 +92,10 @@ class Departure:
         self._data = data
         self._all.add(self)
 
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._data)
+
     def go(self) -> None:
         """Now, and not again."""
         data, self._data = self._data, b""
@@ -74,7 +111,8 @@ class TimedHttp(Http):
 
     async def http1_request_header(self) -> None:
         try:
-            self.protocol.departure.go()
+            if self.protocol.departure.is_waiting:  # an answer of this very iteration: the next request is pipelined
+                await self._turn()
             if not self.protocol._can_write.is_set():
                 await self._until_the_last_answer_is_read()
             self.head_since = monotonic()
@@ -84,6 +122,17 @@ class TimedHttp(Http):
             if request is None:
                 self.create_empty_request()  # Sanic speaks of it in its log
             raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """As Sanic's own, but a body in very many small chunks does not hold up other connections."""
+        since = monotonic()
+        while self.request_body:
+            data = await self.read()
+            if data:
+                yield data
+            if self.request_body and monotonic() - since > PIECE_SECONDS:
+                await self.protocol.app.ctx.round_robin.turn()
+                since = monotonic()
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
         """Of a service that stops each answer is the last of its connection, and says so: the next request goes to
@@ -103,6 +152,11 @@ class TimedHttp(Http):
         if self.head_only or self.expecting_continue or not isinstance(self.response, Answer):
             return None
         return self.response.written("keep-alive" if self.keep_alive else "close")
+
+    async def _turn(self) -> None:
+        self.stage = Stage.IDLE
+        await self.protocol.app.ctx.round_robin.turn()
+        self.stage = Stage.REQUEST
 
     async def _until_the_last_answer_is_read(self) -> None:
         """Who sends many requests at once and reads nothing has one answer lying here, not two."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 from sanic.http import Stage
 
-from service.exchange import Arrival, Departure, Departures, TimedHttp
+from service.exchange import Arrival, Departure, Departures, RoundRobin, TimedHttp
 from tests.support import Service
 
 
@@ -32,6 +33,48 @@ def test_bytes_that_come_when_nobody_waits_any_more_wake_nobody() -> None:
         return waiting
 
     assert asyncio.run(arrive()).cancelled()
+
+
+def test_round_robin_lets_one_of_many_go_on_in_each_iteration_of_the_loop_in_turn() -> None:
+    async def story() -> list[str]:
+        went_on: list[str] = []
+        round_robin = RoundRobin(asyncio.get_running_loop())
+
+        async def greedy(name: str) -> None:
+            while True:
+                await round_robin.turn()
+                went_on.append(name)
+
+        many = [asyncio.create_task(greedy(name)) for name in "abcd"]
+        counts = [0]
+        for iteration in range(30):
+            await asyncio.sleep(0)
+            counts.append(len(went_on))
+            if iteration == 10:
+                many[1].cancel()
+        for each in many:
+            each.cancel()
+        assert {after - before for before, after in pairwise(counts)} <= {0, 1}
+        return went_on
+
+    went_on = "".join(asyncio.run(story()))
+
+    assert len(went_on) > 20
+    assert went_on.startswith("abcdabcd")
+    assert went_on[-6:] in {"acdacd", "cdacda", "dacdac"}
+
+
+def test_round_robin_goes_on_after_it_had_nothing_to_do() -> None:
+    async def story() -> None:
+        round_robin = RoundRobin(asyncio.get_running_loop())
+        for _ in range(3):
+            await asyncio.wait_for(round_robin.turn(), 60)
+            await asyncio.sleep(0.01)
+        gone = round_robin.turn()
+        gone.cancel()
+        await asyncio.wait_for(round_robin.turn(), 60)
+
+    asyncio.run(story())
 
 
 class Sent(asyncio.Transport):
@@ -107,18 +150,21 @@ def test_the_next_request_of_a_client_that_reads_nothing_is_not_looked_at() -> N
                 super().write(data)
                 reads.clear()
 
+        round_robin = RoundRobin(asyncio.get_running_loop())
         departure = Departure(Full(sent), Departures(asyncio.get_running_loop()))
         connection: Any = SimpleNamespace(
-            app=SimpleNamespace(dispatch=None), departure=departure, _can_write=reads,
+            app=SimpleNamespace(dispatch=None, ctx=SimpleNamespace(round_robin=round_robin)),
+            departure=departure, _can_write=reads,
             recv_buffer=bytearray(b"GET /next"), send=None, receive_more=asyncio.Event().wait,
         )  # fmt: skip
         http = TimedHttp(connection)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         http.stage = Stage.REQUEST  # as Sanic does
 
         departure.wait_with(b"an answer")
-        reading = http.http1_request_header()
-        reading.send(None)  # to where it waits
-        reading.close()
+        reading = asyncio.create_task(http.http1_request_header())
+        for _ in range(10):
+            await asyncio.sleep(0)  # to where it waits
+        reading.cancel()
 
         assert (sent, http.stage) == ([b"an answer"], Stage.IDLE)
 
