@@ -14,10 +14,10 @@ def client_network(request: Request) -> str:
     # Each proxy appends whom it was called by, so counted from the right they are the word of ever farther ones. With
     # fewer than there are proxies, somebody came past them.
     said = hops[-trusted] if 0 < trusted <= len(hops) else ""
-    return _network(said) or _network(request.ip) or request.ip
+    return network_of(said) or network_of(request.ip) or request.ip
 
 
-def _network(text: str) -> str | None:
+def network_of(text: str) -> str | None:
     """None for what is no address. Some proxies add the port."""
     text = text.strip()
     if text.startswith("["):

@@ -23,15 +23,16 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
-from service.connections import allow_files
 from service.context import App, Context, Patience
 from service.database import Database
 from service.error_handler import client_has_gone, error_handler
 from service.exchange import Departures, RoundRobin
 from service.headers import add_headers, answer_preflight
 from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
+from service.places import Places, spare_of
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
+from service.sockets import allow_files
 from service.upkeep import Upkeep
 from service.v1.contract import CONTRACT as V1
 
@@ -54,8 +55,8 @@ def create_app(settings: Settings) -> App:
         for blueprint in contract.blueprints():  # with the auth middleware, where a token is needed
             app.blueprint(blueprint)
     app.add_route(index.show, "/", ["GET", "HEAD"])
-    app.add_route(health.health, "/health", ["GET", "HEAD"])
-    app.add_route(health.live, "/health/live", ["GET", "HEAD"])
+    for handler, path in zip((health.health, health.live), health.PATHS, strict=True):
+        app.add_route(handler, path, ["GET", "HEAD"])
     app.add_route(docs.page, "/docs", ["GET", "HEAD"])
     app.add_route(docs.document(CONTRACTS), "/docs/openapi.json", ["GET", "HEAD"], name="openapi")
     for number, name in enumerate(docs.ASSETS):
@@ -118,8 +119,10 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
     app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, app.ctx.upkeep, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    connections = allow_files(settings.max_connections, settings.pool_max)
-    app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout, connections)
+    app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout)
+    beside = settings.pool_max + 2 * spare_of(settings.max_connections)
+    connections = allow_files(settings.max_connections, beside)
+    app.ctx.places = Places(connections, settings.places_per_address(connections))
     app.ctx.departures = Departures(asyncio.get_running_loop())
     app.ctx.round_robin = RoundRobin(asyncio.get_running_loop())
     find_user = partial(users.outside_user, app.ctx.database)

@@ -1,16 +1,8 @@
 """A connection as Sanic makes it, with an end to the patience: with clients that are slow, greedy, or never read."""
 
 import asyncio
-import fcntl
-import logging
-import resource
 import socket
 import struct
-import sys
-import termios
-from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -20,23 +12,26 @@ from sanic.exceptions import RequestCancelled
 from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from service.address import network_of
 from service.context import Context, Patience
-from service.errors import Code
+from service.errors import Code, Problem
 from service.exchange import Arrival, Departure, TimedHttp
+from service.health import PATHS as HEALTH_PATHS
+from service.places import JUST_CAME_SECONDS, Standing, say
 from service.request import Request
+from service.sockets import held_by_system, socket_of
 
-OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
 SYSTEM_HOLDS = 256 * 1024  # bytes of answers that the system may hold for a client, where it would take megabytes
 MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that clients leave lying here, of all connections of a process
-JUST_CAME = 1.0  # seconds; a request may be on its way
-SAY_AGAIN = 10.0  # seconds
 
-_log = logging.getLogger("service.connections")
-_said: dict[str, float] = {}
+STALLED_BYTES_A_SECOND = 1000  # that a client takes in of its answer; the slowest mobile network has several times that
 
 
 class Connection(HttpProtocol):
-    __slots__ = ("_arrival", "_came", "_unread_before", "_watch", "departure")
+    __slots__ = (
+        "_arrival", "_came", "_delivered_before", "_delivered_lately", "_unread_before", "_watch",
+        "address", "departure", "is_ending",
+    )  # fmt: skip
 
     HTTP_CLASS = TimedHttp
     stalled: ClassVar[dict["Connection", float]] = {}  # since when, in the order in which they fell behind
@@ -44,16 +39,18 @@ class Connection(HttpProtocol):
     def connection_made(self, transport: Any) -> None:
         self._watch: asyncio.TimerHandle | None = None
         self._unread_before = 0
-        self._came = monotonic()
+        self._came = self._time = monotonic()
+        self._delivered_before = self._delivered_lately = (self._came, 0)
+        self.is_ending = False
         self._arrival = Arrival()
         self._data_received: Any = self._arrival
         self.departure = Departure(transport, self.app.ctx.departures)
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        with _socket_of(transport) as own:
+        with socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
-        most = self._patience.connections
-        if len(self.connections) > most:
-            self._make_room(most)
+        peer = transport.get_extra_info("peername")
+        self.address = network_of(peer[0]) if peer else None
+        self._context.places.enter(self)
 
     async def receive_more(self) -> None:
         """As Sanic's own."""
@@ -71,12 +68,14 @@ class Connection(HttpProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        self._context.places.leave(self)
         self.stalled.pop(self, None)
         if self._watch is not None:
             self._watch.cancel()
 
     def check_timeouts(self) -> None:
         """Sanic calls it every few seconds."""
+        self._delivered_before, self._delivered_lately = self._delivered_lately, (monotonic(), self._delivered())
         if self._task and self.http is not None and self.http.stage is Stage.REQUEST:
             self._time = self.http.head_since
         elif self._to_be_sent():
@@ -100,8 +99,8 @@ class Connection(HttpProtocol):
         age = monotonic() - self._came
         if self.recv_buffer:
             return False
-        if age < JUST_CAME:
-            self.loop.call_later(JUST_CAME - age, super().close_if_idle)
+        if age < JUST_CAME_SECONDS:
+            self.loop.call_later(JUST_CAME_SECONDS - age, super().close_if_idle)
             return False
         return super().close_if_idle()
 
@@ -116,10 +115,10 @@ class Connection(HttpProtocol):
         unsent = sum(each._to_be_sent() for each in self.stalled)
         if unsent <= MOST_UNSENT:
             return
-        _say("clients leave more than %d bytes of answers lying here; those that read nothing are cut off", MOST_UNSENT)
+        say("clients leave more than %d bytes of answers lying here; those that read nothing are cut off", MOST_UNSENT)
 
         def reads(each: Connection) -> bool:
-            return now - self.stalled[each] < JUST_CAME or each._unread() != each._unread_before
+            return now - self.stalled[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
 
         for each in sorted(self.stalled, key=reads):
             if unsent <= MOST_UNSENT:
@@ -147,79 +146,96 @@ class Connection(HttpProtocol):
 
     def _reset(self) -> None:
         """With what the system still has to send, which it would go on offering for minutes."""
-        if self.transport and self._to_be_sent():
-            with _socket_of(self.transport) as own:
+        if self.transport and (self._to_be_sent() or self._held()):
+            with socket_of(self.transport) as own:
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def _to_be_sent(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport else 0
 
+    def _held(self) -> int:
+        is_open = self.transport is not None and (self._to_be_sent() or not self.transport.is_closing())
+        return held_by_system(self.transport) if is_open else 0
+
     def _unread(self) -> int:
         to_be_sent = self._to_be_sent()
         return to_be_sent + held_by_system(self.transport) if self.transport and to_be_sent else to_be_sent
 
     @property
-    def _patience(self) -> Patience:
+    def _context(self) -> Context:
         context: Context = self.app.ctx
-        return context.patience
+        return context
 
-    def _make_room(self, most: int) -> None:
-        """Those that have waited longest without a request go, so that one client cannot take every place. Where nobody
-        waits, the newcomer is told to come back."""
-        came = monotonic() - JUST_CAME
-        waiting = sorted(
-            (since, id(each), each) for each in self.connections if 0 < (since := each.waiting_since()) < came
-        )
-        for _, _, each in waiting[: most // 20 + 1]:  # a few at a time, so that a flood is not a search for each
-            each.close()
-        if not waiting:
-            self._refuse()
-        _say("MAX_CONNECTIONS (%d) is reached: who waits is closed, and if nobody does, refused", most)
+    @property
+    def _patience(self) -> Patience:
+        return self._context.patience
 
-    def waiting_since(self) -> float:
-        """0 while a request is being answered."""
+    def standing(self, now: float) -> tuple[Standing, float]:
+        since = self._waiting_since()
+        if not self._to_be_sent():
+            if since is None:
+                return Standing.ANSWERED, self._time
+            if now - since < JUST_CAME_SECONDS:
+                return Standing.JUST_CAME, since
+            if not self._held():
+                return Standing.WAITING, since
+        rate, seconds = self._pace(now)
+        is_slow = rate < STALLED_BYTES_A_SECOND and seconds >= JUST_CAME_SECONDS
+        return Standing.STALLED if is_slow else Standing.READING, rate
+
+    def _waiting_since(self) -> float | None:
+        """None while a request is being answered."""
+        if self.transport is None or self.transport.is_closing():
+            return None
         if self.http is None or self.http.stage is Stage.IDLE:
-            return 0 if self._to_be_sent() else self._time
+            return self._time
         request: Request | None = self.http.request
         if self.http.stage is Stage.REQUEST or (request is not None and request.is_arriving):
             return float(self.http.head_since)
-        return 0
+        return None
 
-    def _refuse(self) -> None:
-        if self.transport and self._task:
-            self.transport.write(refusal())
-            self._task.cancel()
+    def _delivered(self) -> int:
+        """Bytes that the client has confirmed."""
+        return self.departure.written - self._to_be_sent() - self._held()
+
+    def _pace(self, now: float) -> tuple[float, float]:
+        """Bytes a second that the client confirms, and for how many seconds: five to ten, or fewer since it asked."""
+        since, before = self._delivered_before
+        asked = self.http.head_since if self.http is not None and self.http.request is not None else since
+        seconds = max(0.001, now - max(since, asked))
+        return (self._delivered() - before) / seconds, seconds
+
+    def give_way(self) -> None:
+        """Without the rest of its answer, which the system would keep while the client acknowledges anything."""
+        self._context.places.leave(self)
+        self._reset()
+        if self.transport:
             self.close()
 
+    def end_with_answer(self) -> None:
+        self.is_ending = True
+        if self.http is not None:
+            self.http.keep_alive = False
 
-@contextmanager
-def _socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
-    """To be set, and left open. Some systems refuse to set anything where the client is gone, and nothing is lost."""
-    own = socket.socket(fileno=transport.get_extra_info("socket").fileno())
-    try:
-        with suppress(OSError):
-            yield own
-    finally:
-        own.detach()
+    def answer_health_only(self) -> None:
+        self.request_handler = self._answer_health
 
+    async def _answer_health(self, request: Any) -> None:
+        self.http.keep_alive = False
+        if request.path.removesuffix("/") not in HEALTH_PATHS:
+            raise Problem(Code.OVERLOADED, reason="all places for connections are taken")
+        await self.app.handle_request(request)
 
-def _say(message: str, number: int) -> None:
-    """Rarely: what causes it may go on for as long as somebody likes."""
-    now = monotonic()
-    if now >= _said.get(message, 0.0) + SAY_AGAIN:
-        _said[message] = now
-        _log.warning(message, number)
-
-
-def held_by_system(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the client has not confirmed. The system asks for more only when a third of what it holds is gone:
-    without these, somebody who reads slowly looks like somebody who reads nothing."""
-    if sys.platform != "linux":
-        return 0
-    held = array("i", [0])
-    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
-    return held[0]
+    def refuse(self) -> None:
+        """Without a look at its request."""
+        self._context.places.leave(self)
+        if self.transport:
+            self.departure.go()
+            self.transport.write(refusal())
+            if self.http is None and self._task:
+                self._task.cancel()  # before it has begun
+            self.close()
 
 
 def refusal() -> bytes:
@@ -237,17 +253,3 @@ def refusal() -> bytes:
         "Connection: close",
     ]
     return "\r\n".join([*head, "", ""]).encode() + body
-
-
-def allow_files(connections: int, others: int) -> int:
-    """How many connections there may be. Each is an open file, and a shell allows 1024 where the system allows more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + others + OWN_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return connections
-    possible = max(1, connections - (wanted - soft))
-    _log.warning("the system allows %d open files: %d connections, not MAX_CONNECTIONS", soft, possible)
-    return possible

@@ -14,15 +14,15 @@ from service.auth.verifier import Verifier
 from service.background import Background
 from service.database import Database
 from service.exchange import Departures, RoundRobin
+from service.places import Places
 from service.upkeep import Upkeep
 
 
 class Patience(NamedTuple):
-    """How long a client may take, in seconds, and how many there may be."""
+    """How long a client may take, in seconds."""
 
     body: float
     write: float
-    connections: int
 
 
 class Context(SimpleNamespace):
@@ -35,6 +35,7 @@ class Context(SimpleNamespace):
     background: Background
     trusted_proxies: int
     patience: Patience
+    places: Places
     departures: Departures
     round_robin: RoundRobin
     database: Database

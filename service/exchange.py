@@ -81,12 +81,13 @@ class Departures:
 class Departure:
     """Of what one connection has to send."""
 
-    __slots__ = ("_all", "_data", "_transport")
+    __slots__ = ("_all", "_data", "_transport", "written")
 
     def __init__(self, transport: asyncio.Transport, together: Departures) -> None:
         self._transport = transport
         self._all = together
         self._data = b""
+        self.written = 0  # bytes, since the connection was made
 
     def wait_with(self, data: bytes) -> None:
         self._data = data
@@ -100,6 +101,7 @@ class Departure:
         """Now, and not again."""
         data, self._data = self._data, b""
         if data and not self._transport.is_closing():
+            self.written += len(data)
             self._transport.write(data)
 
 
@@ -137,7 +139,7 @@ class TimedHttp(Http):
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
         """Of a service that stops each answer is the last of its connection, and says so: the next request goes to
         another copy. Who has sent it already gets its answer first."""
-        if self.protocol.app.ctx.draining and not self.recv_buffer:
+        if self.protocol.is_ending or (self.protocol.app.ctx.draining and not self.recv_buffer):
             self.keep_alive = False
         written = self._written()
         if written is None:

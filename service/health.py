@@ -15,6 +15,7 @@ CHECK_SERVER = statement("health/check_server", "one")
 REACH_TASKS = statement("health/reach_tasks", "one")
 KNOWN = migrations.known()
 NOBODY = UUID(int=0)
+PATHS = ("/health", "/health/live")
 
 
 async def health(request: Request) -> HTTPResponse:

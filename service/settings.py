@@ -102,7 +102,16 @@ class Settings(BaseSettings):
     )
     max_header_size: int = Field(8192, ge=1024, le=16384, description="bytes of the head of a request")
     max_connections: int = Field(
-        1000, ge=10, le=100_000, description="connections of each process; beyond it those that wait longest are closed"
+        1000,
+        ge=10,
+        le=100_000,
+        description="connections of each process; beyond it those that make the least progress are closed",
+    )
+    connections_per_address: int | None = Field(
+        None,
+        ge=0,
+        le=100_000,
+        description="those of one address; not set: half of `MAX_CONNECTIONS`; 0, or with `TRUSTED_PROXIES`: no limit",
     )
     drain: float = Field(
         2.0, ge=0, le=5, description="seconds between saying unhealthy and refusing connections, at a stop"
@@ -167,6 +176,12 @@ class Settings(BaseSettings):
         if self.pool_min > self.pool_max:
             raise _expected("no more than POOL_MAX", "pool_min")
         return self
+
+    def places_per_address(self, connections: int) -> int:
+        """Of so many connections in all; 0: no limit. Behind proxies the addresses are theirs."""
+        if self.trusted_proxies:
+            return 0
+        return connections // 2 if self.connections_per_address is None else self.connections_per_address
 
     @property
     def secret(self) -> str | None:

@@ -287,3 +287,18 @@ def test_origins_lose_their_trailing_slash_and_the_blanks_around_them(monkeypatc
     settings = loaded(monkeypatch, FRONTEND_URL=" https://App.example.com/ ,http://localhost:5173, ")
 
     assert settings.frontend_url == ("https://app.example.com", "http://localhost:5173")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 350),
+        ({"connections_per_address": 20}, 20),
+        ({"connections_per_address": 0}, 0),
+        ({"trusted_proxies": 1}, 0),
+        ({"trusted_proxies": 1, "connections_per_address": 20}, 0),
+    ],
+    ids=["default", "given", "off", "behind a proxy", "given behind a proxy"],
+)
+def test_an_address_has_half_of_the_places_unless_settings_say_otherwise(given: dict[str, Any], expected: int) -> None:
+    assert load_settings(**given).places_per_address(700) == expected

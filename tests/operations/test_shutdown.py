@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from service.app import CLOSE_TIMEOUT
-from service.connections import JUST_CAME
 from service.context import App
+from service.places import JUST_CAME_SECONDS
 from service.settings import load_settings
 from tests import databases, support
 from tests.databases import Urls
@@ -185,7 +185,7 @@ def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
         wait_for(lambda: refuses_connections(service))
         with suppress(ConnectionError):
             newcomer.sendall(LIVE)
-        was_too_slow = time.monotonic() - came > JUST_CAME / 2
+        was_too_slow = time.monotonic() - came > JUST_CAME_SECONDS / 2
         answered = everything(newcomer).endswith(b'{"status":"alive"}')
 
         assert answered or was_too_slow

@@ -15,12 +15,15 @@ import httpx
 import psycopg
 import pytest
 
-from service.connections import JUST_CAME, OWN_FILES, allow_files
+from service.places import JUST_CAME_SECONDS
+from service.sockets import OWN_FILES, allow_files
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, TRUST, Service, User, peak_of_memory
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
+ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 0}  # all connections of the tests come from one
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 FILL = """
 INSERT INTO tasks (user_id, title, description)
@@ -195,7 +198,10 @@ def test_a_client_that_reads_slowly_gets_everything(
     assert [answer.endswith(b"]}\r\n0\r\n\r\n") for answer in answers] == [False, False, True, True]
 
 
-def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(service: Service, ann: User) -> None:
+def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(
+    start_service: Callable[..., Service], ann: User
+) -> None:
+    service = start_service()
     with connected(service, 500) as greedy:
         for connection in greedy[:250]:
             connection.sendall(b"GET /api/tasks HTTP/1.1\r\n")
@@ -212,14 +218,14 @@ def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(service: Se
     ids=["silent", "half a head", "half a body"],
 )
 def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Callable[..., Service], sent: bytes) -> None:
-    service = start_service(MAX_CONNECTIONS=20, HEADER_TIMEOUT=60, BODY_TIMEOUT=60)
+    service = start_service(MAX_CONNECTIONS=20, **ONE_ADDRESS, HEADER_TIMEOUT=60, BODY_TIMEOUT=60)
     service.http.close()
     time.sleep(0.1)
     with connected(service) as [first], connected(service, 19) as others:
         for connection in (first, *others):
             connection.sendall(sent)
             time.sleep(0.01)
-        time.sleep(JUST_CAME)
+        time.sleep(JUST_CAME_SECONDS)
         for _ in range(5):
             assert wait_for_room(service).json() == {"status": "alive"}
         assert everything(first) == b""
@@ -228,31 +234,38 @@ def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Calla
             others[-1].recv(1)
 
     said = {line["message"] for line in service.lines() if line["level"] in {"warning", "error"}}
-    assert said == {"MAX_CONNECTIONS (20) is reached: who waits is closed, and if nobody does, refused"}
+    assert said == {"MAX_CONNECTIONS (20) is reached: connections that make the least progress are closed"}
 
 
-def test_beyond_the_limit_who_has_just_come_is_not_closed_without_a_word(start_service: Callable[..., Service]) -> None:
-    """Its request may be on its way."""
-    service = start_service(MAX_CONNECTIONS=10)
+def test_beyond_the_limit_a_connection_that_just_came_is_not_closed_without_a_word(
+    start_service: Callable[..., Service],
+) -> None:
+    """Its request may be on its way: there may be one more for a while. Beyond that the oldest is refused."""
+    service = start_service(MAX_CONNECTIONS=10, **ONE_ADDRESS)
     service.http.close()
     came = 0.0
-    while time.monotonic() - came > JUST_CAME:  # once, unless the machine was too slow to tell
+    while time.monotonic() - came > JUST_CAME_SECONDS:  # once, unless the machine was too slow to tell
         time.sleep(0.3)
         came = time.monotonic()
-        with connected(service, 10) as fresh:
-            newcomer = asks(service).status_code
-            for connection in fresh:
-                connection.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
-            answers = [everything(connection) for connection in fresh]
+        with connected(service, 10) as fresh, connected(service) as [newcomer]:
+            newcomer.sendall(LIVE)
+            served = everything(newcomer)
+            with connected(service, 2) as more:
+                refused = everything(fresh[0])
+                for connection in (*fresh[1:], *more):
+                    connection.sendall(LIVE)
+                answers = [everything(connection) for connection in (*fresh[1:], *more)]
 
-    assert newcomer == 503
-    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 10
+    assert served.startswith(b"HTTP/1.1 200 ")
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 11
 
 
-def test_beyond_the_limit_who_still_reads_an_answer_is_left_alone(
+def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idle_ones(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
-    service = start_service(MAX_CONNECTIONS=10)
+    service = start_service(MAX_CONNECTIONS=10, **ONE_ADDRESS)
+    service.http.close()
     for _ in range(4):
         database.execute(FILL.replace("'x'", "'🙂'"), [ann.id])
     request = f"GET /api/tasks HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n"
@@ -260,40 +273,49 @@ def test_beyond_the_limit_who_still_reads_an_answer_is_left_alone(
         reader.sendall(f"{request}\r\n".encode())
         assert select.select([reader], [], [], 30)[0]
         with connected(service, 9):
-            time.sleep(JUST_CAME)
+            time.sleep(JUST_CAME_SECONDS)
             assert wait_for_room(service).json() == {"status": "alive"}
             reader.sendall(f"{request}Connection: close\r\n\r\n".encode())
             assert everything(reader).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-def test_beyond_the_limit_a_newcomer_is_refused_while_all_others_are_being_answered(
+def test_while_all_others_are_being_answered_a_newcomer_is_answered_for_health_and_refused_all_else(
     start_service: Callable[..., Service], ann: User, urls: Urls, database: psycopg.Connection
 ) -> None:
     service = start_service(
-        DATABASE_URL=databases.patient(urls.runtime),
-        MAX_CONNECTIONS=10,
-        POOL_MAX=10,
-        STATEMENT_TIMEOUT=60,
-        TOKEN_RECHECK=300,
-    )
+        DATABASE_URL=databases.patient(urls.runtime), MAX_CONNECTIONS=10, **ONE_ADDRESS, POOL_MAX=14,
+        STATEMENT_TIMEOUT=60, TOKEN_RECHECK=300,
+    )  # fmt: skip
     assert as_user_of(service, ann).get("/api/auth/me").status_code == 200
     service.http.close()
-    with connected(service, 10) as busy, psycopg.connect(urls.admin) as blocker:
+    request = f"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    with connected(service, 11) as busy, psycopg.connect(urls.admin) as blocker:  # one more than the limit, for a while
         blocker.execute("LOCK TABLE users")
         for connection in busy:
-            connection.sendall(f"GET /api/auth/me HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode())
-        wait_for_all_to_be_answered(database, 10)
-        time.sleep(JUST_CAME)
-        refused = asks(service)
-        assert (refused.status_code, refused.json()) == (503, OVERLOADED)
-        assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
+            connection.sendall(request)
+        wait_for_all_to_be_answered(database, 11)
+        for path in ("/health", "/health/live", "/health/live/"):
+            healthy = asks(service, path)
+            assert (healthy.status_code, healthy.headers["Connection"]) == (200, "close")
+        for path in ("/", "/api/tasks", "/health/other"):
+            refused = asks(service, path)
+            assert (refused.status_code, refused.json()) == (503, OVERLOADED)
+            assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
+        with connected(service) as [half_a_head]:
+            half_a_head.sendall(b"GET /health/live HTTP/1.1\r\n")
+            assert asks(service).status_code == 200, "in the place of the one that says nothing"
+            assert everything(half_a_head).startswith(b"HTTP/1.1 503 ")
         for connection in busy:
             connection.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 connection.recv(1)
+            connection.settimeout(30)
+        blocker.rollback()
+        answers = [connection.recv(65536) for connection in busy]
 
-    answer = wait_for_room(service)
-    assert answer.json() == {"status": "alive"}
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 11
+    assert sum(b"\r\nconnection: close\r\n" in answer for answer in answers) == 1, "the one that makes room"
+    assert asks(service).json() == {"status": "alive"}
 
 
 def wait_for_all_to_be_answered(database: psycopg.Connection, count: int) -> None:
@@ -305,8 +327,8 @@ def wait_for_all_to_be_answered(database: psycopg.Connection, count: int) -> Non
         time.sleep(0.02)
 
 
-def asks(service: Service) -> httpx.Response:
-    return httpx.get(f"{service.url}/health/live", timeout=60, verify=TRUST)
+def asks(service: Service, path: str = "/health/live") -> httpx.Response:
+    return httpx.get(f"{service.url}{path}", timeout=60, verify=TRUST)
 
 
 def wait_for_room(service: Service) -> httpx.Response:

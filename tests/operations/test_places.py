@@ -1,0 +1,341 @@
+"""Places for connections: the order in which they give way, and newcomers that are served however others behave."""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sanic.http import Stage
+
+from service.connections import Connection
+from service.places import Places, Standing
+from tests.support import TRUST, Service, User
+
+WAITING, STALLED, READING, JUST_CAME, ANSWERED = Standing
+LARGE = ("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/openapi.json", "/docs/favicon-32x32.png")
+
+
+class Occupant:
+    """A connection, and what became of it."""
+
+    def __init__(self, places: Places, standing: Standing, rank: float = 0.0, address: str | None = "10.0.0.1") -> None:
+        self.places, self.address, self.is_ending = places, address, False
+        self.standing_now = standing, rank
+        self.fate = ""
+        places.enter(self)
+
+    def standing(self, _: float) -> tuple[Standing, float]:
+        return self.standing_now
+
+    def give_way(self) -> None:
+        self.fate = "closed"
+        self.places.leave(self)
+
+    def end_with_answer(self) -> None:
+        self.is_ending = True
+        self.fate = "ends"
+
+    def answer_health_only(self) -> None:
+        self.fate = "health only"
+
+    def refuse(self) -> None:
+        self.fate = "refused"
+        self.places.leave(self)
+
+
+def fates(occupants: Sequence[Occupant]) -> list[str]:
+    return [each.fate for each in occupants]
+
+
+def test_beyond_the_limit_the_least_progress_gives_way_first() -> None:
+    places = Places(10, 0)
+    stays = [Occupant(places, standing) for standing in (ANSWERED, ANSWERED, JUST_CAME, READING, READING, READING)]
+    less, more = Occupant(places, STALLED, 20), Occupant(places, STALLED, 500)
+    lately, long = Occupant(places, WAITING, 300), Occupant(places, WAITING, 200)
+
+    seen = []
+    for _ in range(4):
+        newcomer = Occupant(places, JUST_CAME, 500)
+        seen.append(fates([long, lately, less, more, newcomer]))
+        newcomer.standing_now = ANSWERED, 0.0
+
+    assert seen == [
+        ["closed", "", "", "", ""],
+        ["closed", "closed", "", "", ""],
+        ["closed", "closed", "closed", "", ""],
+        ["closed", "closed", "closed", "closed", ""],
+    ]
+    assert fates(stays) == [""] * 6
+
+
+def test_without_any_that_waits_or_stalls_one_ends_with_its_answer_then_the_slowest_and_then_the_oldest_goes() -> None:
+    places = Places(10, 0)
+    busy = [Occupant(places, ANSWERED, number) for number in range(6)]
+    came = [Occupant(places, JUST_CAME, number) for number in (100, 200)]
+    fast, slow = Occupant(places, READING, 9000), Occupant(places, READING, 2000)
+
+    newcomers = [Occupant(places, JUST_CAME, 300 + number) for number in range(5)]
+
+    assert fates(busy) == [""] * 5 + ["ends"], "the one that was active last"
+    assert fates([slow, fast]) == ["closed", "closed"]
+    assert fates([*came, *newcomers]) == ["refused", "refused", "", "", "", "", ""]
+
+
+def test_where_all_are_being_answered_a_newcomer_may_ask_for_health_and_the_next_is_refused() -> None:
+    places = Places(10, 0)
+    busy = [Occupant(places, ANSWERED) for _ in range(10)]
+    newcomers = []
+    for _ in range(4):
+        newcomers.append(Occupant(places, JUST_CAME))
+        newcomers[-1].standing_now = ANSWERED, 0.0
+
+    assert fates(newcomers) == ["", "health only", "refused", "refused"]
+    assert fates(busy).count("ends") == 1
+    busy[0].give_way()
+    assert Occupant(places, ANSWERED).fate == "health only"
+
+
+def test_an_address_beyond_its_share_makes_room_from_its_own_connections() -> None:
+    places = Places(10, 3)
+    others = [Occupant(places, WAITING, 1, "10.0.0.2") for _ in range(3)]
+    own = [Occupant(places, STALLED, 100 - number) for number in range(3)]
+    of_no_address = [Occupant(places, WAITING, 1, None) for _ in range(4)]
+
+    newcomer = Occupant(places, READING, 1000)
+
+    assert fates(own) == ["", "", "closed"]
+    assert fates([*others, *of_no_address, newcomer]) == [""] * 8
+    for each in (*own, newcomer):
+        places.leave(each)
+        places.leave(each)
+    assert fates([Occupant(places, WAITING, 1) for _ in range(3)]) == [""] * 3
+    for address in range(100):
+        places.leave(Occupant(places, WAITING, 1, f"10.0.1.{address}"))
+    assert vars(places)["_addresses"].keys() == {"10.0.0.1", "10.0.0.2"}, "nothing is kept of an address that is gone"
+
+
+def test_each_newcomer_has_another_connection_end_with_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("service.places.monotonic", lambda: now)
+    places = Places(30, 0)
+    busy = [Occupant(places, ANSWERED, number) for number in range(30)]
+    for count in range(1, 4):
+        now += 10
+        Occupant(places, ANSWERED)
+
+        assert fates(busy) == [""] * (30 - count) + ["ends"] * count
+
+
+NOW = 1000.0
+RECENT, LONG_AGO = NOW - 0.5, NOW - 60
+
+
+@pytest.mark.parametrize(
+    ("unsent", "held", "delivered", "stage", "times", "expected"),
+    [
+        (0, 0, 0, Stage.IDLE, (RECENT, LONG_AGO), (JUST_CAME, RECENT)),
+        (0, 0, 0, Stage.IDLE, (LONG_AGO, LONG_AGO), (WAITING, LONG_AGO)),
+        (0, 0, 0, Stage.REQUEST, (NOW, LONG_AGO), (WAITING, LONG_AGO)),
+        (0, 0, 0, Stage.REQUEST, (NOW, RECENT), (JUST_CAME, RECENT)),
+        (0, 0, 0, Stage.HANDLER, (RECENT, LONG_AGO), (ANSWERED, RECENT)),
+        (0, 9000, 100, Stage.IDLE, (LONG_AGO, LONG_AGO), (STALLED, 10)),
+        (0, 9000, 20_000, Stage.IDLE, (LONG_AGO, LONG_AGO), (READING, 2000)),
+        (70_000, 9000, 100, Stage.IDLE, (NOW, LONG_AGO), (STALLED, 10)),
+        (70_000, 9000, 100, Stage.RESPONSE, (NOW, LONG_AGO), (STALLED, 10)),
+        (70_000, 9000, 20_000, Stage.RESPONSE, (NOW, LONG_AGO), (READING, 2000)),
+        (70_000, 9000, 0, Stage.RESPONSE, (NOW, RECENT), (READING, 0)),
+        (70_000, 9000, 20_000, Stage.RESPONSE, (NOW, RECENT), (READING, 40_000)),
+    ],
+    ids=[
+        "idle for less than a second", "idle", "part of a head, and each byte counts for nothing", "part of a head",
+        "being answered", "idle, most is with the system", "idle, the system still sends", "reads next to nothing",
+        "reads hardly any of a stream", "reads", "asked a moment ago", "asked a moment ago and reads",
+    ],
+)  # fmt: skip
+def test_progress_is_what_the_client_confirms(
+    monkeypatch: pytest.MonkeyPatch, unsent: int, held: int, delivered: int, stage: Stage,
+    times: tuple[float, float], expected: tuple[Standing, float],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("service.connections.held_by_system", lambda _: held)
+    connection: Any = Connection.__new__(Connection)
+    earlier = 5000  # bytes, of earlier answers
+    connection.transport = SimpleNamespace(get_write_buffer_size=lambda: unsent, is_closing=lambda: False)
+    connection.departure = SimpleNamespace(written=earlier + delivered + held + unsent)
+    connection._delivered_before = (NOW - 10, earlier)
+    connection._time, asked = times
+    connection._http = SimpleNamespace(stage=stage, head_since=asked, request=SimpleNamespace(is_arriving=False))
+
+    standing, rank = connection.standing(NOW)
+
+    assert (standing, rank) == (expected[0], pytest.approx(expected[1]))
+
+
+def test_a_search_is_not_made_for_each_newcomer_of_a_flood() -> None:
+    looked = 0
+
+    class Counting(Occupant):
+        def standing(self, now: float) -> tuple[Standing, float]:
+            nonlocal looked
+            looked += 1
+            return super().standing(now)
+
+    places = Places(1000, 0)
+    slow = [Counting(places, STALLED, number) for number in range(1000)]
+    for _ in range(200):
+        Counting(places, JUST_CAME)
+
+    assert fates(slow).count("closed") == 200
+    assert looked < 20 * 1000
+
+
+def connect(stack: ExitStack, service: Service, sent: bytes, address: str = "127.0.0.1") -> socket.socket:
+    """From a client that has little room for what it does not read."""
+    connection = stack.enter_context(socket.socket())
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
+    connection.settimeout(60)
+    connection.bind((address, 0))
+    connection.connect(("127.0.0.1", service.port))
+    connection.sendall(sent)
+    return connection
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def asks(service: Service, path: str, address: str = "127.0.0.1") -> int:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=address, verify=TRUST), timeout=60) as client:
+        return client.get(f"{service.url}{path}").status_code
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether an answer comes on a connection that has read all answers so far."""
+    with suppress(OSError):
+        connection.sendall(get("/health/live"))
+        return b'{"status":"alive"}' in connection.recv(65536)
+    return False
+
+
+@pytest.mark.parametrize("per_address", [None, 0], ids=["a share for the address", "no share"])
+def test_pipelining_connections_that_read_no_answer_keep_no_newcomer_out(
+    start_service: Callable[..., Service], per_address: int | None
+) -> None:
+    service = start_service(MAX_CONNECTIONS=20, CONNECTIONS_PER_ADDRESS=per_address, WRITE_TIMEOUT=600)
+    service.http.close()
+    with ExitStack() as stack:
+        pipelined = b"".join(map(get, LARGE))
+        for _ in range(30):
+            connect(stack, service, pipelined)
+        paths = ("/", "/health", "/health/live", "/nothing")
+        statuses = [asks(service, path) for path in 10 * paths]
+
+    assert statuses == 10 * [200, 200, 200, 404]
+
+
+def test_connections_that_read_nothing_of_their_tasks_keep_no_newcomer_out(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service(MAX_CONNECTIONS=20, CONNECTIONS_PER_ADDRESS=0, WRITE_TIMEOUT=600)
+    service.http.close()
+    database.execute(
+        "INSERT INTO tasks (user_id, title, description) SELECT %s, 'Task ' || n, repeat('x', 2000) "
+        "FROM generate_series(1, 420) AS n", [ann.id],
+    )  # fmt: skip
+    request = f"GET /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        greedy = [connect(stack, service, 3 * request) for _ in range(20)]
+        for connection in greedy:
+            assert connection.recv(100)
+        statuses = [asks(service, path) for path in 10 * ("/", "/health")]
+
+    assert statuses == 20 * [200]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+def test_another_address_keeps_its_idle_connections_while_one_takes_more_than_its_share(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(MAX_CONNECTIONS=20)
+    service.http.close()
+    with ExitStack() as stack:
+        others = [connect(stack, service, b"", "127.0.0.2") for _ in range(8)]
+        assert [is_open(each) for each in others] == [True] * 8
+        for _ in range(30):
+            connect(stack, service, b"".join(map(get, LARGE)))
+        assert [asks(service, "/"), asks(service, "/", "127.0.0.2"), asks(service, "/", "127.0.0.3")] == [200] * 3
+        assert [is_open(each) for each in others] == [True] * 8
+
+    said = {line["message"] for line in service.lines() if line["level"] == "warning"}
+    assert said == {"CONNECTIONS_PER_ADDRESS (10) is reached: connections that make the least progress are closed"}
+
+
+def test_behind_a_proxy_its_address_has_no_share(start_service: Callable[..., Service]) -> None:
+    service = start_service(MAX_CONNECTIONS=20, TRUSTED_PROXIES=1, CONNECTIONS_PER_ADDRESS=5)
+    service.http.close()
+    with ExitStack() as stack:
+        proxy = [connect(stack, service, b"") for _ in range(20)]
+        assert [is_open(each) for each in proxy] == [True] * 20
+
+
+@contextmanager
+def flooding(service: Service, count: int) -> Iterator[None]:
+    """Connections that always have more requests and take in every answer, until they are closed."""
+
+    def send(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection.sendall(10 * get("/nothing"))
+
+    def read(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while connection.recv(65536):
+                pass
+
+    with ExitStack() as stack:
+        connections = [connect(stack, service, b"") for _ in range(count)]
+        threads = [Thread(target=work, args=[each]) for each in connections for work in (send, read)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            for connection in connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+
+
+def test_connections_that_always_have_more_requests_keep_no_newcomer_out(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(MAX_CONNECTIONS=10, CONNECTIONS_PER_ADDRESS=0)
+    service.http.close()
+    with flooding(service, 10):
+        assert [asks(service, path) for path in 3 * ("/", "/health", "/nothing")] == 3 * [200, 200, 404]
+
+
+def test_a_connection_that_reads_steadily_is_kept_while_those_that_read_nothing_go(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(MAX_CONNECTIONS=10, CONNECTIONS_PER_ADDRESS=0, WRITE_TIMEOUT=600)
+    service.http.close()
+    with ExitStack() as stack:
+        for _ in range(9):
+            connect(stack, service, 3 * get(LARGE[0]))
+        steady = connect(stack, service, get(LARGE[0]))
+        received = steady.recv(65536)
+        length = int(received.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        head_length = received.index(b"\r\n\r\n") + 4
+        while len(received) < head_length + length:
+            received += steady.recv(65536)
+            if len(received) % 7 == 0:
+                assert asks(service, "/") == 200
+
+    assert len(received) == head_length + length
