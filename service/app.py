@@ -4,7 +4,6 @@ import asyncio
 import atexit
 import gc
 import logging
-import os
 from argparse import Namespace
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 
-from service import NAME, access_log, docs, health, index, workers
+from service import NAME, access_log, docs, health, index, processors, workers
 from service.api.contract import CONTRACT as API
 from service.application import Application, Configuration
 from service.attempts import Attempts
@@ -111,7 +110,7 @@ def app_factory(_: Namespace | None = None) -> App:
 
 async def _open(settings: Settings, app: App) -> None:
     settings = completed(settings)
-    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = settings.hash_threads or max(1, processors.usable() // settings.workers)
     app.ctx.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     app.ctx.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     app.ctx.background = Background()

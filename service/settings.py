@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     pool_min: int = Field(1, ge=0, le=1000, description="database connections each process keeps open")
     pool_max: int = Field(10, ge=1, le=1000, description="database connections each process opens at the most")
     pool_timeout: float = Field(
-        5.0, gt=0, le=60, description="seconds a request waits for a connection or for a hashing slot"
+        5.0, gt=0, le=60, description="seconds a request waits for a connection, or for a password to be hashed"
     )
     database_wait: float = Field(30.0, ge=0, le=600, description="seconds a start waits for a database that is away")
     statement_timeout: float = Field(5.0, gt=0, le=60, description="seconds a statement may take")
@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         "auto", description="`auto`: off behind a pooler, where a session is not the service's own, else on"
     )
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
+    hash_threads: int | None = Field(
+        None, ge=1, le=256, description="threads of each process that hash passwords; not set: one for each processor"
+    )
     login_failures: int = Field(
         10, ge=0, le=1000, description="failed logins of an email from an address in `LOGIN_WINDOW`; 0: no limit"
     )

@@ -98,6 +98,7 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
         ({"WORKERS": "0"}, "WORKERS: should be greater than or equal to 1"),
         ({"BCRYPT_ROUNDS": "9"}, "BCRYPT_ROUNDS: should be greater than or equal to 10"),
         ({"BCRYPT_ROUNDS": "16"}, "BCRYPT_ROUNDS: should be less than or equal to 15"),
+        ({"HASH_THREADS": "0"}, "HASH_THREADS: should be greater than or equal to 1"),
         ({"JWT_EXPIRATION_HOURS": "0"}, "JWT_EXPIRATION_HOURS: should be greater than or equal to 1"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: should be 'auto', 'json' or 'text'"),

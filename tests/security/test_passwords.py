@@ -5,81 +5,206 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import bcrypt
 import pytest
 
-from service.auth.passwords import QUEUE_PER_THREAD, Passwords
+from service.auth import passwords
+from service.auth.passwords import Passwords
 from service.errors import Code, Problem
 
 HASH = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(10)).decode()
 PATIENCE = 600.0  # seconds: its threads step back behind everything else that runs, and that may be much
+HALF_A_MINUTE = 30.0  # after which a test that waits in vain fails
 
 
-def test_beyond_its_queue_it_refuses_after_a_moment_and_later_it_serves_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-    monkeypatch.setattr(bcrypt, "checkpw", lambda *_: go_on.wait(PATIENCE))
+class Held:
+    """bcrypt.checkpw waits until it is released: at the latest at the end of the test, so that one that fails leaves no
+    thread behind."""
 
+    def __init__(self) -> None:
+        self.begun = 0
+        self._go_on = threading.Event()
+        self.has_begun = threading.Event()
+
+    def check(self, *_: object) -> bool:
+        self.begun += 1
+        self.has_begun.set()
+        return self._go_on.wait()
+
+    def release(self) -> None:
+        self._go_on.set()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    made = Held()
+    monkeypatch.setattr(bcrypt, "checkpw", made.check)
+    yield made
+    made.release()
+
+
+class Clock:
+    """The hashing queue's time, in which the hash of its start takes a hundred seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def hash(self, *_: object) -> bytes:
+        self.now += 100
+        return HASH.encode()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(passwords, "monotonic", lambda: made.now)
+    monkeypatch.setattr(bcrypt, "hashpw", made.hash)
+    return made
+
+
+def queue_of(hasher: Passwords, waiting: int) -> list[asyncio.Task[bool]]:
+    return [asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(waiting)]
+
+
+async def refusals(asked: list[asyncio.Task[bool]]) -> list[str | None]:
+    """Why each of them was refused."""
+    async with asyncio.timeout(HALF_A_MINUTE):
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [each.code for each in answers if isinstance(each, Problem)] == [Code.OVERLOADED] * len(asked)
+    return [each.reason for each in answers if isinstance(each, Problem)]
+
+
+async def passes(asked: list[asyncio.Task[bool]]) -> bool:
+    async with asyncio.timeout(HALF_A_MINUTE):
+        return all(await asyncio.gather(*asked))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("clock")
+def test_a_login_whose_hash_would_end_after_the_timeout_is_refused_after_a_moment(held: Held, threads: int) -> None:
     async def story() -> None:
-        waiting = [asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(QUEUE_PER_THREAD + 1)]
-        refused = [asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(5)]
+        admitted = queue_of(hasher, 5 * threads)
+        await asyncio.sleep(0)
+        refused = queue_of(hasher, 5)
         for _ in range(5):
             await asyncio.sleep(0)
             assert not any(each.done() for each in refused)
-        errors = await asyncio.gather(*refused, return_exceptions=True)
-        assert [error.code for error in errors if isinstance(error, Problem)] == [Code.OVERLOADED] * 5
-        go_on.set()
-        assert await asyncio.gather(*waiting) == [True] * (QUEUE_PER_THREAD + 1)  # the one at work and those who wait
-        assert await hasher.matches("correct horse", HASH)
+        assert await refusals(refused) == ["the queue for hashing is longer than POOL_TIMEOUT"] * 5
+        held.release()
+        assert await passes(admitted)
+        assert await passes(queue_of(hasher, 1))
 
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+    hasher = Passwords(10, threads=threads, timeout=500)
     asyncio.run(story())
     hasher.close()
+    assert held.begun == 5 * threads + 1
 
 
-def test_who_waits_for_a_thread_is_refused_in_time_and_what_a_thread_has_begun_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    go_on = threading.Event()
-    monkeypatch.setattr(bcrypt, "checkpw", lambda *_: go_on.wait(PATIENCE))
-
+def test_a_hash_that_would_end_after_the_timeout_is_not_begun(held: Held, clock: Clock) -> None:
     async def story() -> None:
-        begun, waiting = (asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(2))
-        with pytest.raises(Problem) as refused:
-            await waiting
-        assert refused.value.code is Code.OVERLOADED
-        assert not begun.done()
-        go_on.set()
-        assert await begun is True
+        first, too_late = queue_of(hasher, 2)
+        await asyncio.to_thread(held.has_begun.wait, HALF_A_MINUTE)
+        clock.now += 401
+        held.release()
+        assert await passes([first])
+        assert await refusals([too_late]) == ["too little of POOL_TIMEOUT is left for the hash"]
+
+    hasher = Passwords(10, threads=1, timeout=500)
+    asyncio.run(story())
+    hasher.close()
+    assert held.begun == 1
+
+
+def test_a_hash_that_has_begun_is_given_up_at_the_timeout_and_later_requests_are_served(held: Held) -> None:
+    async def story() -> None:
+        assert await refusals(queue_of(hasher, 1)) == ["not hashed within POOL_TIMEOUT"]
+        assert len(await refusals(queue_of(hasher, 3))) == 3  # its thread is still busy
+        held.release()
+        async with asyncio.timeout(HALF_A_MINUTE):
+            while True:
+                [answer] = await asyncio.gather(*queue_of(hasher, 1), return_exceptions=True)
+                if not isinstance(answer, Problem):
+                    break
+        assert answer is True
 
     hasher = Passwords(10, threads=1, timeout=0.2)
     asyncio.run(story())
     hasher.close()
 
 
-def test_a_hash_that_ends_after_the_service_is_no_line_in_the_log(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_hash_that_alone_takes_longer_than_the_timeout_is_tried_and_the_start_warns(
+    held: Held, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    started, go_on, threads = threading.Event(), threading.Event(), threading.active_count()
-
-    def check(*_: object) -> bool:
-        started.set()
-        return go_on.wait(PATIENCE)
+    """It may take less now: a service that measured once and refused from then on would not notice."""
 
     async def story() -> None:
-        asked = asyncio.create_task(hasher.matches("correct horse", HASH))
-        await asyncio.to_thread(started.wait, PATIENCE)
-        asked.cancel()
+        [tried] = queue_of(hasher, 1)
+        await asyncio.sleep(0)
+        assert len(await refusals(queue_of(hasher, 1))) == 1
+        held.release()
+        assert await passes([tried])
+
+    hasher = Passwords(10, threads=1, timeout=99)
+    asyncio.run(story())
+    hasher.close()
+    assert clock.now == 100
+    assert [record.getMessage() for record in caplog.records] == [
+        "a hash took 100.0 s, more than POOL_TIMEOUT: logins will be refused; raise it, or lower BCRYPT_ROUNDS"
+    ]
+
+
+def test_many_clients_that_come_again_at_once_are_let_in_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash that is given up when it is nearly done is wasted work: sixty of them for each that is waited for, where
+    the queue has no end."""
+    hashes, let_in = count(), count(1)
+
+    def check(*_: object) -> bool:
+        time.sleep(0.04)
+        return next(hashes) >= 0
 
     monkeypatch.setattr(bcrypt, "checkpw", check)
+    monkeypatch.setattr(passwords, "REFUSED_AFTER", 0.01)
+
+    async def come_again() -> None:
+        while True:
+            try:
+                await hasher.matches("correct horse", HASH)
+            except Problem:
+                continue
+            if next(let_in) >= 20:
+                return
+
+    async def story() -> None:
+        async with asyncio.timeout(HALF_A_MINUTE):
+            clients = [asyncio.create_task(come_again()) for _ in range(40)]
+            await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+
+    hasher = Passwords(10, threads=1, timeout=0.21)
+    asyncio.run(story())
+    hasher.close()
+    assert next(hashes) < 10 * 20
+
+
+def test_a_hash_that_ends_after_the_service_is_no_line_in_the_log(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    threads = threading.active_count()
+
+    async def story() -> None:
+        [asked] = queue_of(hasher, 1)
+        assert await asyncio.to_thread(held.has_begun.wait, HALF_A_MINUTE)
+        asked.cancel()
+
     hasher = Passwords(10, threads=1, timeout=PATIENCE)
     asyncio.run(story())
     hasher.close()
-    go_on.set()
+    held.release()
 
+    deadline = time.monotonic() + HALF_A_MINUTE
     while threading.active_count() > threads:  # the one that hashed
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     assert caplog.records == []
 
@@ -171,8 +296,8 @@ def test_a_thread_that_hashes_steps_back_behind_the_requests(monkeypatch: pytest
     asyncio.run(hasher.matches("correct horse", HASH))
     hasher.close()
 
-    assert priorities == [19]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
+    assert priorities == [passwords.NICENESS]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < passwords.NICENESS
 
 
 @pytest.mark.parametrize(
