@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    serve(settings_and_log(), reload=options.reload)
+    serve(settings_and_log(serves=True), reload=options.reload)
 
 
 def _parser() -> argparse.ArgumentParser:

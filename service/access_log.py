@@ -8,12 +8,14 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from io import FileIO
 from time import perf_counter
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import orjson
 from sanic import HTTPResponse
 
+from service.log_output import LineWriter
 from service.request import Request
 
 LogFormat = Literal["auto", "json", "text"]
@@ -24,10 +26,14 @@ Line: TypeAlias = dict[str, Any]
 _requests = logging.getLogger("service.requests")
 
 
+class Stream(Protocol):
+    def write(self, line: bytes, /) -> object: ...
+
+
 class Output(logging.Handler):
     """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
 
-    def __init__(self, layout: Callable[[Line], bytes], stream: BinaryIO) -> None:
+    def __init__(self, layout: Callable[[Line], bytes], stream: Stream) -> None:
         super().__init__()
         self._layout = layout
         self._stream = stream
@@ -40,16 +46,20 @@ class Output(logging.Handler):
 
     def say(self, line: Line) -> None:
         try:
-            self._stream.write(self._layout(line))
-            self._stream.flush()
-        except OSError:  # nobody takes it: no reason to refuse the answer
+            layout = self._layout
+            self._stream.write(layout(line))
+        except OSError:  # the reader has gone, or a disk is full: no reason to refuse the answer
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
-def configure(level: str, log_format: LogFormat) -> Output:
-    """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass."""
+def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Output:
+    """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass. A process that
+    serves never waits for the reader of its log; a command does, as for what it prints."""
     as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
-    output = Output(as_people_read_it if as_text else as_json, sys.stdout.buffer)
+    layout = as_people_read_it if as_text else as_json
+    fd, waits = sys.stdout.fileno(), not serves
+    stream = FileIO(fd, "w", closefd=False) if waits else LineWriter(fd, lambda dropped: layout(_report(dropped)))
+    output = Output(layout, stream)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -69,6 +79,11 @@ def configure(level: str, log_format: LogFormat) -> Output:
     return output
 
 
+def _report(dropped: int) -> Line:
+    message = f"{dropped} lines of the log were dropped"
+    return {"time": datetime.now(UTC), "level": "warning", "message": message, "dropped": dropped}
+
+
 def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
     def log(request: Request, response: HTTPResponse) -> None:
         """A response middleware: the answer is decided, and about to be sent."""
@@ -79,7 +94,7 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
         route = request.route
         line: Line = {
             "time": datetime.now(UTC),
-            "level": _name_of(level),
+            "level": "info" if level == logging.INFO else "error",
             "message": "request",
             "request_id": request.id,
             "method": request.method if route else _method_as_sent(request),

@@ -28,6 +28,7 @@ from service.error_handler import client_has_gone, error_handler
 from service.exchange import Departures, RoundRobin
 from service.headers import add_headers, answer_preflight
 from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
+from service.log_output import unblock_stderr
 from service.places import Places, spare_of
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> App:
 
 def app_factory(_: Namespace | None = None) -> App:
     """For Sanic's own command line, which calls it with its arguments, and for every worker of several."""
+    unblock_stderr()
     workers.end_quietly_while_starting()
     workers.keep_helper()
     with one_line_errors():

@@ -28,9 +28,9 @@ class NotReadyError(Exception):
     """The service must not start like this. One line that names what to do."""
 
 
-def settings_and_log() -> Settings:
+def settings_and_log(*, serves: bool = False) -> Settings:
     settings = load_settings()
-    access_log.configure(settings.log_level, settings.log_format)
+    access_log.configure(settings.log_level, settings.log_format, serves=serves)
     return settings
 
 

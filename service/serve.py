@@ -9,12 +9,14 @@ from sanic.worker.loader import AppLoader
 from service import port, workers
 from service.app import app_factory, create_app
 from service.launch import launched
+from service.log_output import unblock_stderr
 from service.migrations import MIGRATIONS
 from service.settings import Settings
 from service.statements import SQL
 
 
 def serve(settings: Settings, *, reload: bool) -> None:
+    unblock_stderr()
     # Until Sanic has handlers of its own, a signal ends the start in order, the embedded server with it.
     signal.signal(signal.SIGINT, _end_the_start)
     signal.signal(signal.SIGTERM, _end_the_start)
