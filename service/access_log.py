@@ -97,7 +97,7 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
             "level": "info" if level == logging.INFO else "error",
             "message": "request",
             "request_id": request.id,
-            "method": request.method if route else _method_as_sent(request),
+            "method": None if request.was_unreadable else request.method,
             "route": _pattern(route.path) if route else None,
             "status": response.status,
             "duration_ms": round((perf_counter() - started) * 1000, 2) if started else None,
@@ -110,11 +110,6 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
         output.say(line)
 
     return log
-
-
-def _method_as_sent(request: Request) -> str | None:
-    """Where no route asks for one of ours it may hold any byte, a line feed among them: escaped."""
-    return None if request.was_unreadable else request.method.encode("unicode_escape").decode()
 
 
 @cache

@@ -38,13 +38,7 @@ class Request(sanic.Request[App, RequestContext]):
     __slots__ = ("is_arriving", "was_unreadable")
 
     def __init__(self, url_bytes: bytes, headers: Header, *args: Any, **kwargs: Any) -> None:
-        # For a head that it refuses Sanic makes a stand-in, without a head. Where the address is what is wrong, the
-        # stand-in would fail as the request did; where the headers could be read, they say who may read the answer.
-        self.was_unreadable = "head" not in kwargs
-        if self.was_unreadable:
-            url_bytes = b"*"
-            refused = self._current.get(None)
-            headers = refused.headers if refused is not None and not refused.responded else headers
+        self.was_unreadable = "head" not in kwargs  # then it is the stand-in for a request that was refused
         super().__init__(url_bytes, headers, *args, **kwargs)
         self.is_arriving = False  # while its body is
         if self._parsed_url.path is None:

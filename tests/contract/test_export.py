@@ -81,7 +81,8 @@ def test_head_answers_without_the_body(service: Service, ann: User) -> None:
 @contextmanager
 def half_way(service: Service, user: User) -> Iterator[socket.socket]:
     """An export that has begun, and waits for the client to take in more of it."""
-    request = f"GET /api/auth/me/export HTTP/1.1\r\nX-Request-ID: cut\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+    head = "GET /api/auth/me/export HTTP/1.1\r\nHost: x\r\nX-Request-ID: cut\r\n"
+    request = f"{head}Authorization: Bearer {user.token}\r\n\r\n"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)

@@ -1,14 +1,21 @@
 """Who waits for the bytes of a request, and what waits to be sent."""
 
+import ast
 import asyncio
+import inspect
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from sanic.http import Stage
+import pytest
+from sanic.http import Stage, http1
+from sanic_testing.reusable import ReusableClient
 
+from service.context import App
 from service.exchange import Arrival, Departure, Departures, RoundRobin, TimedHttp
+from tests import support
 from tests.support import Service
 
 
@@ -169,3 +176,48 @@ def test_the_next_request_of_a_client_that_reads_nothing_is_not_looked_at() -> N
         assert (sent, http.stage) == ([b"an answer"], Stage.IDLE)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (
+            "http1_request_header",
+            {
+                "url", "keep_alive", "head_only", "upgrade_websocket", "request", "request_body", "request_bytes",
+                "request_bytes_left", "expecting_continue",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_reading_of_sanic_that_is_replaced_sets_nothing_else(method: str, expected: set[str]) -> None:
+    """`url` and `upgrade_websocket` stay as Sanic makes them: they are for its log, and for websockets."""
+    [source] = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(http1)))
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == method
+    ]
+    attributes = [node for node in ast.walk(source) if isinstance(node, ast.Attribute)]
+
+    assert {
+        each.attr for each in attributes if isinstance(each.ctx, ast.Store) and ast.unparse(each.value) == "self"
+    } == expected
+
+
+def test_signals_of_a_request_are_sent_as_by_sanic(make_app: Callable[[], App]) -> None:
+    app = make_app()
+    heard: list[Any] = []
+
+    @app.signal("http.lifecycle.read_head")
+    async def head(head: bytes) -> None:
+        heard.append(head.partition(b"\r\n")[0])
+
+    @app.signal("http.lifecycle.request")
+    async def request(request: Any) -> None:
+        heard.append(request.path)
+
+    with ReusableClient(app, port=support.free_port()) as client:
+        _, answer = client.get("/health/live")
+
+    assert answer is not None
+    assert (answer.status, heard) == (200, [b"GET /health/live HTTP/1.1", "/health/live"])

@@ -66,7 +66,7 @@ def connect(stack: ExitStack, service: Service, sent: bytes = b"", *, reads_litt
 
 
 def export_of(user: User) -> bytes:
-    return f"GET /api/auth/me/export HTTP/1.1\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
+    return f"GET /api/auth/me/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -174,7 +174,7 @@ def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
         blocker.commit()
         exporting = connect(stack, service, export_of(user), reads_little=True)
         assert exporting.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
-        head = f"POST /api/tasks HTTP/1.1\r\nAuthorization: Bearer {user.token}\r\n"
+        head = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n"
         half_a_head = connect(stack, service, head.encode())
         half_a_body = connect(stack, service, f"{head}Content-Length: 100\r\n\r\n{{".encode())
 

@@ -25,6 +25,7 @@ OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLO
 ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 0}  # all connections of the tests come from one
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+LONG_HEAD = b"GET /api/tasks HTTP/1.1\r\nHost: x\r\n" + b"X-Slow: yes\r\n" * 100
 FILL = """
 INSERT INTO tasks (user_id, title, description)
 SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 1000) AS n
@@ -75,8 +76,8 @@ def drip(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
 @pytest.mark.parametrize(
     ("at_once", "slowly"),
     [
-        (b"", b"GET /api/tasks HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 100),
-        (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /api/tasks HTTP/1.1\r\n" + b"X-Slow: yes\r\n" * 100),
+        (b"", LONG_HEAD),
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", LONG_HEAD),
         (HEAD + b"Content-Length: 1000\r\n\r\n", b" " * 1000),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 300),
     ],
@@ -122,7 +123,7 @@ def ask(connection: socket.socket, service: Service, user: User, path: str, then
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
     connection.settimeout(30)
     connection.connect(("127.0.0.1", service.port))
-    request = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {user.token}\r\nConnection: {then}\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\nConnection: {then}\r\n\r\n"
     connection.sendall(request.encode())
 
 
@@ -156,7 +157,7 @@ def test_many_that_never_read_do_not_take_all_the_memory(
     user = as_user_of(service, ann)
     assert len(user.get("/api/tasks").content) > 8_000_000  # more than the system takes off our hands
     before = peak_of_memory(service)
-    request = f"GET /api/tasks HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    request = f"GET /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
     with connected(service, 60) as greedy:
         for connection in greedy:
             connection.sendall(3 * request)
@@ -187,7 +188,7 @@ def test_a_client_that_reads_slowly_gets_everything(
                 received += more
                 time.sleep(0.07)
             if CLOSE not in wanted:  # the connection was not idle meanwhile, and is there for another request
-                connection.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 assert everything(connection).endswith(b'{"status":"alive"}')
         return received
 
@@ -268,7 +269,7 @@ def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idl
     service.http.close()
     for _ in range(4):
         database.execute(FILL.replace("'x'", "'🙂'"), [ann.id])
-    request = f"GET /api/tasks HTTP/1.1\r\nAuthorization: Bearer {ann.token}\r\n"
+    request = f"GET /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n"
     with connected(service) as [reader]:
         reader.sendall(f"{request}\r\n".encode())
         assert select.select([reader], [], [], 30)[0]

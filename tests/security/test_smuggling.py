@@ -1,0 +1,262 @@
+"""Requests that other servers read differently (request smuggling): each is refused, and nothing behind it is read."""
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import FRONTEND, Service
+
+HIDDEN = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+REFUSED = {"error": "The request could not be understood", "code": "INVALID_REQUEST"}
+START = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\n" % FRONTEND.encode()
+JSON = b"Content-Type: application/json\r\n"
+
+BAD_LINES = {
+    "space before the colon of Content-Length": b"Content-Length : %d" % len(HIDDEN),
+    "tab before the colon of Content-Length": b"Content-Length\t: %d" % len(HIDDEN),
+    "space before the colon of Transfer-Encoding": b"Transfer-Encoding : chunked",
+    "space before the name": b" Content-Length: %d" % len(HIDDEN),
+    "vertical tab before a length": b"Content-Length: \x0b%d" % len(HIDDEN),
+    "form feed before a length": b"Content-Length: \x0c%d" % len(HIDDEN),
+    "control character before a length": b"Content-Length: \x1f%d" % len(HIDDEN),
+    "control character behind a length": b"Content-Length: %d\x1c" % len(HIDDEN),
+    "next line character before a length": b"Content-Length: \xc2\x85%d" % len(HIDDEN),
+    "no-break space before a length": b"Content-Length: \xc2\xa0%d" % len(HIDDEN),
+    "vertical tab before a coding": b"Transfer-Encoding: \x0bchunked",
+    "control character before a coding": b"Transfer-Encoding: \x01chunked",
+    "delete character in a value": b"X-Note: a\x7fb",
+    "NUL in a value": b"X-Note: a\x00b",
+    "NUL in a name": b"X-No\x00te: a",
+    "bare LF in a value": b"X-Note: a\nContent-Length: %d" % len(HIDDEN),
+    "bare CR in a value": b"X-Note: a\rContent-Length: %d" % len(HIDDEN),
+    "LF before CRLF": b"X-Note: a\n\r",
+    "CR CR LF": b"X-Note: a\r",
+    "folded value": b"X-Note: a\r\n b",
+    "folded coding": b"Transfer-Encoding:\r\n chunked",
+    "line of white space": b" ",
+    "no colon": b"Content-Length",
+    "empty name": b": a",
+    "name in brackets": b"(X): a",
+    "name with a space": b"X Note: a",
+    "name with a quote": b'"X": a',
+    "name that is not ASCII": b"X-N\xc3\xb6te: a",
+    "name with NUL before the colon": b"Content-Length\x00: %d" % len(HIDDEN),
+    "empty length": b"Content-Length:",
+    "length with a plus": b"Content-Length: +%d" % len(HIDDEN),
+    "negative length": b"Content-Length: -%d" % len(HIDDEN),
+    "negative zero": b"Content-Length: -0",
+    "length with an underscore": b"Content-Length: 3_8",
+    "length with a space inside": b"Content-Length: 3 8",
+    "length with a fraction": b"Content-Length: 38.0",
+    "length in hexadecimal": b"Content-Length: 0x26",
+    "length with an exponent": b"Content-Length: 1e1",
+    "length of Arabic digits": "Content-Length: ٣٨".encode(),
+    "length of full-width digits": b"Content-Length: \xef\xbc\x93\xef\xbc\x98",
+    "length of superscript digits": "Content-Length: ³⁸".encode(),
+    "list of equal lengths": b"Content-Length: 38, 38",
+    "list of lengths": b"Content-Length: 0,38",
+    "length with a trailing comma": b"Content-Length: 38,",
+    "equal lengths": b"Content-Length: 38\r\nContent-Length: 38",
+    "two lengths": b"Content-Length: 0\r\ncontent-length: 38",
+    "a length and a coding": b"Content-Length: 38\r\nTransfer-Encoding: chunked",
+    "a coding and a length": b"Transfer-Encoding: chunked\r\nContent-Length: 38",
+    "an empty coding and a length": b"Transfer-Encoding:\r\nContent-Length: 38",
+    "empty coding": b"Transfer-Encoding:",
+    "identity coding": b"Transfer-Encoding: identity",
+    "gzip before chunked": b"Transfer-Encoding: gzip, chunked",
+    "chunked before gzip": b"Transfer-Encoding: chunked, gzip",
+    "chunked twice": b"Transfer-Encoding: chunked, chunked",
+    "chunked behind a comma": b"Transfer-Encoding: ,chunked",
+    "chunked before a comma": b"Transfer-Encoding: chunked,",
+    "chunked with a parameter": b"Transfer-Encoding: chunked;q=1",
+    "chunked in quotes": b'Transfer-Encoding: "chunked"',
+    "xchunked": b"Transfer-Encoding: xchunked",
+    "chunked and a NUL": b"Transfer-Encoding: chunked\x00",
+    "two codings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "two equal codings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "second Host": b"Host: y",
+    "second Host that is equal": b"Host: x",
+}
+
+WITH_ORIGIN = b"Origin: %s\r\n\r\n" % FRONTEND.encode() + HIDDEN
+BAD_STARTS = {
+    "no Host": b"GET /health/live HTTP/1.1\r\n",
+    "Host with a path": b"GET /health/live HTTP/1.1\r\nHost: x/y\r\n",
+    "Host with a user": b"GET /health/live HTTP/1.1\r\nHost: u@x\r\n",
+    "Host with a space": b"GET /health/live HTTP/1.1\r\nHost: x y\r\n",
+    "Host with a bad port": b"GET /health/live HTTP/1.1\r\nHost: x:http\r\n",
+    "Host with a list": b"GET /health/live HTTP/1.1\r\nHost: x, y\r\n",
+    "bad Host in HTTP/1.0": b"GET /health/live HTTP/1.0\r\nHost: x y\r\n",
+    "two Host in HTTP/1.0": b"GET /health/live HTTP/1.0\r\nHost: x\r\nHost: y\r\n",
+    "chunked in HTTP/1.0": b"POST /api/auth/login HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n",
+    "two spaces behind the method": b"GET  /health/live HTTP/1.1\r\nHost: x\r\n",
+    "two spaces before the version": b"GET /health/live  HTTP/1.1\r\nHost: x\r\n",
+    "tabs between": b"GET\t/health/live\tHTTP/1.1\r\nHost: x\r\n",
+    "space in the target": b"GET /health /live HTTP/1.1\r\nHost: x\r\n",
+    "space before the method": b" GET /health/live HTTP/1.1\r\nHost: x\r\n",
+    "space behind the version": b"GET /health/live HTTP/1.1 \r\nHost: x\r\n",
+    "method that is no token": b"GE(T /health/live HTTP/1.1\r\nHost: x\r\n",
+    "method with a NUL": b"G\x00ET /health/live HTTP/1.1\r\nHost: x\r\n",
+    "no method": b" /health/live HTTP/1.1\r\nHost: x\r\n",
+    "no version": b"GET /health/live\r\nHost: x\r\n",
+    "HTTP/0.9": b"GET /health/live HTTP/0.9\r\nHost: x\r\n",
+    "HTTP/1.2": b"GET /health/live HTTP/1.2\r\nHost: x\r\n",
+    "HTTP/2.0": b"GET /health/live HTTP/2.0\r\nHost: x\r\n",
+    "HTTP/01.1": b"GET /health/live HTTP/01.1\r\nHost: x\r\n",
+    "HTTP/1.10": b"GET /health/live HTTP/1.10\r\nHost: x\r\n",
+    "version in lower case": b"GET /health/live http/1.1\r\nHost: x\r\n",
+    "fragment in the target": b"GET /health/live#x HTTP/1.1\r\nHost: x\r\n",
+    "relative target": b"GET health/live HTTP/1.1\r\nHost: x\r\n",
+    "query alone": b"GET ?a HTTP/1.1\r\nHost: x\r\n",
+    "NUL in the target": b"GET /health/live\x00 HTTP/1.1\r\nHost: x\r\n",
+    "control character in the target": b"GET /health/\x0blive HTTP/1.1\r\nHost: x\r\n",
+    "byte above ASCII in the target": b"GET /health/live\xff HTTP/1.1\r\nHost: x\r\n",
+    "CR in the target": b"GET /health/live\rx HTTP/1.1\r\nHost: x\r\n",
+    "another scheme": b"GET ftp://x/health/live HTTP/1.1\r\nHost: x\r\n",
+    "user in the target": b"GET http://u@x/health/live HTTP/1.1\r\nHost: x\r\n",
+    "authority as the target": b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n",
+    "bad line before the origin": b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Note : a\r\n",
+    "two empty lines": b"\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n",
+}
+
+REQUESTS = (
+    {name: START + line + b"\r\n\r\n" + HIDDEN for name, line in BAD_LINES.items()}
+    | {
+        f"{name}, before Host": START.replace(b"Host", line + b"\r\nHost") + b"\r\n" + HIDDEN
+        for name, line in BAD_LINES.items()
+    }
+    | {name: start + WITH_ORIGIN for name, start in BAD_STARTS.items()}
+)
+
+
+@pytest.fixture(scope="module")
+def answers(service: Service) -> dict[str, bytes]:
+    """All at once: each refusal waits for its client to fall silent."""
+
+    def answer_to(sent: bytes) -> bytes:
+        answer = b""
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+            connection.sendall(sent)
+            try:
+                while received := connection.recv(65536):
+                    answer += received
+            except TimeoutError:
+                answer += b"and the connection stays open"
+        return answer
+
+    with ThreadPoolExecutor(len(REQUESTS)) as threads:
+        return dict(zip(REQUESTS, threads.map(answer_to, REQUESTS.values()), strict=True))
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_that_breaks_a_rule_is_one_400_and_the_end_of_its_connection(
+    answers: dict[str, bytes], name: str
+) -> None:
+    check_is_one_refusal(answers[name])
+
+
+def check_is_one_refusal(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nconnection: close" in head
+    assert json.loads(body) == REFUSED
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if name != "two empty lines"])
+def test_a_refusal_of_a_readable_origin_can_be_read_by_its_page(answers: dict[str, bytes], name: str) -> None:
+    assert b"\r\nAccess-Control-Allow-Origin: %s\r\n" % FRONTEND.encode() in answers[name]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"Origin : %s",
+        b" Origin: %s",
+        b"Origin: %s\x01",
+        b"Origin: %s\r\nOrigin: https://evil.example",
+        b"Origin: https://evil.example",
+        b"X: a\nOrigin: %s",
+    ],
+)
+def test_a_refusal_without_one_good_line_of_a_listed_origin_has_no_header_for_it(
+    service: Service, origin: bytes
+) -> None:
+    line = origin.replace(b"%s", FRONTEND.encode())
+
+    answer = service.raw(b"GET / HTTP/1.1\r\nBad Line: x\r\n" + line + b"\r\n\r\n")
+
+    check_is_one_refusal(answer)
+    assert b"Access-Control" not in answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["lines that end in LF", "NUL", "TLS"],
+)
+def test_a_head_that_cannot_become_a_good_one_is_refused_before_its_end(service: Service, sent: bytes) -> None:
+    check_is_one_refusal(service.raw(sent))
+
+
+def test_more_than_a_hundred_fields_are_too_large(service: Service) -> None:
+    few, many = (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + b"A:\r\n" * n + b"\r\n" for n in (98, 99))
+
+    assert service.raw(few).startswith(b"HTTP/1.1 200 ")
+    assert service.raw(many).startswith(b"HTTP/1.1 431 ")
+
+
+LOGIN = b'{"email": "", "password": ""}'
+NO_EMAIL = [b"400", b"200"]  # the body was read: it breaks the rules of its fields
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.1\r\nhOsT:x_y.example.:80 \t\r\n\r\n", [b"200", b"200"]),
+        (b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: \xff\xc3\xa9\ta\r\nX:\r\n!#$%&'*+-.^_`|~1aZ: ,\r\n\r\n", [b"200", b"200"]),
+        (b"GET http://y/health/live HTTP/1.1\r\nHost: x\r\n\r\n", [b"200", b"200"]),
+        (b"GET HTTPS://y.example:1/nowhere?a=http://z HTTP/1.1\r\nHost: x\r\n\r\n", [b"404", b"200"]),
+        (b'GET /docs?a=b|{c}^" HTTP/1.1\r\nHost: x\r\n\r\n', [b"200", b"200"]),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", [b"204", b"200"]),
+        (b"CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n", [b"404", b"200"]),
+        (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", [b"405", b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length:\t0000\t \r\n\r\n", [b"200", b"200"]),
+        (START + JSON + b"Content-Length: 00029 \r\n\r\n" + LOGIN, NO_EMAIL),
+        (START + JSON + b"Transfer-Encoding: \tCHUNKED \r\n\r\n1d\r\n" + LOGIN + b"\r\n0\r\n\r\n", NO_EMAIL),
+        (b"GET / HTTP/1.0\r\nConnection: a, Keep-Alive\r\n\r\n", [b"200", b"200"]),
+        (b"GET / HTTP/1.0\r\n\r\n", [b"200"]),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n", [b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: x,\tCLOSE\r\n\r\n", [b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", [b"200"]),
+        (START + b"Content-Length: 99999999999999999999999999999999\r\n\r\n", [b"413"]),
+        (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", [b"405"]),
+    ],
+)
+def test_requests_that_the_rules_allow_are_answered_and_the_next_one_unless_the_connection_ends(
+    service: Service, sent: bytes, statuses: list[bytes]
+) -> None:
+    answer = service.raw(sent + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert re.findall(rb"HTTP/1.1 (\d{3}) ", answer) == statuses
+
+
+def test_an_empty_line_is_no_request(start_service: Callable[..., Service]) -> None:
+    """A client that sends one behind a body is idle after it, and not late with a head."""
+    service = start_service(HEADER_TIMEOUT=1, IDLE_TIMEOUT=3)
+
+    answer = service.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\r\n")
+
+    assert re.findall(rb"HTTP/1.1 (\d{3}) ", answer) == [b"200"]
