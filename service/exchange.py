@@ -9,9 +9,11 @@ from typing import Any
 from sanic.compat import Header
 from sanic.exceptions import ExpectationFailed, PayloadTooLarge
 from sanic.http import Http, Stage
+from sanic.http.http1 import HTTP_CONTINUE
 
 from service import http_head
 from service.answers import Answer
+from service.chunked_body import ChunkedBody
 from service.http_head import CHUNKED
 
 PIECE_SECONDS = 0.001
@@ -110,10 +112,10 @@ class Departure:
 
 
 class TimedHttp(Http):
-    """Reads requests strictly, in the place of Sanic's own reading: that takes heads which others read differently,
-    and it looks at the newest byte, so that a head of a byte a second would go on for hours."""
+    """Reads requests strictly, in the place of Sanic's own reading: that takes heads and chunks which others read
+    differently, and it looks at the newest byte, so that a head of a byte a second would go on for hours."""
 
-    __slots__ = ("head_since",)
+    __slots__ = ("_chunks", "head_since")
     __touchup__: tuple[str, ...] = ("_announce",)  # type: ignore[assignment]  # Sanic's has three, of methods of its own
     protocol: Any  # ours, of which Sanic's annotation knows nothing
 
@@ -132,8 +134,7 @@ class TimedHttp(Http):
             if end >= self.HEADER_MAX_SIZE:
                 raise PayloadTooLarge("the head is too large")
             await self._read_head(bytes(self.recv_buffer[:end]))
-            kind: object = self.request_body
-            del self.recv_buffer[: end + (2 if kind == CHUNKED else 4)]  # Sanic reads each chunk behind a CRLF
+            del self.recv_buffer[: end + 4]
         except asyncio.CancelledError:
             request: Any = self.request
             if request is None:
@@ -195,6 +196,7 @@ class TimedHttp(Http):
             self.expecting_continue = True
         kind: Any = body
         if kind == CHUNKED:
+            self._chunks = ChunkedBody()
             self.request_body = kind
         else:
             self.request_body = True  # type: ignore[assignment]  # Sanic's own word for a body of a known length
@@ -209,6 +211,26 @@ class TimedHttp(Http):
         """Stand-in for a request that was refused, with those of its headers that its answer depends on."""
         super().create_empty_request()
         self.request.headers = Header(http_head.fields_for_the_answer(self.recv_buffer[: self.HEADER_MAX_SIZE]))
+
+    async def read(self) -> bytes | None:
+        """More of the body, None at its end. Chunks are read here, a body of a known length by Sanic."""
+        kind: object = self.request_body
+        if kind != CHUNKED:
+            return await super().read()
+        if self.expecting_continue:
+            self.expecting_continue = False
+            await self._send(HTTP_CONTINUE)
+        while True:
+            data = self._chunks.take(self.recv_buffer, self.request_max_size)
+            self.request_bytes = self._chunks.size
+            if self._chunks.is_complete:
+                self.request_body = None
+                return data or None
+            if data:
+                if self.recv_buffer:
+                    await asyncio.sleep(0)  # many small chunks: other connections get a turn
+                return data
+            await self._receive_more()
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
         """Of a service that stops each answer is the last of its connection, and says so: the next request goes to

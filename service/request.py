@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sanic
 from sanic.compat import Header
-from sanic.exceptions import BadURL, PayloadTooLarge, RequestTimeout, SanicException
+from sanic.exceptions import BadRequest, BadURL, PayloadTooLarge, RequestTimeout, SanicException
 from sanic.http import Http
 
 from service.context import App
@@ -79,7 +79,7 @@ class Request(sanic.Request[App, RequestContext]):
             http.keep_alive = False
             http.request_body = None  # nobody waits for the rest of it
             raise RequestTimeout from None
-        except PayloadTooLarge:
+        except (BadRequest, PayloadTooLarge):
             await self.linger()
             raise
         finally:

@@ -188,6 +188,7 @@ def test_the_next_request_of_a_client_that_reads_nothing_is_not_looked_at() -> N
                 "request_bytes_left", "expecting_continue",
             },
         ),
+        ("read", {"keep_alive", "request_body", "request_bytes", "request_bytes_left", "expecting_continue"}),
     ],
 )  # fmt: skip
 def test_reading_of_sanic_that_is_replaced_sets_nothing_else(method: str, expected: set[str]) -> None:

@@ -123,6 +123,48 @@ BAD_STARTS = {
     "two empty lines": b"\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n",
 }
 
+CHUNKED = START + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
+BAD_CHUNKS = {
+    "size with 0x": b"0x5\r\nhello\r\n0\r\n\r\n",
+    "size zero with 0x": b"0x0\r\n\r\n",
+    "size with a plus": b"+5\r\nhello\r\n0\r\n\r\n",
+    "negative size": b"-5\r\nhello\r\n0\r\n\r\n",
+    "negative zero size": b"-0\r\n\r\n",
+    "size with an underscore": b"0_5\r\nhello\r\n0\r\n\r\n",
+    "size with a space before": b" 5\r\nhello\r\n0\r\n\r\n",
+    "size with a space behind": b"5 \r\nhello\r\n0\r\n\r\n",
+    "size with a tab behind": b"5\t\r\nhello\r\n0\r\n\r\n",
+    "size with a vertical tab": b"\x0b5\r\nhello\r\n0\r\n\r\n",
+    "size with a NUL": b"5\x00\r\nhello\r\n0\r\n\r\n",
+    "size of full-width digits": b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n",
+    "size that is no number": b"zz\r\nhello\r\n0\r\n\r\n",
+    "no size": b"\r\nhello\r\n0\r\n\r\n",
+    "empty line before the size": b"\r\n5\r\nhello\r\n0\r\n\r\n",
+    "extension without a size": b";a=b\r\nhello\r\n0\r\n\r\n",
+    "LF behind the size": b"5\nhello\r\n0\r\n\r\n",
+    "CR behind the size": b"5\rhello\r\n0\r\n\r\n",
+    "LF in an extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "LF that ends an extension": b"0;\n\r\n\r\n",
+    "CR in an extension": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+    "NUL in an extension": b"5;a=\x00\r\nhello\r\n0\r\n\r\n",
+    "LF in a quoted extension": b'5;a="\n"\r\nhello\r\n0\r\n\r\n',
+    "extension without a name": b"5;\r\nhello\r\n0\r\n\r\n",
+    "extension without a semicolon": b"5 a=b\r\nhello\r\n0\r\n\r\n",
+    "extension that is too long": b"5;a=%b\r\nhello\r\n0\r\n\r\n" % (b"b" * 2000),
+    "zeros that are too many": b"%b5\r\nhello\r\n0\r\n\r\n" % (b"0" * 2000),
+    "data longer than its size": b"5\r\nhello!\r\n0\r\n\r\n",
+    "data that ends in LF": b"5\r\nhello\n0\r\n\r\n",
+    "data that ends in two other bytes": b"5\r\nhelloXX0\r\n\r\n",
+    "data that ends in CR and another byte": b"5\r\nhello\rX0\r\n\r\n",
+    "last chunk that ends in LF": b"5\r\nhello\r\n0\n\r\n",
+    "trailer with a space before the colon": b"5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+    "trailer without a colon": b"5\r\nhello\r\n0\r\nX\r\n\r\n",
+    "trailer with LF": b"5\r\nhello\r\n0\r\nX: y\nZ: a\r\n\r\n",
+    "trailer that is folded": b"5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n",
+    "trailers that are too large": b"5\r\nhello\r\n0\r\nX: %b\r\n\r\n" % (b"y" * 10_000),
+    "no empty line behind the last chunk": b"5\r\nhello\r\n0\r\n",
+}
+
 REQUESTS = (
     {name: START + line + b"\r\n\r\n" + HIDDEN for name, line in BAD_LINES.items()}
     | {
@@ -130,6 +172,7 @@ REQUESTS = (
         for name, line in BAD_LINES.items()
     }
     | {name: start + WITH_ORIGIN for name, start in BAD_STARTS.items()}
+    | {f"chunks, {name}": CHUNKED + chunks + HIDDEN for name, chunks in BAD_CHUNKS.items()}
 )
 
 
@@ -236,6 +279,12 @@ NO_EMAIL = [b"400", b"200"]  # the body was read: it breaks the rules of its fie
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length:\t0000\t \r\n\r\n", [b"200", b"200"]),
         (START + JSON + b"Content-Length: 00029 \r\n\r\n" + LOGIN, NO_EMAIL),
         (START + JSON + b"Transfer-Encoding: \tCHUNKED \r\n\r\n1d\r\n" + LOGIN + b"\r\n0\r\n\r\n", NO_EMAIL),
+        (CHUNKED + b"001D;a\r\n" + LOGIN + b'\r\n0 ; b = "c\\"\xff"\r\n\r\n', NO_EMAIL),
+        (CHUNKED + b"1d\r\n" + LOGIN + b"\r\n000\r\nX: y\r\nContent-Length: 9\r\n\r\n", NO_EMAIL),
+        (CHUNKED + b"".join(b"1;a=%b\r\n%c\r\n" % (b"b" * 900, byte) for byte in LOGIN) + b"0\r\n\r\n", NO_EMAIL),
+        (CHUNKED + b"100001\r\n", [b"413"]),
+        (CHUNKED + b"f" * 1000 + b"\r\n", [b"413"]),
+        (CHUNKED + b"1;a=%b\r\nx\r\n" % (b"b" * 1000) * 1100, [b"413"]),
         (b"GET / HTTP/1.0\r\nConnection: a, Keep-Alive\r\n\r\n", [b"200", b"200"]),
         (b"GET / HTTP/1.0\r\n\r\n", [b"200"]),
         (b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n", [b"200"]),
