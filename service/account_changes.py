@@ -76,10 +76,10 @@ async def _account(services: Context, user_id: UUID) -> Row:
 
 
 async def _prove(services: Context, account: Row, password: str, network: str, wrong: Problem) -> None:
-    """Counted like a login: a token that was stolen is no way around the limits."""
+    """Counted, so that a stolen token is no way around the limits, but apart from logins: see `check_password`."""
     if account["password_hash"] is None:
         raise wrong
-    async with services.attempts.log_in(account["email"], network) as attempt:
+    async with services.attempts.check_password(account["id"], network) as attempt:
         if not await services.passwords.matches(password, account["password_hash"]):
             attempt.stays = True
             raise wrong

@@ -31,7 +31,8 @@ async def _sign_up(services: Context, email: str, password: str, network: str) -
     async with services.attempts.sign_up(network) as attempt:
         password_hash = await services.passwords.hash(password)
         attempt.stays = True
-        user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash)
+        digest = services.known_networks.digest(email, network)
+        user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash, network=digest)
     return new_session(services, user)
 
 
@@ -44,10 +45,13 @@ async def log_in(services: Context, email: str, password: str, network: str) -> 
 async def _log_in(services: Context, email: str, password: str, network: str) -> Session:
     async with services.attempts.log_in(email, network) as attempt:
         user = await services.database.one(FIND_CREDENTIALS, email=email)
+        is_known = services.known_networks.is_known(user, email, network)
+        await services.attempts.count_email(attempt, email, is_known_network=is_known)
         matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
         if user is None or not matches:
             attempt.stays = True
             raise Problem(Code.INVALID_CREDENTIALS)
+    services.known_networks.remember(user, network)
     if services.passwords.is_outdated(user["password_hash"]):
         services.background.run(_upgrade_hash(services, user, password))
     return new_session(services, user)

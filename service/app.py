@@ -27,6 +27,7 @@ from service.database import Database
 from service.error_handler import client_has_gone, error_handler
 from service.exchange import Departures, RoundRobin
 from service.headers import add_headers, answer_preflight
+from service.known_networks import KnownNetworks
 from service.launch import completed, launched, migrate_embedded, one_line_errors, where_data_lies
 from service.log_output import unblock_stderr
 from service.places import Places, spare_of
@@ -38,7 +39,7 @@ from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
 A_DAY = 24 * 3600
-MOST_STATEMENTS = 20  # of one request; a change of the password has nine, and what reads may be sent again
+MOST_STATEMENTS = 20  # of one request; a login has seven, and what reads may be sent again
 OBJECTS_BETWEEN_LOOKS = 20_000
 CLOSE_TIMEOUT = 1.0
 
@@ -119,6 +120,7 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.database = await Database.connect(settings, app.ctx.background)
     app.ctx.upkeep = Upkeep(app.ctx.database, app.ctx.background)
     app.ctx.attempts = Attempts(app.ctx.database, app.ctx.background, app.ctx.upkeep, settings)
+    app.ctx.known_networks = KnownNetworks(app.ctx.database, app.ctx.background, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
     app.ctx.patience = Patience(settings.body_timeout, settings.write_timeout)
     beside = settings.pool_max + 2 * spare_of(settings.max_connections)

@@ -14,6 +14,7 @@ from service.auth.verifier import Verifier
 from service.background import Background
 from service.database import Database
 from service.exchange import Departures, RoundRobin
+from service.known_networks import KnownNetworks
 from service.places import Places
 from service.upkeep import Upkeep
 
@@ -31,6 +32,7 @@ class Context(SimpleNamespace):
     verifier: Verifier
     passwords: Passwords
     attempts: Attempts
+    known_networks: KnownNetworks
     upkeep: Upkeep
     background: Background
     trusted_proxies: int

@@ -80,13 +80,13 @@ class Settings(BaseSettings):
         None, ge=1, le=256, description="threads of each process that hash passwords; not set: one for each processor"
     )
     login_failures: int = Field(
-        10, ge=0, le=1000, description="failed logins of an email from an address in `LOGIN_WINDOW`; 0: no limit"
+        10, ge=0, le=1000, description="wrong passwords of an email from an address in `LOGIN_WINDOW`; 0: no limit"
     )
     login_failures_per_address: int = Field(
         100, ge=0, le=1000, description="failed logins from an address in `LOGIN_WINDOW`, any email; 0: no limit"
     )
     login_failures_per_email: int = Field(
-        100, ge=0, le=1000, description="failed logins of an email in `LOGIN_WINDOW`, wherever from; 0: no limit"
+        100, ge=0, le=1000, description="failed logins of an email in `LOGIN_WINDOW`, from new addresses; 0: no limit"
     )
     login_window: float = Field(900.0, gt=0, le=86400, description="seconds after which a failed login is forgotten")
     signups_per_address: int = Field(100, ge=0, le=1000, description="sign-ups from an address in an hour; 0: no limit")

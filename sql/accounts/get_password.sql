@@ -1,10 +1,10 @@
 -- name: get_password :one
 -- What the token's user has to prove before the account changes: the hash is NULL for a user of an outside issuer.
 -- $1 user_id  uuid
--- -> email             text
+-- -> id                uuid
 -- -> token_generation  bigint
 -- -> password_hash     text
 -- index: users_pkey
-SELECT /* accounts/get_password */ email, token_generation, password_hash
+SELECT /* accounts/get_password */ id, token_generation, password_hash
 FROM users
 WHERE id = $1

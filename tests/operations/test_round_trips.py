@@ -126,11 +126,53 @@ def test_a_limit_costs_a_statement_to_count_and_one_to_take_back(
         for _ in range(2):  # the first prepares the statements
             made = new_user()
             user = User(limited.http, made.id, made.email, made.token)
-            log_in = cost(wiretap, user, "POST", "/api/auth/login", {"email": user.email, "password": PASSWORD})
+            login = ("POST", "/api/auth/login", {"email": user.email, "password": PASSWORD})
+            cost(wiretap, user, *login)  # makes the address known
+            cost(wiretap, user, "GET", "/api/auth/me")  # over the one connection, so after that
+            log_in = cost(wiretap, user, *login)
             given = {"email": new_email(), "password": PASSWORD}
             sign_up = cost(wiretap, user, "POST", "/api/auth/signup", given)
 
     assert (log_in, sign_up) == ((200, statements(3 + 1 + 3)), (201, statements(1 + 1)))
+
+
+def test_a_failed_login_costs_as_much_from_a_known_address_as_from_any_other_and_for_no_account(
+    wiretap: Wiretap, new_user: Callable[[], User], tmp_path: Path
+) -> None:
+    """The time of the answer would tell them apart."""
+    names = ("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS", "LOGIN_FAILURES_PER_EMAIL")
+    limits = dict.fromkeys(names, 1000)
+    settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
+    known, strange = new_user(), new_user()
+    with support.running(tmp_path, **settings, **limits) as limited:
+        user = User(limited.http, known.id, known.email, known.token)
+        for _ in range(2):  # the first prepares the statements, and makes the address known
+            cost(wiretap, user, "POST", "/api/auth/login", {"email": known.email, "password": PASSWORD})
+            cost(wiretap, user, "GET", "/api/auth/me")
+        costs = [
+            cost(wiretap, user, "POST", "/api/auth/login", {"email": email, "password": "wrong horse"})
+            for email in (known.email, strange.email, new_email())
+        ]
+
+    assert costs == [(401, statements(3 + 1))] * 3
+
+
+def test_an_address_is_made_known_by_one_statement_once(
+    wiretap: Wiretap, tapped: Service, new_user: Callable[[], User]
+) -> None:
+    found = []
+    for _ in range(2):  # the first user's prepare the statements
+        made = new_user()
+        user = User(tapped.http, made.id, made.email, made.token)
+        user.get("/api/auth/me")
+        login = {"email": user.email, "password": PASSWORD}
+        before = wiretap.sent.copy()
+        for _ in range(3):
+            user.post("/api/auth/login", login)
+            user.get("/api/auth/me")
+        found = [dict(wiretap.sent - before)]
+
+    assert found == [statements(3 * 2 + 1)]
 
 
 def test_a_token_costs_one_statement_at_first_sight(wiretap: Wiretap, new: User) -> None:

@@ -52,7 +52,7 @@ def log_in(
 ) -> httpx.Response:
     """On a connection of its own, so that any worker may get it."""
     given = {"email": email, "password": password}
-    headers = {"X-Forwarded-For": address}
+    headers = {"X-Forwarded-For": address} if address else {}
     return httpx.post(f"{service.url}{contract.prefix}/auth/login", json=given, headers=headers, timeout=60)
 
 
@@ -281,14 +281,51 @@ def test_a_right_login_is_one_though_it_could_not_be_taken_back_at_once(
     wait_until(lambda: attempts_since(database, began) == 0)
 
 
-def test_the_log_says_which_limit_and_where_from(guarded: Service) -> None:
+def refused_by_email_and_address(service: Service, user: User, address: str) -> httpx.Response:
+    return [log_in(service, user.email, WRONG, address) for _ in range(5)][-1]
+
+
+def refused_by_address(service: Service, _: User, address: str) -> httpx.Response:
+    return [log_in(service, new_email(), WRONG, address) for _ in range(11)][-1]
+
+
+def refused_by_email(service: Service, user: User, address: str) -> httpx.Response:
+    for _ in range(6):
+        log_in(service, user.email, WRONG, new_address())
+    return log_in(service, user.email, WRONG, address)
+
+
+def refused_with_a_token(service: Service, user: User, address: str) -> httpx.Response:
+    own = User(service.http, user.id, user.email, user.token)
+    given, headers = {"current_password": WRONG, "new_password": PASSWORD}, {"X-Forwarded-For": address}
+    return [own.post("/api/auth/password", given, headers=headers) for _ in range(5)][-1]
+
+
+def refused_sign_up(service: Service, _: User, address: str) -> httpx.Response:
+    given, headers = {"email": new_email(), "password": PASSWORD}, {"X-Forwarded-For": address}
+    return [service.http.post("/api/auth/signup", json=given, headers=headers) for _ in range(4)][-1]
+
+
+@pytest.mark.parametrize(
+    ("refused", "limit"),
+    [
+        (refused_by_email_and_address, "login of an email from an address, 4 times"),
+        (refused_by_address, "login from an address, 10 times"),
+        (refused_by_email, "login of an email, 6 times"),
+        (refused_with_a_token, "password of a token's user from an address, 4 times"),
+        (refused_sign_up, "sign-up from an address, 3 times"),
+    ],
+)
+def test_the_log_names_each_limit_and_the_address(
+    guarded: Service, ann: User, refused: Callable[[Service, User, str], httpx.Response], limit: str
+) -> None:
     address = new_address()
-    for _ in range(10):
-        log_in(guarded, new_email(), WRONG, address)
 
-    request_id = log_in(guarded, new_email(), WRONG, address).headers["X-Request-ID"]
+    answer = refused(guarded, ann, address)
 
-    assert [line["reason"] for line in guarded.lines_of(request_id)] == [f"login from an address, 10 times; {address}"]
+    assert (answer.status_code, answer.json()) == (429, LOCKED)
+    lines = guarded.lines_of(answer.headers["X-Request-ID"])
+    assert [line["reason"] for line in lines] == [f"{limit}; {address}"]
 
 
 def test_no_email_and_no_address_is_stored_and_another_secret_counts_for_itself(

@@ -94,6 +94,13 @@ def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psy
     assert refused_by(row, insert, ["é" * (fields.MAX_EMAIL + 1)]) == "users_email_length"
 
 
+def test_a_user_has_five_known_networks_at_the_most(row: psycopg.Connection) -> None:
+    insert = "INSERT INTO users (email, password_hash, known_networks) VALUES (%s, 'x', %s)"
+
+    assert refused_by(row, insert, [new_email(), [b"x"] * 5]) is None
+    assert refused_by(row, insert, [new_email(), [b"x"] * 6]) == "users_known_networks_count"
+
+
 @pytest.mark.parametrize(
     ("email", "password_hash", "issuer", "subject"),
     [

@@ -182,7 +182,7 @@ def test_what_obeys_is_not_found(any_server: str, plant: Plant, body: str, heade
             "accounts/find_credentials",
             "WHERE email = $1",
             "WHERE email LIKE $1",
-            "11: users must be bound to a unique key: Index Scan, Filter: (users.email ~~ $1)",
+            "12: users must be bound to a unique key: Index Scan, Filter: (users.email ~~ $1)",
         ),
     ],
 )

@@ -25,6 +25,7 @@ from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER
 from service.batches import IS_DISTRIBUTED
 from service.connecting import GET_SERVER_PID
 from service.health import CHECK_SERVER, NOBODY, REACH_TASKS
+from service.known_networks import REMEMBER_NETWORK
 from service.launch import COUNT_CONNECTIONS
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
@@ -37,6 +38,7 @@ from tests.databases import Urls
 from tests.support import new_email
 
 EMAIL = new_email()
+HOME = b"h" * 16
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TASK_COLUMNS = ["id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"]
 LEFT_ALONE = {
@@ -76,7 +78,7 @@ def stranger(run: Run) -> UUID:
 
 
 def new_user(run: Run) -> UUID:
-    [user] = run(CREATE_USER, email=new_email(), password_hash="x")
+    [user] = run(CREATE_USER, email=new_email(), password_hash="x", network=HOME)
     user_id: UUID = user["id"]
     return user_id
 
@@ -87,27 +89,27 @@ def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | 
 
 
 def test_create_user_returns_what_its_owner_may_see(run: Run) -> None:
-    [user] = run(CREATE_USER, email=EMAIL, password_hash="x")
+    [user] = run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
 
     assert list(user.keys()) == ["id", "email", "created_at", "token_generation"]
     assert (user["email"], user["token_generation"]) == (EMAIL, 0)
 
 
 def test_create_user_refuses_a_taken_email(run: Run) -> None:
-    run(CREATE_USER, email=EMAIL, password_hash="x")
+    run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
 
     with pytest.raises(asyncpg.UniqueViolationError) as refused:
-        run(CREATE_USER, email=EMAIL, password_hash="x")
+        run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
     assert refused.value.constraint_name == "users_email_key"
 
 
 def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
     new_user(run)
-    [user] = run(CREATE_USER, email=EMAIL, password_hash="the hash")
+    [user] = run(CREATE_USER, email=EMAIL, password_hash="the hash", network=HOME)
 
     [found] = run(FIND_CREDENTIALS, email=EMAIL)
 
-    assert dict(found) == dict(user) | {"password_hash": "the hash"}
+    assert dict(found) == dict(user) | {"password_hash": "the hash", "known_networks": [HOME]}
     assert run(FIND_CREDENTIALS, email=new_email()) == []
 
 
@@ -160,7 +162,7 @@ def test_change_password_revokes_the_tokens_unless_they_were_revoked_meanwhile(r
 
     assert dict(changed) == dict(before) | {"token_generation": 1}
     assert [dict(row) for row in run(GET_PASSWORD, user_id=owner)] == [
-        {"email": before["email"], "token_generation": 1, "password_hash": "y"}
+        {"id": owner, "token_generation": 1, "password_hash": "y"}
     ]
     assert run(CHECK_TOKEN, user_id=owner, token_generation=0) == []
 
@@ -181,11 +183,31 @@ def test_check_token_finds_the_user_of_its_own_generation(run: Run, owner: UUID)
 
 def test_upgrade_hash_leaves_a_password_that_was_changed_meanwhile(run: Run) -> None:
     email = new_email()
-    [user] = run(CREATE_USER, email=email, password_hash="old")
+    [user] = run(CREATE_USER, email=email, password_hash="old", network=HOME)
 
     for old, new, stored in (("other", "x", "old"), ("old", "new", "new"), ("old", "x", "new")):
         run(UPGRADE_HASH, user_id=user["id"], old_hash=old, new_hash=new)
         assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=email)] == [stored]
+
+
+def test_remember_network_keeps_the_newest_five_of_one_user_each_once(run: Run) -> None:
+    email, other = new_email(), new_email()
+    [user], _ = (run(CREATE_USER, email=each, password_hash="x", network=HOME) for each in (email, other))
+
+    def known(email: str) -> list[bytes]:
+        [found] = run(FIND_CREDENTIALS, email=email)
+        networks: list[bytes] = found["known_networks"]
+        return networks
+
+    for networks in ([b"1", HOME], [b"2", b"1", HOME], [HOME, b"2", b"1"], [HOME, b"2", b"1"]):
+        run(REMEMBER_NETWORK, user_id=user["id"], network=networks[0])
+        assert known(email) == networks
+    for each in (b"3", b"4", b"5"):
+        run(REMEMBER_NETWORK, user_id=user["id"], network=each)
+    assert known(email) == [b"5", b"4", b"3", HOME, b"2"]
+    run(REMEMBER_NETWORK, user_id=user["id"], network=b"2")
+    assert known(email) == [b"2", b"5", b"4", b"3", HOME]
+    assert known(other) == [HOME]
 
 
 def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> None:
@@ -205,7 +227,7 @@ def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> No
 
 
 def test_an_email_is_unique_among_those_who_log_in_with_it(run: Run) -> None:
-    run(CREATE_USER, email=EMAIL, password_hash="x")
+    run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
     for subject in ("one", "two"):
         given = {"issuer": "https://issuer.example", "subject": f"{subject}-{EMAIL}", "email": EMAIL}
         run(SAVE_OUTSIDE_USER, issued_at=LONG_AGO, **given)
@@ -409,7 +431,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
         for each in (
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL, GET_USER,
             USER_EXISTS,
-            UPGRADE_HASH, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
+            UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
             CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_SERVER_PID, IS_DISTRIBUTED, LIST_APPLIED,
