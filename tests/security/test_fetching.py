@@ -49,6 +49,7 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
         assert download(publisher.url + PATH, fetching.TIMEOUT) == b"{}"
 
     assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
+    assert [headers["Accept"] for headers in publisher.headers] == ["application/json"] * 2
 
 
 def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,31 @@ from typing import Any
 import pytest
 
 from service.auth.issuers import UnusableError
-from service.auth.keys import (
-    MAX_KEYS,
-    SMALL_ORDER,
-    read_keys,
-)
+from service.auth.keys import read_keys
 from tests.issuers import Signer, ec_key, ed_key, published, rsa_key, segment
 
 
 def changed(signer: Signer, **members: Any) -> dict[str, Any]:
     return {name: value for name, value in (signer.jwk | members).items() if value is not ...}
 
+
+# The encodings of the points of order 1, 2, 4 and 8, with both signs, and y = p and p + 1, which are 0 and 1 once more.
+SMALL_ORDER = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+]
 
 ED, RSA, EC = ed_key(), rsa_key(), ec_key()
 ALL = ["EdDSA", "RS256", "ES256", "ES512"]
@@ -28,14 +42,14 @@ ALL = ["EdDSA", "RS256", "ES256", "ES512"]
         ED.private_jwk,
         RSA.private_jwk,
         EC.private_jwk,
+        *(changed(ED, **{name: "AQAB"}) for name in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")),
         {"kty": "oct", "k": "c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtZm9yLUhTMjU2", "alg": "HS256"},
         {"kty": "oct", "k": "c2VjcmV0", "alg": "EdDSA"},
         rsa_key(bits=1024).jwk,
         changed(RSA, e="AQ"),
         changed(RSA, n="AQAB"),
         changed(ED, x="AAAA"),
-        *(changed(ED, x=segment(point.to_bytes(32, "little"))) for point in sorted(SMALL_ORDER)),
-        changed(ED, x=segment((1 | 1 << 255).to_bytes(32, "little"))),
+        *(changed(ED, x=segment(bytes.fromhex(point))) for point in SMALL_ORDER),
         changed(RSA, n=segment((RSA.private.public_key().public_numbers().n - 1).to_bytes(256, "big"))),
         changed(ED, x=...),
         changed(ED, x=7),
@@ -94,8 +108,14 @@ NO_LISTS = {
     "UTF-16": json.dumps({"keys": [ED.jwk]}).encode("utf-16"),
     "keys there twice": b'{"keys": [], "keys": []}',
     "depth": b"[" * 100_000,
-    "too many": json.dumps({"keys": [ED.jwk] * (MAX_KEYS + 1)}).encode(),
+    "too many": json.dumps({"keys": [ed_key(f"{number}").jwk for number in range(101)]}).encode(),
 }
+
+
+def test_a_hundred_keys_are_read() -> None:
+    keys = [ed_key(f"{number}").jwk for number in range(100)]
+
+    assert list(read_keys(published(keys)[2], ALL)) == [f"{number}" for number in range(100)]
 
 
 @pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS.keys())

@@ -1,6 +1,7 @@
 """What is asked about a token: once for all who wait, never by halves, and nothing that a revocation has overtaken."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -145,6 +146,24 @@ def test_a_client_that_goes_does_not_take_the_answer_away_from_the_others() -> N
         asked.answers[0].set_result(None)
 
         assert await stays == USER
+
+    told(story)
+
+
+def test_a_token_that_is_refused_after_its_client_has_gone_leaves_no_complaint_of_the_event_loop() -> None:
+    async def story(verifier: Verifier, asked: Asked) -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        gone = await waiting(verifier.user_of(TOKEN), asked, 1)
+        gone.cancel()
+        await asyncio.wait([gone])
+        asked.answers.pop().set_exception(invalid("revoked"))
+        del gone
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gc.collect()  # the loop complains of an exception when its future is collected
+
+        assert complaints == []
 
     told(story)
 

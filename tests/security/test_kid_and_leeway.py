@@ -1,0 +1,99 @@
+"""Tokens of outside issuers without a service around them: which key is looked for, how often, and the leeway."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.auth.issuers import Issuer
+from service.auth.memory import Verified
+from service.auth.outside import OutsideTokens
+from service.errors import Code, Problem
+from tests.issuers import claims_of, ed_key, published
+
+NOW = 1_800_000_000.0
+SIGNER = ed_key()
+ISSUER = Issuer.model_validate({"issuer": "https://issuer.example"})
+USER = uuid4()
+
+Verify = Callable[..., Awaitable[Verified]]
+
+
+@pytest.fixture(autouse=True)
+def _it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def told(story: Callable[[Verify, list[str]], Awaitable[None]]) -> None:
+    """`story` verifies tokens of one issuer, and is told of each fetch of its keys."""
+    fetched: list[str] = []
+
+    async def fetch() -> bytes:
+        fetched.append(ISSUER.jwks_url)
+        return published([SIGNER.jwk])[2]
+
+    async def find_user(*_: object) -> UUID:
+        return USER
+
+    async def run() -> None:
+        tokens = OutsideTokens((ISSUER,), find_user, lambda _: fetch)
+
+        async def verify(kid: object = SIGNER.kid, **claims: Any) -> Verified:
+            now = int(NOW)
+            token = SIGNER.sign(claims_of(ISSUER.issuer, **({"iat": now, "exp": now + 900} | claims)))
+            return await tokens.verify(token, {"kid": kid}, ISSUER.issuer)
+
+        await story(verify, fetched)
+        tokens.close()
+
+    asyncio.run(run())
+
+
+async def code_of(verified: Awaitable[Verified]) -> Code | None:
+    try:
+        await verified
+    except Problem as problem:
+        return problem.code
+    return None
+
+
+def test_good_tokens_cost_one_fetch_however_many_they_are() -> None:
+    async def story(verify: Verify, fetched: list[str]) -> None:
+        found = [await verify(jti=f"{number}") for number in range(3)]
+
+        assert [each.user_id for each in found] == [USER] * 3
+        assert fetched == [ISSUER.jwks_url]
+
+    told(story)
+
+
+@pytest.mark.parametrize("kid", [7, True, ["x"], {"x": 1}, 1.5], ids=str)
+def test_a_kid_that_is_no_text_is_invalid_and_not_looked_for(kid: object) -> None:
+    async def story(verify: Verify, fetched: list[str]) -> None:
+        assert await code_of(verify(kid)) is Code.INVALID_TOKEN
+        assert fetched == []
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("claims", "refused"),
+    [
+        ({"exp": NOW - 29}, None),
+        ({"exp": NOW - 30}, Code.TOKEN_EXPIRED),
+        ({"nbf": NOW + 30}, None),
+        ({"nbf": NOW + 31}, Code.INVALID_TOKEN),
+        ({"iat": NOW + 30}, None),
+        ({"iat": NOW + 31}, Code.INVALID_TOKEN),
+    ],
+    ids=str,
+)
+def test_the_clock_of_an_issuer_may_differ_by_30_seconds(claims: dict[str, float], refused: Code | None) -> None:
+    async def story(verify: Verify, _: list[str]) -> None:
+        whole = {name: int(value) for name, value in claims.items()}
+        assert await code_of(verify(**whole)) is refused
+
+    told(story)
