@@ -1,6 +1,8 @@
 """The headers of every answer: those a browser needs to show it to a page, and those that keep it safe."""
 
 import re
+import socket
+import time
 from collections.abc import Callable
 
 import httpx
@@ -93,6 +95,29 @@ def test_a_preflight_is_answered_on_any_path_with_all_methods(http: httpx.Client
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert cors_headers(answer) == SHARED | PREFLIGHT
+
+
+def test_a_preflight_with_a_body_over_the_limit_is_answered_and_the_connection_ends(service: Service) -> None:
+    head = (
+        f"OPTIONS /api/tasks HTTP/1.1\r\nHost: x\r\nOrigin: {FRONTEND}\r\nX-Request-ID: large-preflight\r\n"
+        "Content-Length: 4194304\r\n\r\n"
+    )
+    answer = b""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        for _ in range(8):
+            time.sleep(0.02)
+            connection.sendall(b"a" * 524288)
+        time.sleep(0.02)
+        while received := connection.recv(65536):
+            answer += received
+
+    status, *headers = answer.removesuffix(b"\r\n\r\n").decode().split("\r\n")
+    assert status == "HTTP/1.1 204 No Content"
+    given = httpx.Headers([(name, value) for name, _, value in (header.partition(": ") for header in headers)])
+    assert given.items() >= {"connection": "close", "access-control-allow-origin": FRONTEND}.items()
+    assert [line["status"] for line in service.lines_of("large-preflight")] == [204]
+    assert [line for line in service.lines() if "body not consumed" in line["message"]] == []
 
 
 def test_several_origins_may_be_listed(start_service: Callable[..., Service]) -> None:
