@@ -147,6 +147,13 @@ def test_any_other_parameter_is_left_out_by_name() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("url", ["postgresql://h/d?pgbouncer=true", "postgresql://u@h/d?pgbouncer=true"])
+def test_a_parameter_of_another_driver_is_left_out_with_a_user_in_the_url_and_without(url: str) -> None:
+    assert is_postgresql_url(url)
+    assert (for_asyncpg(url).left_out, told(url)["at"]) == (["pgbouncer"], [("h", 5432)])
+    assert "pgbouncer" not in conninfo_to_dict(for_libpq(url))
+
+
 @pytest.mark.parametrize(
     "query",
     [

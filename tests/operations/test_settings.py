@@ -100,6 +100,7 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
         ({"BCRYPT_ROUNDS": "16"}, "BCRYPT_ROUNDS: should be less than or equal to 15"),
         ({"HASH_THREADS": "0"}, "HASH_THREADS: should be greater than or equal to 1"),
         ({"JWT_EXPIRATION_HOURS": "0"}, "JWT_EXPIRATION_HOURS: should be greater than or equal to 1"),
+        ({"JWT_EXPIRATION_HOURS": "8761"}, "JWT_EXPIRATION_HOURS: should be less than or equal to 8760"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT: should be 'auto', 'json' or 'text'"),
         ({"POOL_MIN": "5", "POOL_MAX": "4"}, "POOL_MIN: should be no more than POOL_MAX"),
@@ -168,6 +169,13 @@ def test_a_bad_setting_is_named_with_what_it_should_be(
         load_settings()
 
     assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("hours", [1, 8760])
+def test_jwt_expiration_hours_may_be_as_low_and_as_high_as_its_bounds(
+    monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    assert loaded(monkeypatch, JWT_EXPIRATION_HOURS=str(hours)).jwt_expiration_hours == hours
 
 
 @pytest.mark.parametrize(
