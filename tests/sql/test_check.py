@@ -7,8 +7,10 @@ import psycopg
 import pytest
 
 from service.migrations import known
+from service.review.catalog import Catalog
 from service.review.check import check_texts
 from service.review.order import NOT_TOTAL
+from service.session import Connection
 from service.statements import SQL
 from tests.databases import Urls
 from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, new_statement
@@ -127,6 +129,53 @@ def test_an_order_that_leaves_two_rows_undecided_is_found(database_url: str, pla
 
 
 @pytest.mark.parametrize(
+    ("index", "is_key"),
+    [
+        ("UNIQUE INDEX ON tasks (user_id, title)", True),
+        ("UNIQUE INDEX ON tasks (title)", True),
+        ("INDEX ON tasks (user_id, title)", False),
+        ("UNIQUE INDEX ON tasks (user_id, title) WHERE is_completed", False),
+        ("UNIQUE INDEX ON tasks (user_id, title, description)", False),
+        ("UNIQUE INDEX ON tasks (user_id, lower(title))", False),
+    ],
+)
+def test_an_index_is_a_key_where_it_is_unique_for_all_rows_and_none_of_its_columns_can_be_null(
+    own_database: Urls, plant: Plant, index: str, is_key: bool
+) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute(f"CREATE {index}".encode())
+    body = "SELECT id FROM tasks WHERE user_id = $1 ORDER BY title, description LIMIT 2"
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, ID))
+
+    found = findings(own_database.admin, root)
+    assert found == ([] if is_key else [f"sql/tasks/new_statement.sql:6: {NOT_TOTAL}"])
+
+
+@pytest.mark.parametrize(
+    ("order", "is_total"),
+    [
+        ("a.id, b.id", True),
+        ("b.id, a.id", True),
+        ("a.id, b.title", False),
+        ("a.id", False),
+        ("b.id", False),
+        ("a.id, b.created_at", False),
+    ],
+)
+def test_the_order_of_one_table_under_two_names_is_total_with_a_key_of_each(
+    database_url: str, plant: Plant, order: str, is_total: bool
+) -> None:
+    body = (
+        "SELECT a.title FROM tasks AS a INNER JOIN tasks AS b ON a.title = b.title "
+        f"WHERE a.user_id = $1 AND b.user_id = $1 ORDER BY {order} LIMIT 2"
+    )
+    new = new_statement("tasks/new_statement", body, OWNER, "-- -> title  text")
+
+    found = findings(database_url, plant("tasks/new_statement", new=new))
+    assert found == ([] if is_total else [f"sql/tasks/new_statement.sql:6: {NOT_TOTAL}"])
+
+
+@pytest.mark.parametrize(
     ("body", "header", "finding"),
     [
         (
@@ -151,6 +200,12 @@ def test_an_order_that_leaves_two_rows_undecided_is_found(database_url: str, pla
             "SELECT is_completed::text AS id, title FROM tasks WHERE user_id = $1 ORDER BY id LIMIT 1",
             [OWNER, "-- -> id  text", "-- -> title  text"],
             f"7: {NOT_TOTAL}",
+        ),
+        ("SELECT id FROM tasks WHERE user_id = $1", [OWNER], "1: returns nothing in the header and id for the server"),
+        (
+            "UPDATE tasks SET title = 'x' WHERE user_id = $1",
+            [OWNER, ID],
+            "1: returns id in the header and nothing for the server",
         ),
         ("SELECT (VALUES (1), (2) ORDER BY 1 LIMIT 1) AS id", ["-- -> id  integer"], f"5: {NOT_TOTAL}"),
         (
@@ -225,6 +280,20 @@ def test_one_file_that_cannot_be_read_or_planned_hides_no_other(database_url: st
     assert found[3] == "sql/tasks/latin.sql:1: is no UTF-8"
 
 
+def test_a_review_can_change_nothing(database_url: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    of = Catalog.of
+
+    def look_and_read(connection: Connection) -> Catalog:
+        seen.append(connection.execute("SHOW transaction_read_only").fetchone())
+        return of(connection)
+
+    monkeypatch.setattr(Catalog, "of", look_and_read)
+
+    assert findings(database_url, plant("tasks/get_task")) == []
+    assert seen == [("on",)]
+
+
 def test_a_lock_that_somebody_holds_ends_the_wait(own_database: Urls, plant: Plant) -> None:
     with psycopg.connect(own_database.admin) as other:
         other.execute("LOCK TABLE tasks")
@@ -258,6 +327,23 @@ def test_what_needs_no_server_is_found_without_one(plant: Plant) -> None:
     assert [str(finding) for finding in check_texts(root)] == [
         "sql/tasks/get_task.sql:11: must have an ORDER BY with its LIMIT",
         "sql/tasks/update_task.sql:21: must not change user_id: a row never changes its owner",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
+        "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
+        "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xmlschema", "database_to_xml_and_xmlschema",
+        "ts_stat", "ts_rewrite",
+    ],
+)  # fmt: skip
+def test_a_function_that_runs_sql_which_it_is_given_is_found_without_a_server(plant: Plant, name: str) -> None:
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", f"SELECT {name}($1) AS id", OWNER, ID))
+
+    assert [str(finding) for finding in check_texts(root)] == [
+        f"sql/tasks/new_statement.sql:6: must not call {name}, which runs SQL that no review sees"
     ]
 
 

@@ -255,6 +255,11 @@ CREATE MATERIALIZED VIEW copied_tasks AS SELECT id, title FROM tasks;
             "must not read the server's own tables",
         ),
         (
+            "SELECT table_name::text AS id FROM information_schema.tables",
+            ["-- -> id  text"],
+            "must not read the server's own tables",
+        ),
+        (
             "SELECT t.d FROM tasks AS t (owner, user_id, d) WHERE t.user_id = $1",
             [OWNER, "-- -> d  text"],
             "must not give columns of a table other names",
@@ -277,6 +282,48 @@ def test_what_neither_text_nor_plan_shows_is_found(
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
 
     assert any(why in finding for finding in findings(own_database.admin, root))
+
+
+@pytest.mark.parametrize(
+    ("conflict", "why"),
+    [
+        ("(title)", ["14: the conflict on tasks_title_key could be with a row of another owner"]),
+        ("(title, user_id)", []),
+    ],
+)
+def test_a_conflict_is_with_a_row_of_the_owner_alone(
+    own_database: Urls, plant: Plant, conflict: str, why: list[str]
+) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute("CREATE UNIQUE INDEX tasks_title_key ON tasks (title)")
+        connection.execute("CREATE UNIQUE INDEX tasks_title_user_id_key ON tasks (title, user_id)")
+    root = plant(
+        "tasks/create_task",
+        ("VALUES ($1, $2, $3)", f"VALUES ($1, $2, $3) ON CONFLICT {conflict} DO UPDATE SET description = $3"),
+    )
+
+    assert findings(own_database.admin, root) == [f"sql/tasks/create_task.sql:{each}" for each in why]
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_found"),
+    [
+        ("user_id = $1 AND id = $2", False),
+        ("notes.user_id = $1", False),
+        ("id = $2 AND $1::uuid IS NOT NULL", True),
+        ("user_id = $1 OR id = $2", True),
+    ],
+)
+def test_a_table_without_an_index_of_its_owner_is_bound_by_a_filter(
+    own_database: Urls, plant: Plant, condition: str, is_found: bool
+) -> None:
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute("CREATE TABLE notes (id uuid PRIMARY KEY, user_id uuid NOT NULL)")
+    body = f"SELECT id FROM notes WHERE {condition} AND $2::uuid IS NOT NULL"
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, TASK, ID))
+
+    found = [str(finding) for finding in findings(own_database.admin, root)]
+    assert ["notes must be bound by notes.user_id = $1" in each for each in found] == [True] * is_found
 
 
 def test_a_function_of_our_own_is_not_run_by_planning_it(own_database: Urls, plant: Plant) -> None:
