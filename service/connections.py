@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
-from sanic.exceptions import RequestCancelled
+from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -30,7 +30,7 @@ STALLED_BYTES_A_SECOND = 1000  # that a client takes in of its answer; the slowe
 class Connection(HttpProtocol):
     __slots__ = (
         "_arrival", "_came", "_delivered_before", "_delivered_lately", "_unread_before", "_watch",
-        "address", "departure", "is_ending",
+        "address", "departure", "has_ended", "is_ending",
     )  # fmt: skip
 
     HTTP_CLASS = TimedHttp
@@ -41,7 +41,8 @@ class Connection(HttpProtocol):
         self._unread_before = 0
         self._came = self._time = monotonic()
         self._delivered_before = self._delivered_lately = (self._came, 0)
-        self.is_ending = False
+        self.is_ending = False  # closed behind its next answer
+        self.has_ended = False  # the client sends nothing more
         self._arrival = Arrival()
         self._data_received: Any = self._arrival
         self.departure = Departure(transport, self.app.ctx.departures)
@@ -53,9 +54,28 @@ class Connection(HttpProtocol):
         self._context.places.enter(self)
 
     async def receive_more(self) -> None:
-        """As Sanic's own."""
-        self.transport.resume_reading()  # type: ignore[union-attr]  # whoever reads has a transport
+        """As Sanic's own, but with an end where the client has ended."""
+        if not self.has_ended:
+            self.transport.resume_reading()  # type: ignore[union-attr]  # whoever reads has a transport
+        elif self._is_idle():
+            self.close()  # which ends the task that waits here
+        else:
+            raise BadRequest("the client ended in the middle of a request")
         await self._arrival.wait(self.loop)
+
+    def eof_received(self) -> bool:
+        """A half-close: the client sends nothing more and may still read. Requests that have arrived are answered, one
+        that is not complete is refused, and the connection ends. A client that left altogether looks the same until
+        something is sent to it, so its request goes on."""
+        self.has_ended = True
+        if self._is_idle():
+            self.close()
+        else:
+            self._arrival.set()
+        return True  # the connection stays open for what is to be sent
+
+    def _is_idle(self) -> bool:
+        return self.http is not None and self.http.stage is Stage.IDLE and not self.recv_buffer
 
     async def send(self, data: bytes) -> None:
         """As Sanic's own, but with what other connections have to send. One thing waits for that, and not two."""

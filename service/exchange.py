@@ -234,8 +234,9 @@ class TimedHttp(Http):
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
         """Of a service that stops each answer is the last of its connection, and says so: the next request goes to
-        another copy. Who has sent it already gets its answer first."""
-        if self.protocol.is_ending or (self.protocol.app.ctx.draining and not self.recv_buffer):
+        another copy. Requests that are here already are answered first. Nothing comes after a half-close."""
+        is_last = (self.protocol.app.ctx.draining or self.protocol.has_ended) and not self.recv_buffer
+        if is_last or self.protocol.is_ending:
             self.keep_alive = False
         written = self._written()
         if written is None:

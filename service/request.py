@@ -102,7 +102,7 @@ class Request(sanic.Request[App, RequestContext]):
         deadline = time.monotonic() + LINGER_TIMEOUT
         # wait_for and not timeout(): Sanic may have cancelled this task to end the wait for a head, and the timeout()
         # of early 3.11 then takes its own cancellation for somebody else's.
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, BadRequest):  # the second where the client has ended
             while thrown_away < LINGER_BYTES and time.monotonic() < deadline:
                 thrown_away += len(http.recv_buffer)
                 http.recv_buffer.clear()

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -244,11 +245,12 @@ def those_who_left(service: Service) -> list[Any]:
 
 @contextmanager
 def sent(service: Service, email: str, password: str, address: str) -> Iterator[None]:
-    """A login whose client goes at the end."""
+    """A login whose client is gone at the end: it resets the connection, because a FIN may be a half-close."""
     body = json.dumps({"email": email, "password": password})
-    head = f"POST /api/auth/login HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     head += f"\r\nX-Forwarded-For: {address}"
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(f"{head}\r\n\r\n{body}".encode())
         yield
 
