@@ -32,8 +32,9 @@ def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Corou
 
     async def handle(request: Request, exception: Exception) -> HTTPResponse:
         problem = problem_of(request, exception)
-        if problem.status != REQUEST_TIMEOUT:  # who was too slow is not waited for again
-            await request.finish_reading()
+        # After a timeout there is no more waiting.
+        if problem.status != REQUEST_TIMEOUT and not await request.finish_reading():
+            problem = _problem_of_http(request, 400)
         if problem.reason is not None:
             request.ctx.reason = problem.reason
         operation = request.route.handler.__name__ if request.route else None

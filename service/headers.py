@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from sanic import HTTPResponse
+from sanic.exceptions import BadRequest
 
 from service.answers import Answer, no_content
 from service.request import Request
@@ -43,7 +44,8 @@ def answer_preflight(request: Request) -> Awaitable[HTTPResponse] | None:
 
 
 async def _agree(request: Request) -> HTTPResponse:
-    await request.finish_reading()
+    if not await request.finish_reading():
+        raise BadRequest
     return no_content()
 
 

@@ -35,12 +35,13 @@ class RequestContext(SimpleNamespace):
 
 
 class Request(sanic.Request[App, RequestContext]):
-    __slots__ = ("is_arriving", "was_unreadable")
+    __slots__ = ("is_arriving", "is_malformed", "was_unreadable")
 
     def __init__(self, url_bytes: bytes, headers: Header, *args: Any, **kwargs: Any) -> None:
         self.was_unreadable = "head" not in kwargs  # then it is the stand-in for a request that was refused
         super().__init__(url_bytes, headers, *args, **kwargs)
         self.is_arriving = False  # while its body is
+        self.is_malformed = False  # where its body breaks a rule of HTTP
         if self._parsed_url.path is None:
             raise BadURL("an address without a path")
 
@@ -79,19 +80,22 @@ class Request(sanic.Request[App, RequestContext]):
             http.keep_alive = False
             http.request_body = None  # nobody waits for the rest of it
             raise RequestTimeout from None
-        except (BadRequest, PayloadTooLarge):
+        except (BadRequest, PayloadTooLarge) as error:
+            self.is_malformed = isinstance(error, BadRequest)
             await self.linger()
             raise
         finally:
             self.is_arriving = False
 
-    async def finish_reading(self) -> None:
-        """Before a refusal: take in what the client is still sending, or it may never read the answer."""
+    async def finish_reading(self) -> bool:
+        """Before a refusal: take in what the client is still sending, or it may never read the answer. False where the
+        body breaks a rule of HTTP, which is then the answer."""
         if self.was_unreadable:
             await self.linger()
         elif self.http.request_body:
             with suppress(SanicException):
                 await self.receive_body()
+        return not self.is_malformed
 
     async def linger(self) -> None:
         """Read on and throw away, for a bounded time, until the client has fallen silent. The connection ends then."""

@@ -164,6 +164,13 @@ BAD_CHUNKS = {
     "trailers that are too large": b"5\r\nhello\r\n0\r\nX: %b\r\n\r\n" % (b"y" * 10_000),
     "no empty line behind the last chunk": b"5\r\nhello\r\n0\r\n",
 }
+ELSEWHERE = {
+    "chunks, where no route is": CHUNKED.replace(b"/api/auth/login", b"/nowhere"),
+    "chunks, where the method is wrong": CHUNKED.replace(b"POST", b"PATCH"),
+    "chunks, of a preflight": CHUNKED.replace(b"POST", b"OPTIONS"),
+    "chunks, where a token is needed": CHUNKED.replace(b"/api/auth/login", b"/v1/api/tasks"),
+    "chunks, of a GET": CHUNKED.replace(b"POST /api/auth/login", b"GET /"),
+}
 
 REQUESTS = (
     {name: START + line + b"\r\n\r\n" + HIDDEN for name, line in BAD_LINES.items()}
@@ -172,6 +179,7 @@ REQUESTS = (
         for name, line in BAD_LINES.items()
     }
     | {name: start + WITH_ORIGIN for name, start in BAD_STARTS.items()}
+    | {name: start + b"0x5\r\nhello\r\n0\r\n\r\n" + HIDDEN for name, start in ELSEWHERE.items()}
     | {f"chunks, {name}": CHUNKED + chunks + HIDDEN for name, chunks in BAD_CHUNKS.items()}
 )
 
