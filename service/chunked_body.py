@@ -78,7 +78,8 @@ class ChunkedBody:
                     raise BadRequest("trailers too large")
                 refuse_control_characters(buffer, 0)
                 return
-            parse_fields("\r\n" + buffer[: end - 2].decode(errors="surrogateescape"))
+            trailers = b"\r\n" + buffer[: end - 2]
+            parse_fields(trailers, trailers.decode(errors="surrogateescape"))
         del buffer[: end + 2]
         self.is_complete = True
 

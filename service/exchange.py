@@ -133,11 +133,16 @@ class TimedHttp(Http):
                 end = await self._receive_head()
             if end >= self.HEADER_MAX_SIZE:
                 raise PayloadTooLarge("the head is too large")
-            await self._read_head(bytes(self.recv_buffer[:end]))
+            request = self._request_of(bytes(self.recv_buffer[:end]))
+            await self._announce(request)
+            self._expect_body(request)
             del self.recv_buffer[: end + 4]
+            request.stream = self
+            self.request = request
+            self.protocol.state["requests_count"] += 1
         except asyncio.CancelledError:
-            request: Any = self.request
-            if request is None:
+            begun: Any = self.request
+            if begun is None:
                 self.create_empty_request()  # Sanic speaks of it in its log
             raise
 
@@ -171,36 +176,32 @@ class TimedHttp(Http):
             await self._receive_more()
         return end
 
-    async def _read_head(self, head: bytes) -> None:
+    def _request_of(self, head: bytes) -> Any:
         method, target, version, fields = http_head.parse_head(head)
         make: Any = self.protocol.request_class
         request = make(target, fields, version, method, self.protocol.transport, self.protocol.app, head=head)
-        headers = request.headers
-        http_head.check_host(version, headers)
-        self.keep_alive = http_head.keeps_alive(version, headers)
+        http_head.check_host(version, request.headers)
+        self.keep_alive = http_head.keeps_alive(version, request.headers)
         self.head_only = method == "HEAD"
-        body = http_head.body_of(version, headers)
         make._current.set(request)
-        await self._announce(request)
-        self.request_bytes_left = self.request_bytes = 0
-        if body is not None:
-            self._expect_body(body, headers.getone("expect", None) if version == "1.1" else None)
-        request.stream = self
-        self.request = request
-        self.protocol.state["requests_count"] += 1
+        return request
 
-    def _expect_body(self, body: http_head.Body, expectation: str | None) -> None:
-        if expectation is not None:
+    def _expect_body(self, request: Any) -> None:
+        self.request_bytes_left = self.request_bytes = 0
+        body: Any = http_head.body_of(request.version, request.headers)
+        if body is None:
+            return
+        expectation = request.headers.getone("expect", None)
+        if expectation is not None and request.version == "1.1":
             if expectation.lower() != "100-continue":
                 raise ExpectationFailed("unknown expectation")
             self.expecting_continue = True
-        kind: Any = body
-        if kind == CHUNKED:
+        if body == CHUNKED:
             self._chunks = ChunkedBody()
-            self.request_body = kind
+            self.request_body = body
         else:
             self.request_body = True  # type: ignore[assignment]  # Sanic's own word for a body of a known length
-            self.request_bytes_left = self.request_bytes = kind
+            self.request_bytes_left = self.request_bytes = body
 
     async def _announce(self, request: Any) -> None:
         """The signals of Sanic's own reading. Sanic rewrites this at the start."""

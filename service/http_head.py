@@ -5,6 +5,7 @@ nothing is corrected or guessed: a head that breaks a rule is refused, and its c
 """
 
 import re
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from sanic.compat import Header
@@ -21,9 +22,9 @@ TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # noqa: S105 - of HTTP's grammar
 _ORIGIN_FORM = r"/[!\"$-~]*+"  # visible ASCII without `#`; browsers send `|` and others as they are
 _ABSOLUTE_FORM = r"(?i:https?)://[\w\-.~!$&'()*+,;=:%\[\]]++/[!\"$-~]*+"
 _REQUEST_LINE = re.compile(rf"({TOKEN}) ({_ORIGIN_FORM}|{_ABSOLUTE_FORM}|\*) HTTP/(1\.[01])(?=\r\n|\Z)", re.ASCII)
-_FIELD = rf"\r\n({TOKEN}):[ \t]*+([^\x00-\x08\n-\x1f\x7f]*+)"
-_FIELD_LINE = re.compile(rf"{_FIELD}(?<![ \t])(?=\r\n|\Z)")
-_PADDED_FIELD_LINE = re.compile(rf"{_FIELD}(?=\r\n|\Z)")  # white space behind the value is no part of it
+_FIELD_LINE = re.compile(rf"\r\n({TOKEN}):[ \t]*+([^\r]*+)(?<![ \t])")
+_PADDED_FIELD_LINE = re.compile(rf"\r\n({TOKEN}):[ \t]*+([^\r]*+)")  # white space behind the value is no part of it
+_NO_CONTROLS = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _NAME = r"[\w\-.~!$&'()*+,;=]*+"
 _HOST = re.compile(rf"(?:{_NAME}(?:%[0-9A-Fa-f]{{2}}{_NAME})*+|\[[\w.:~!$&'()*+,;=\-]++\])(?::[0-9]*+)?", re.ASCII)
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n")
@@ -42,20 +43,22 @@ def parse_head(head: bytes) -> tuple[str, bytes, str, Fields]:
     if line is None:
         raise BadRequest("bad request line")
     method, target, version = line.groups()
-    fields = parse_fields(text, line.end())
+    fields = parse_fields(head, text, line.end())
     if len(fields) > MAX_FIELDS:
         raise PayloadTooLarge("too many header fields")
     return method, target.encode("ascii"), version, fields
 
 
-def parse_fields(text: str, start: int = 0) -> Fields:
-    """Field lines, each behind a CRLF. A match is a whole line: one that breaks a rule is missing in the count."""
-    lines = text.count("\n", start)
+def parse_fields(raw: bytes, text: str, start: int = 0) -> Fields:
+    """Field lines, each behind a CRLF. Without all that may stand in a line only the line ends are left, and each match
+    takes one of them: then no line breaks a rule, and no CR or LF stands alone."""
+    line_ends = raw.translate(None, _NO_CONTROLS)
+    lines = len(line_ends) // 2
     fields: Fields = _FIELD_LINE.findall(text, start)
     if len(fields) != lines:
         fields = [(name, value.rstrip(" \t")) for name, value in _PADDED_FIELD_LINE.findall(text, start)]
-        if len(fields) != lines:
-            raise BadRequest("bad field line")
+    if len(fields) != lines or line_ends != b"\r\n" * lines:
+        raise BadRequest("bad field line")
     return fields
 
 
@@ -70,8 +73,13 @@ def check_host(version: str, headers: Header) -> None:
     if len(hosts) != 1:
         if hosts or version == "1.1":
             raise BadRequest("no Host, or several")
-    elif not _HOST.fullmatch(hosts[0]):
+    elif not _is_host(hosts[0]):
         raise BadRequest("bad Host")
+
+
+@lru_cache(maxsize=256)  # nearly all requests bring the same one
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
 
 
 def keeps_alive(version: str, headers: Header) -> bool:
