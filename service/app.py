@@ -13,6 +13,7 @@ from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 
 from service import NAME, access_log, docs, health, index, processors, workers
+from service.address import ProxyWarning, warn_once
 from service.api.contract import CONTRACT as API
 from service.application import Application, Configuration
 from service.attempts import Attempts
@@ -52,6 +53,8 @@ def create_app(settings: Settings) -> App:
     app: App = Application(NAME, _config(settings), Context(), request_class=request_class, configure_logging=False)
 
     app.on_request(answer_preflight)
+    if settings.trusted_proxies == 0:
+        app.on_request(ProxyWarning().look)
     for contract in CONTRACTS:
         for blueprint in contract.blueprints():  # with the auth middleware, where a token is needed
             app.blueprint(blueprint)
@@ -103,6 +106,7 @@ def app_factory(_: Namespace | None = None) -> App:
         migrate_embedded(settings)
 
     app.main_process_start(launch)
+    app.main_process_start(warn_once)
     app.main_process_ready(workers.mend_manager)
     app.main_process_stop(end)
     app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened

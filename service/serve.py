@@ -7,6 +7,7 @@ from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
 from service import port, workers
+from service.address import warn_once
 from service.app import app_factory, create_app
 from service.launch import launched
 from service.log_output import unblock_stderr
@@ -40,6 +41,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
             else:
                 workers.note_signals()
                 workers.keep_helper()
+                app.main_process_start(warn_once)
                 app.main_process_ready(workers.mend_manager)
                 Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
         finally:

@@ -1,13 +1,17 @@
 """Whose address counts: never what anybody may write, always what the last trusted proxies wrote."""
 
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from sanic.compat import Header
 
 from service.address import client_network
 from service.request import Request
+from tests.support import Service
 
 PEER = "192.0.2.7"
 
@@ -64,3 +68,54 @@ def test_an_ipv6_address_is_its_network(address: str) -> None:
 
 def test_a_peer_without_an_address_is_one_of_its_own() -> None:
     assert network_of(0, peer="") == ""
+
+
+WARNING = (
+    "a request brings X-Forwarded-For while TRUSTED_PROXIES=0: behind a proxy all clients count as one address in the "
+    "limits of logins and sign-ups; set it to the number of proxies if there are any"
+)
+FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
+
+
+def warnings(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if line["level"] == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/health/live", 200), ("GET", "/api/tasks", 401), ("GET", "/nowhere", 404)]
+)
+def test_the_first_request_through_a_proxy_that_is_not_counted_is_one_warning(
+    start_service: Callable[..., Service], method: str, path: str, status: int
+) -> None:
+    service = start_service()
+    assert warnings(service) == []
+
+    answers = [service.http.request(method, path, headers=FORWARDED) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [status] * 3
+    assert warnings(service) == [WARNING]
+
+
+@pytest.mark.parametrize(
+    ("trusted_proxies", "headers"), [(1, FORWARDED), (0, {"Via": "1.1 proxy", "X-Real-IP": "203.0.113.9"})]
+)
+def test_requests_through_counted_proxies_or_without_the_header_are_no_warning(
+    start_service: Callable[..., Service], trusted_proxies: int, headers: dict[str, str]
+) -> None:
+    service = start_service(TRUSTED_PROXIES=trusted_proxies)
+
+    assert service.http.get("/api/tasks", headers=headers).status_code == 401
+    assert warnings(service) == []
+
+
+def test_several_workers_give_one_warning_together(start_service: Callable[..., Service]) -> None:
+    service = start_service(WORKERS=2)
+    deadline = time.monotonic() + 60
+    while sum(line["message"].startswith("ready") for line in service.lines()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    for _ in range(30):  # each on a new connection, so that the system divides them between the workers
+        assert httpx.get(f"{service.url}/health/live", headers=FORWARDED).status_code == 200
+
+    assert warnings(service) == [WARNING]
