@@ -67,12 +67,67 @@ def test_required_fields_limits_and_nullability_are_said() -> None:
     schemas = DOCUMENT["components"]["schemas"]
 
     assert schemas["NewTask"]["required"] == ["title"]
-    assert schemas["NewTask"]["properties"]["title"]["maxLength"] == 200
-    assert schemas["V1NewTask"]["properties"]["title"]["maxLength"] == 255
     assert "required" not in schemas["TaskChanges"]
     assert schemas["TaskChanges"]["properties"]["is_completed"]["type"] == "boolean"
     assert {"type": "null"} in schemas["TaskChanges"]["properties"]["description"]["anyOf"]
     assert set(schemas["Task"]["required"]) == set(schemas["Task"]["properties"])
+
+
+def limits(schema: str) -> dict[str, dict[str, object]]:
+    """Of each field that has one."""
+    found: dict[str, dict[str, object]] = {}
+    for name, field in DOCUMENT["components"]["schemas"][schema]["properties"].items():
+        for part in (field, *field.get("anyOf", [])):
+            for keyword in ("minLength", "maxLength", "maxItems", "format"):
+                if keyword in part:
+                    found.setdefault(name, {})[keyword] = part[keyword]
+    return found
+
+
+def test_the_limits_of_the_document_are_those_of_the_contract() -> None:
+    account = {"email": {"maxLength": 255, "format": "email"}, "password": {"minLength": 8}}
+    february = {"title": {"minLength": 1, "maxLength": 200}, "description": {"maxLength": 2000}}
+    january = {"title": {"minLength": 1, "maxLength": 255}, "description": {"maxLength": 1000}}
+
+    assert [limits(name) for name in ("SignUp", "V1SignUp")] == [account] * 2
+    assert [limits(name) for name in ("LogIn", "V1LogIn")] == [{}] * 2
+    assert limits("PasswordChange") == {"new_password": {"minLength": 8}}
+    assert [limits(name) for name in ("NewTask", "TaskChanges")] == [february] * 2
+    assert [limits(name) for name in ("V1NewTask", "V1TaskChanges")] == [january] * 2
+    assert [limits(name) for name in ("TaskList", "V1TaskList")] == [{"tasks": {"maxItems": 1000}}] * 2
+    assert DOCUMENT["components"]["schemas"]["TaskChanges"]["minProperties"] == 1
+    assert "minProperties" not in DOCUMENT["components"]["schemas"]["V1TaskChanges"]
+
+
+def test_the_words_of_januarys_part_are_frozen() -> None:
+    account = {"email": "ann@example.com", "password": "correct horse"}
+    schemas = DOCUMENT["components"]["schemas"]
+
+    assert {
+        f"{method.upper()} {path}": operation["summary"]
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters" and operation["tags"] == ["January"]
+    } == {
+        "POST /v1/api/auth/signup": "Sign up",
+        "POST /v1/api/auth/login": "Log in",
+        "GET /v1/api/tasks": "List tasks, newest first",
+        "POST /v1/api/tasks": "Create a task",
+        "GET /v1/api/tasks/{task_id}": "Read a task",
+        "PUT /v1/api/tasks/{task_id}": "Change a task",
+        "DELETE /v1/api/tasks/{task_id}": "Delete a task",
+    }
+    examples = {name: schema["examples"] for name, schema in schemas.items() if "examples" in schema}
+    assert {name: example for name, example in examples.items() if name.startswith("V1")} == {
+        "V1SignUp": [account],
+        "V1LogIn": [account],
+        "V1NewTask": [{"title": "Buy milk", "description": "two litres"}],
+        "V1TaskChanges": [{"completed": True, "description": ""}],
+    }
+    assert DOCUMENT["tags"][1] == {
+        "name": "January",
+        "description": "The first contract, frozen: base URL with /v1.",
+    }
 
 
 def documented(contract: ServedContract, operation: Operation) -> Any:
