@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz storm attacks capacity bench lint format migrate lock plans collection clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity bench lint format migrate lock plans collection clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,10 @@ test-better-auth: $(VENV)/ready ## A real Better Auth server, its tokens and its
 
 fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
+
+mutants: $(VENV)/ready ## Plant N=20 single faults in FILES='service/auth/*.py' and name those that no test notices (SEED=1 repeats; Linux)
+	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(or $(N),20) \
+		$(or $(foreach file,$(FILES),'$(file)'),'service/*.py') $(ARGS)
 
 storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one other user notices of it
 	@$(BIN)/python -m tests.storm $(or $(SECONDS),10)

@@ -1,0 +1,65 @@
+"""Test files by the file of the service that they cover: the quickest first, as a run ends at its first failure."""
+
+from fnmatch import fnmatch
+
+SUITES: dict[str, list[str]] = {
+    "service/auth/passwords.py": ["security/test_passwords.py", "security/test_upgrades.py"],
+    "service/auth/keys.py": ["security/test_keys.py", "security/test_key_lists.py", "security/test_outside_tokens.py"],
+    "service/auth/verifier.py": ["security/test_verifier.py", "security/test_revocation.py"],
+    "service/auth/memory.py": ["security/test_memory.py", "security/test_revocation.py"],
+    "service/auth/issuers.py": ["operations/test_settings.py", "security/test_outside_tokens.py"],
+    "service/auth/outside.py": ["security/test_kid_and_leeway.py"],
+    "service/auth/fetching.py": ["security/test_fetching.py"],
+    "service/auth/downloading.py": ["security/test_fetching.py"],
+    "service/auth/*": [
+        "security/test_tokens.py", "security/test_false_tokens.py", "security/test_outside_tokens.py",
+        "security/test_revocation.py", "security/test_isolation.py", "contract/test_account.py",
+    ],
+    "service/review/order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
+    "service/review/plans.py": ["sql/test_conjuncts.py"],
+    "service/review/*": [
+        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
+        "sql/test_from_the_server.py",
+    ],
+    "service/api/*": [
+        "contract/test_february.py", "contract/test_fields.py", "contract/test_documents.py",
+        "contract/test_between_contracts.py", "contract/test_account.py", "contract/test_errors.py",
+        "contract/test_bodies.py", "contract/test_headers.py", "contract/test_export.py", "contract/test_collection.py",
+        "security/test_tokens.py",
+    ],
+    "service/v1/*": [
+        "contract/test_january.py", "contract/test_fields.py", "contract/test_documents.py",
+        "contract/test_between_contracts.py", "contract/test_account.py", "contract/test_errors.py",
+        "contract/test_bodies.py", "contract/test_headers.py", "security/test_tokens.py",
+    ],
+    "service/operations.py": [
+        "contract/test_documents.py", "contract/test_headers.py", "contract/test_errors.py",
+        "security/test_isolation.py",
+    ],
+    "service/pool.py": [
+        "operations/test_pool.py", "operations/test_waiting.py", "operations/test_database_faults.py",
+        "operations/test_faults.py", "operations/test_shutdown.py", "operations/test_start_and_stop.py",
+    ],
+    "service/batches.py": [
+        "operations/test_batches.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
+        "operations/test_database_faults.py",
+    ],
+    "service/database.py": [
+        "operations/test_database_faults.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
+        "operations/test_faults.py", "operations/test_citus_refuses.py", "contract/test_account.py",
+        "security/test_revocation.py",
+    ],
+    "service/database_url.py": ["operations/test_database_url.py", "operations/test_tls.py"],
+    "service/attempts.py": ["security/test_guessing.py"],
+    "service/headers.py": ["contract/test_headers.py", "contract/test_errors.py"],
+    "service/request.py": [
+        "contract/test_headers.py", "contract/test_bodies.py", "contract/test_http.py",
+        "operations/test_slow_clients.py",
+    ],
+}  # fmt: skip
+
+
+def suite_of(file: str) -> list[str]:
+    """The tests of every pattern that matches, each once; without a match, the tests of the contract."""
+    named = [test for pattern, tests in SUITES.items() if fnmatch(file, pattern) for test in tests]
+    return [f"tests/{test}" for test in dict.fromkeys(named)] or ["tests/contract"]

@@ -1,0 +1,108 @@
+"""Copy of the checkout with a PostgreSQL server beside it, for one fault at a time."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tests import databases
+from tests.support import ROOT
+
+# Durability off: the databases are dropped anyway.
+SERVER_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+
+
+class Outcome(NamedTuple):
+    is_noticed: bool
+    by: str  # the first test that failed
+    seconds: float
+    output: str
+
+
+class Tree:
+    def __init__(self, directory: Path, number: int) -> None:
+        self._root = directory / "tree"
+        self._temporary = directory / "tmp"
+        self._pg = directory / "pg"
+        self._number = number
+        self._written_at = int(time.time())
+        self._server = ExitStack()
+        self._url = ""
+
+    @classmethod
+    @contextmanager
+    def made(cls, directory: Path, number: int) -> Iterator["Tree"]:
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0"):
+            if (ROOT / name).is_file():
+                (directory / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, directory / "tree" / name)
+        tree = cls(directory, number)
+        try:
+            tree._start_server()
+            yield tree
+        finally:
+            tree._server.close()
+
+    def run(self, tests: Sequence[str], timeout: float, file: str = "", planted: bytes = b"") -> Outcome:
+        """With the fault in the file, if there is one; afterwards the file is as it was."""
+        before = (self._root / file).read_bytes() if file else b""
+        if file:
+            self._write(file, planted)
+        try:
+            return self._tested(tests, timeout)
+        finally:
+            if file:
+                self._write(file, before)
+
+    def _tested(self, tests: Sequence[str], timeout: float) -> Outcome:
+        self._temporary.mkdir()
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        own = {"DATABASE_URL": self._url, "TMPDIR": str(self._temporary)}
+        # A range of ports for each tree: tests/support.py gives each worker of pytest-xdist another range.
+        own["PYTEST_XDIST_WORKER"] = f"gw{9 - self._number}"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=self._root, env=kept | own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._end_all()
+            process.communicate()
+            self._server.close()  # with the databases and the roles that were not cleaned up
+            self._start_server()
+            return Outcome(is_noticed=True, by=f"the timeout of {timeout:.0f} s", seconds=timeout, output="")
+        finally:
+            self._end_all()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+        by = failed[1] if failed else f"pytest's exit code {process.returncode}"
+        return Outcome(process.returncode != 0, by, time.monotonic() - began, output)
+
+    def _end_all(self) -> None:
+        """Services run in sessions of their own: TMPDIR in the environment of a process names its tree."""
+        mark = f"TMPDIR={self._temporary}\0".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # it has just ended
+                if mark in environment.read_bytes():
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+
+    def _write(self, file: str, content: bytes) -> None:
+        """Python recognises a stale .pyc by the second and the size of its source: each version gets another second."""
+        (self._root / file).write_bytes(content)
+        self._written_at += 1
+        os.utime(self._root / file, (self._written_at, self._written_at))
+
+    def _start_server(self) -> None:
+        shutil.rmtree(self._pg, ignore_errors=True)
+        self._pg.mkdir()
+        self._url = self._server.enter_context(databases.own_server(self._pg, SERVER_SETTINGS)).url
