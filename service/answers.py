@@ -36,6 +36,18 @@ class Answer(HTTPResponse):
         return super().processed_headers
 
 
+class Streamed(HTTPResponse):
+    """Its length is not known when it begins. HTTP/1.0 has no chunks: the connection ends with the answer there."""
+
+    is_chunked = True
+
+    @property
+    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        if not self.is_chunked:
+            self.headers.pop("transfer-encoding", None)
+        return super().processed_headers
+
+
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> HTTPResponse:
     return Answer(orjson.dumps(body), status, headers, "application/json")
 

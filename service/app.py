@@ -35,6 +35,7 @@ from service.places import Places, spare_of
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
 from service.sockets import allow_files
+from service.turns import Turns
 from service.upkeep import Upkeep
 from service.v1.contract import CONTRACT as V1
 
@@ -43,6 +44,7 @@ A_DAY = 24 * 3600
 MOST_STATEMENTS = 20  # of one request; a login has seven, and what reads may be sent again
 OBJECTS_BETWEEN_LOOKS = 20_000
 CLOSE_TIMEOUT = 1.0
+LONG_LISTS = 2  # pieces of them are made at once
 
 _log = logging.getLogger("service.app")
 
@@ -132,6 +134,7 @@ async def _open(settings: Settings, app: App) -> None:
     app.ctx.places = Places(connections, settings.places_per_address(connections))
     app.ctx.departures = Departures(asyncio.get_running_loop())
     app.ctx.round_robin = RoundRobin(asyncio.get_running_loop())
+    app.ctx.long_lists = Turns(LONG_LISTS)
     find_user = partial(users.outside_user, app.ctx.database)
     app.ctx.outside = OutsideTokens(settings.auth_issuers, find_user)
     app.ctx.outside.start()

@@ -86,6 +86,11 @@ class Connection(HttpProtocol):
         self.departure.wait_with(data)
         self._time = monotonic()
 
+    async def drained(self) -> None:
+        """Back-pressure: until the client has taken in most of what was sent."""
+        self.departure.go()
+        await self._can_write.wait()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         self._context.places.leave(self)

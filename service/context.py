@@ -16,6 +16,7 @@ from service.database import Database
 from service.exchange import Departures, RoundRobin
 from service.known_networks import KnownNetworks
 from service.places import Places
+from service.turns import Turns
 from service.upkeep import Upkeep
 
 
@@ -40,6 +41,7 @@ class Context(SimpleNamespace):
     places: Places
     departures: Departures
     round_robin: RoundRobin
+    long_lists: Turns
     database: Database
     draining: bool = False
 

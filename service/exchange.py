@@ -247,6 +247,17 @@ class TimedHttp(Http):
         await self._send(written)
         self.stage = Stage.IDLE
 
+    async def http1_response_chunked(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - as above
+        """HTTP/1.0 has no chunks: an answer whose length is not known ends with the connection."""
+        if self.request.version != "1.0":
+            await super().http1_response_chunked(data, end_stream)
+            return
+        if data:
+            await self._send(data)
+        if end_stream:
+            self.response_func = None  # type: ignore[assignment]  # as above
+            self.stage = Stage.IDLE
+
     def _written(self) -> bytes | None:
         """Of an answer that is nothing but that: no HEAD, and nobody who waits to be told to go on."""
         if self.head_only or self.expecting_continue or not isinstance(self.response, Answer):

@@ -1,6 +1,5 @@
 """Tasks: what both contracts mean by them. The owner is the first argument of everything. No HTTP in here."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,6 @@ UPDATE_TASK = statement("tasks/update_task", "one")
 DELETE_TASK = statement("tasks/delete_task", "one")
 
 LIST_LIMIT = 1000
-PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +43,18 @@ async def create_task(database: Database, user_id: UUID, title: str, description
     return await database.must(CREATE_TASK, user_id=user_id, title=title, description=description)
 
 
-async def list_tasks(database: Database, user_id: UUID) -> list[Row]:
-    """The newest thousand, newest first."""
-    rows = await database.many(LIST_TASKS, user_id=user_id, max_rows=LIST_LIMIT)
+async def list_tasks(
+    database: Database, user_id: UUID, after: Row | None = None, max_rows: int = LIST_LIMIT
+) -> list[Row]:
+    """The newest, or those that come after one of them, newest first."""
+    if after is None:
+        rows = await database.many(LIST_TASKS, user_id=user_id, max_rows=max_rows)
+    else:
+        begin = {"created_at": after["created_at"], "task_id": after["id"]}
+        rows = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=max_rows, **begin)
     if not rows:
-        await require_user(database, user_id)
+        await require_user(database, user_id)  # with an account its tasks go: an empty page alone does not tell
     return rows
-
-
-async def all_tasks(database: Database, user_id: UUID) -> AsyncIterator[list[Row]]:
-    """Every one, newest first, in pages. No connection is held between two of them, however slowly they are taken."""
-    page = await database.many(LIST_TASKS, user_id=user_id, max_rows=PAGE)
-    while page:
-        yield page
-        if len(page) < PAGE:
-            break
-        last = page[-1]
-        after = {"created_at": last["created_at"], "task_id": last["id"]}
-        page = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=PAGE, **after)
-    await require_user(database, user_id)  # whose tasks go with them would look like one who has no more
 
 
 async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:

@@ -11,7 +11,9 @@ from service.api.tasks import task_body
 from service.bodies import parse
 from service.database import Row
 from service.request import Request
-from service.streaming import stream
+from service.streaming import Listing, answer_list
+
+ALL_TASKS = Listing("tasks", tasks.list_tasks, task_body, None)
 
 
 async def sign_up(request: Request) -> HTTPResponse:
@@ -58,11 +60,10 @@ async def delete_me(request: Request) -> HTTPResponse:
     return no_content()
 
 
-async def export_me(request: Request) -> None:
+async def export_me(request: Request) -> HTTPResponse | None:
     user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
     before = {"exported_at": times.of(datetime.now(UTC)), "user": user_body(user)}
-    pages = tasks.all_tasks(request.app.ctx.database, request.ctx.user_id)
-    await stream(request, before, "tasks", ([task_body(row) for row in page] async for page in pages))
+    return await answer_list(request, ALL_TASKS, before)
 
 
 def user_body(row: Row) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from service.api import models
 from service.bodies import parse
 from service.database import Row
 from service.request import Request
+from service.streaming import Listing, answer_list
 
 
-async def list_tasks(request: Request) -> HTTPResponse:
-    rows = await tasks.list_tasks(request.app.ctx.database, request.ctx.user_id)
-    return answer({"tasks": [task_body(row) for row in rows]})
+async def list_tasks(request: Request) -> HTTPResponse | None:
+    return await answer_list(request, NEWEST_TASKS)
 
 
 async def create_task(request: Request) -> HTTPResponse:
@@ -51,3 +51,6 @@ def task_body(row: Row) -> dict[str, Any]:
         "created_at": created,
         "updated_at": created if updated_at == created_at else times.from_postgresql(updated_at),
     }
+
+
+NEWEST_TASKS = Listing("tasks", tasks.list_tasks, task_body, tasks.LIST_LIMIT)

@@ -1,18 +1,16 @@
 """The export: everything somebody has here, in one document that is sent while it is read."""
 
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from service import tasks
+from service.streaming import FIRST_ROWS
 from tests.support import FEBRUARY, JANUARY, Service, User, peak_of_memory
 
-MANY = 3 * tasks.PAGE + 7
+MANY = 6 * FIRST_ROWS + 7
 
 BIG = """
 INSERT INTO tasks (user_id, title, description)
@@ -48,7 +46,7 @@ def test_an_export_of_nothing_is_an_empty_list(ann: User) -> None:
     assert ann.get("/api/auth/me/export").json()["tasks"] == []
 
 
-@pytest.mark.parametrize("count", [tasks.PAGE, tasks.PAGE + 1, MANY])
+@pytest.mark.parametrize("count", [FIRST_ROWS, FIRST_ROWS + 1, MANY])
 def test_an_export_is_whole_whatever_the_number_of_tasks(ann: User, database: psycopg.Connection, count: int) -> None:
     database.execute(FILL, [ann.id, count])
 
@@ -76,53 +74,6 @@ def test_head_answers_without_the_body(service: Service, ann: User) -> None:
     assert ann.get("/api/tasks").status_code == 200  # on the same connection
     told = [line["message"] for line in service.lines()[before:]]
     assert told == ["request"] * 3
-
-
-@contextmanager
-def half_way(service: Service, user: User) -> Iterator[socket.socket]:
-    """An export that has begun, and waits for the client to take in more of it."""
-    head = "GET /api/auth/me/export HTTP/1.1\r\nHost: x\r\nX-Request-ID: cut\r\n"
-    request = f"{head}Authorization: Bearer {user.token}\r\n\r\n"
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(30)
-        connection.connect(("127.0.0.1", service.port))
-        connection.sendall(request.encode())
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
-        yield connection
-
-
-def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str) -> None:
-    received = b""
-    with suppress(ConnectionResetError):
-        while more := connection.recv(65536):
-            received += more
-
-    assert not received.endswith(b"0\r\n\r\n")
-    lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
-    assert [(line["level"], line["reason"]) for line in lines] == [("error", reason)]
-    assert service.http.get("/health/live").status_code == 200  # what else there was to say has been said
-    assert [line["message"] for line in service.lines() if line["level"] != "info"] == ["an answer was cut off"]
-
-
-def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
-    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
-) -> None:
-    service = start_service(STATEMENT_TIMEOUT=0.5)
-    database.execute(BIG, [ann.id, 5 * tasks.PAGE])
-    with half_way(service, ann) as connection, database.transaction():
-        database.execute("LOCK TABLE tasks")
-        check_it_is_cut_off(service, connection, "TimeoutError")
-
-
-def test_an_account_that_is_deleted_meanwhile_does_not_end_like_one_without_more_tasks(
-    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
-) -> None:
-    service = start_service()
-    database.execute(BIG, [ann.id, 5 * tasks.PAGE])
-    with half_way(service, ann) as connection:
-        database.execute("DELETE FROM users WHERE id = %s", [ann.id])
-        check_it_is_cut_off(service, connection, "the user does not exist any more, or has revoked the token")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")

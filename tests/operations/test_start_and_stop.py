@@ -326,8 +326,8 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
         user.post("/api/tasks", {"title": "x"})
 
     for changed, was, becomes, listed in (
-        ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 1000", 1),
-        ("service/tasks.py", "LIST_LIMIT = 1000", "LIST_LIMIT = 2000", 2),
+        ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 250", 1),
+        ("service/streaming.py", "FIRST_ROWS = 250", "FIRST_ROWS = 500", 2),
     ):
         before = service.log.read_text().count("ready: ")
         path = checkout / changed

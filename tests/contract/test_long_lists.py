@@ -1,0 +1,263 @@
+"""Long lists, of both contracts and in the export: sent in pieces, and otherwise as a short one."""
+
+import json
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from service.streaming import FIRST_ROWS, PIECE_BYTES, ROWS_AT_ONCE
+from service.tasks import LIST_LIMIT
+from tests.support import FEBRUARY, FRONTEND, Contract, Service, User, peak_of_memory
+
+EXPORT = "/api/auth/me/export"
+LONG_ANSWERS = ("/api/tasks", "/v1/api/tasks", EXPORT)
+
+# A control character is one byte in the database and six in the answer, an emoji four in both.
+SIZES = {
+    "small": "'two litres'",
+    "largest": "repeat(CASE WHEN n %% 10 = 0 THEN '🙂' ELSE chr(1) END, 1999) || '.'",
+    "first large, then small": "CASE WHEN n < 400 THEN repeat('\"', 1500) END",
+    "first small, then large": "CASE WHEN n > 400 THEN repeat('🙂\\', 700) || '.' END",
+}
+FILL = """
+INSERT INTO tasks (user_id, title, description, is_completed, created_at, updated_at)
+SELECT %s, 'Task ' || n, {description}, n %% 3 = 0, now() - n / 4 * interval '1 second', now()
+FROM generate_series(1, %s) AS n
+"""
+LARGE = FILL.format(description=SIZES["largest"])
+NEWEST_FIRST = """
+SELECT id::text, user_id::text, title, description, is_completed, created_at, updated_at
+FROM tasks WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT %s
+"""
+
+
+def as_sent(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit: int = LIST_LIMIT) -> bytes:
+    """The tasks' part of the answer, made of the rows by other means than the service's."""
+    names = ("id", "user_id", "title", "description", flag, "created_at", "updated_at")
+    rows = database.execute(NEWEST_FIRST, [user.id, limit]).fetchall()
+    items = [dict(zip(names, [*row[:5], *map(as_sent, row[5:])], strict=True)) for row in rows]
+    return b'"tasks":' + json.dumps(items, ensure_ascii=False, separators=(",", ":")).encode() + b"}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [ROWS_AT_ONCE, ROWS_AT_ONCE + 1, FIRST_ROWS, FIRST_ROWS + 1, LIST_LIMIT + 1])
+def test_a_list_of_any_length_is_byte_for_byte_as_made_in_one_piece(
+    ann: User, bob: User, database: psycopg.Connection, contract: Contract, size: str, count: int
+) -> None:
+    database.execute(FILL.format(description=SIZES[size]).encode(), [ann.id, count])
+    bob.creates(FEBRUARY)
+
+    answer = ann.get(f"{contract.prefix}/tasks")
+
+    assert answer.status_code == 200
+    assert answer.content == b"{" + list_in_one_piece(database, ann, contract.flag)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_long_export_holds_every_task_byte_for_byte(ann: User, database: psycopg.Connection, size: str) -> None:
+    database.execute(FILL.format(description=SIZES[size]).encode(), [ann.id, LIST_LIMIT + 300])
+
+    answer = ann.get(EXPORT)
+
+    expected = list_in_one_piece(database, ann, "is_completed", LIST_LIMIT + 300)
+    assert answer.content.endswith(b"," + expected)
+    assert list(answer.json()) == ["exported_at", "user", "tasks"]
+
+
+def test_a_short_list_is_whole_and_a_long_one_is_chunked(ann: User, bob: User, database: psycopg.Connection) -> None:
+    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, FIRST_ROWS - 1])
+    short = ann.get("/api/tasks")
+    ann.creates(FEBRUARY)
+    by_rows = ann.get("/api/tasks")
+    database.execute(LARGE.encode(), [bob.id, ROWS_AT_ONCE + 1])
+    by_bytes = bob.get("/api/tasks")
+
+    assert short.headers["Content-Length"] == str(len(short.content))
+    for long in (by_rows, by_bytes):
+        assert long.headers["Transfer-Encoding"] == "chunked"
+        assert "Content-Length" not in long.headers
+    assert [len(answer.json()["tasks"]) for answer in (short, by_rows, by_bytes)] == [
+        FIRST_ROWS - 1,
+        FIRST_ROWS,
+        ROWS_AT_ONCE + 1,
+    ]
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_a_long_list_has_the_headers_and_the_line_in_the_log_of_every_answer(
+    service: Service, ann: User, database: psycopg.Connection, path: str
+) -> None:
+    database.execute(LARGE.encode(), [ann.id, 100])
+    request_id = f"long-{ann.id}"
+
+    answer = ann.get(path, headers={"Origin": FRONTEND, "X-Request-ID": request_id})
+
+    assert {name: answer.headers[name] for name in ("Access-Control-Allow-Origin", "X-Request-ID")} == {
+        "Access-Control-Allow-Origin": FRONTEND,
+        "X-Request-ID": request_id,
+    }
+    assert answer.headers["Content-Type"] == "application/json"
+    assert (answer.headers["Cache-Control"], answer.headers["Vary"]) == ("no-store", "Origin")
+    [line] = service.lines_of(request_id)
+    assert (line["message"], line["status"], line["route"]) == ("request", 200, path)
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
+    service: Service, ann: User, database: psycopg.Connection, path: str
+) -> None:
+    database.execute(LARGE.encode(), [ann.id, 100])
+    head = f"Host: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n"
+
+    answer = service.raw(
+        f"HEAD {path} HTTP/1.1\r\n{head}GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    )
+
+    first, second = answer.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert first.endswith(b"\r\n\r\n")
+    assert first.count(b"\r\n\r\n") == 1
+    assert second.endswith(b'{"status":"alive"}')
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("connection", ["", "Connection: keep-alive\r\n"], ids=["close", "keep-alive"])
+def test_a_long_list_over_http_1_0_is_not_chunked_and_ends_with_the_connection(
+    service: Service, ann: User, database: psycopg.Connection, path: str, method: str, connection: str
+) -> None:
+    database.execute(LARGE.encode(), [ann.id, 100])
+    request = f"{method} {path} HTTP/1.0\r\nHost: x\r\n{connection}Authorization: Bearer {ann.token}\r\n\r\n"
+
+    head, _, body = service.raw(request.encode()).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"\r\nconnection: close" in head
+    flag = "completed" if path.startswith("/v1") else "is_completed"
+    assert body.endswith(list_in_one_piece(database, ann, flag)) if method == "GET" else not body
+
+
+@contextmanager
+def half_way(service: Service, user: User, path: str) -> Iterator[socket.socket]:
+    """An answer that has begun, and waits for the client to take in more of it."""
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: cut\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", service.port))
+        connection.sendall(request.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        yield connection
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+    received = b""
+    with suppress(ConnectionResetError):
+        while not received.endswith(b"\r\n0\r\n\r\n") and (more := connection.recv(65536)):
+            received += more
+    return received
+
+
+def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str) -> None:
+    assert not rest_of(connection).endswith(b"0\r\n\r\n")
+    lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
+    assert [(line["level"], line["reason"]) for line in lines] == [("error", reason)]
+    assert service.http.get("/health/live").status_code == 200  # what else there was to say has been said
+    assert [line["message"] for line in service.lines() if line["level"] != "info"] == ["an answer was cut off"]
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
+) -> None:
+    service = start_service(STATEMENT_TIMEOUT=0.5)
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT])
+    with half_way(service, ann, path) as connection, database.transaction():
+        database.execute("LOCK TABLE tasks")
+        check_it_is_cut_off(service, connection, "TimeoutError")
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_an_account_that_is_deleted_meanwhile_does_not_end_like_one_without_more_tasks(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
+) -> None:
+    service = start_service()
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT])
+    with half_way(service, ann, path) as connection:
+        database.execute("DELETE FROM users WHERE id = %s", [ann.id])
+        check_it_is_cut_off(service, connection, "the user does not exist any more, or has revoked the token")
+
+
+@pytest.mark.parametrize("path", LONG_ANSWERS)
+def test_changes_are_answered_while_a_list_is_under_way_and_unchanged_tasks_are_in_it_once(
+    service: Service, ann: User, database: psycopg.Connection, path: str
+) -> None:
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT - 10])
+    before = [row[0] for row in database.execute(NEWEST_FIRST, [ann.id, LIST_LIMIT]).fetchall()]
+    with half_way(service, ann, path) as connection:
+        assert ann.put(f"/api/tasks/{before[-1]}", {"title": "changed meanwhile"}).status_code == 200
+        for task_id in before[-20:-10]:
+            assert ann.delete(f"/api/tasks/{task_id}").status_code == 200
+        ann.creates(FEBRUARY, "created meanwhile")
+        body = rest_of(connection)
+
+    listed = [task_id for task_id in before if f'"id":"{task_id}"'.encode() in body]
+    assert listed[-10:] == before[-10:]
+    assert not set(before[-20:-10]) & set(listed)
+    assert set(before[100:-20]) <= set(listed)
+    assert all(body.count(f'"id":"{task_id}"'.encode()) == 1 for task_id in listed)
+    assert b'"title":"changed meanwhile"' in body
+    assert b"created meanwhile" not in body
+
+
+def test_a_list_of_more_than_a_thousand_ends_at_the_newest_thousand(
+    ann: User, database: psycopg.Connection, contract: Contract
+) -> None:
+    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, 2 * LIST_LIMIT])
+
+    listed: list[Any] = ann.get(f"{contract.prefix}/tasks").json()["tasks"]
+
+    newest = [row[0] for row in database.execute(NEWEST_FIRST, [ann.id, LIST_LIMIT]).fetchall()]
+    assert [task["id"] for task in listed] == newest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_twenty_clients_that_stop_reading_a_list_of_13_megabytes_take_little_memory(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service(WRITE_TIMEOUT=600)
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT])
+    before = peak_of_memory(service)
+    with ExitStack() as stack:
+        readers = [stack.enter_context(half_way(service, ann, "/api/tasks")) for _ in range(20)]
+        assert service.http.get("/health/live").status_code == 200
+        sizes = [len(rest_of(reader)) for reader in readers]
+
+    assert min(sizes) > 11_000_000
+    assert peak_of_memory(service) - before < 60_000_000
+
+
+def test_a_client_that_leaves_half_way_is_no_error_and_gives_its_turn_back(
+    start_service: Callable[..., Service], ann: User, database: psycopg.Connection
+) -> None:
+    service = start_service()
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT])
+    for _ in range(5):
+        with half_way(service, ann, "/api/tasks") as connection:
+            connection.recv(4 * PIECE_BYTES)
+
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        assert len(User(client, ann.id, ann.email, ann.token).get("/api/tasks").json()["tasks"]) == LIST_LIMIT
+    assert {line["level"] for line in service.lines()} == {"info"}
