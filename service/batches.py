@@ -6,16 +6,16 @@ say whose they are: each finds back to who asked for it, and to nobody else.
 """
 
 import asyncio
-import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
 from service.background import Background
 from service.connecting import Connection
+from service.lock_waits import LockWaits
 from service.statements import Key, Statement, statement
 
 IS_DISTRIBUTED = statement("health/is_distributed", "one")
@@ -25,13 +25,18 @@ ROWS = 800  # about as many one batch of lists is to bring, going by the last on
 LONG = 100  # rows: to make an answer of more is long enough for others to be let in before the next
 COMPANY = 0.001  # seconds: what a server in the next room needs for an answer, and one that is far shall not add
 QUIET = 3  # rounds of the event loop: those who are answered in the first are heard again until the third
-A_WAIT = 0.5  # so long no write takes that does not wait for a lock
 
 # The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
 ENDED = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 Rows: TypeAlias = list[asyncpg.Record]
 Send: TypeAlias = Callable[[Connection], Awaitable[Rows]]
+
+
+class Run(Protocol):
+    """Database.run"""
+
+    async def __call__(self, statement: Statement, arguments: Sequence[object], send: Send) -> Rows: ...
 
 
 class UndoneError(Exception):
@@ -61,6 +66,11 @@ class Batch:
         answers.append(answer)
         return answer
 
+    @property
+    def only_one(self) -> list[object] | None:
+        """The arguments of the only execution, where there is no other."""
+        return next(iter(self._asked.values()))[0] if len(self._asked) == 1 else None
+
     async def wait_for_company(self) -> None:
         """As long as it has room and rounds of the event loop bring somebody. With little to do they take no time; with
         much, one message instead of several leaves more for it."""
@@ -72,8 +82,6 @@ class Batch:
 
     async def send(self, connection: Connection) -> Rows:
         everybodys = [arguments for arguments, _ in self._asked.values()]
-        if len(everybodys) == 1:
-            return await connection.fetch(self.statement.text, *everybodys[0])
         if not self.statement.only_reads:
             # Two batches that meet at the same rows shall not wait for each other.
             everybodys.sort(key=self._key.of_arguments)
@@ -95,40 +103,46 @@ class Batch:
                 await asyncio.sleep(0)  # what is made of it is sent before the next is begun
 
     async def ask_one_by_one(self, alone: Callable[[Statement, list[object]], Awaitable[Rows]]) -> None:
-        keys = list(self._asked)
-        asked = (alone(self.statement, self._asked[key][0]) for key in keys)
-        for key, found in zip(keys, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+        """Each is answered when it is done: the one that waits for a lock holds up no other."""
+
+        async def ask(key: object, arguments: list[object]) -> None:
+            try:
+                found: Rows | Exception = await alone(self.statement, arguments)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for the request that waits
+                found = error
             self._answer(key, found)
+
+        await asyncio.gather(*(ask(key, arguments) for key, (arguments, _) in self._asked.items()))
 
     def fail(self, error: Exception) -> None:
         for key in self._asked:
             self._answer(key, error)
 
-    def _answer(self, key: object, found: Rows | BaseException) -> None:
+    def _answer(self, key: object, found: Rows | Exception) -> None:
         for answer in self._asked[key][1]:
             if answer.done():
                 continue  # whoever waited has gone
-            if isinstance(found, BaseException):
+            if isinstance(found, Exception):
                 answer.set_exception(found)
             else:
                 answer.set_result(found)
 
 
 class Batches:
-    def __init__(self, run: Callable[[Statement, Send], Awaitable[Rows]], background: Background) -> None:
+    def __init__(self, run: Run, lock_waits: LockWaits, background: Background) -> None:
         self._run = run
+        self._lock_waits = lock_waits
         self._background = background
         self._present = 0  # who waits for rows, in whatever way
         self._gathering: dict[str, Batch] = {}  # until the next round of the event loop, or while they are held
         self._on_their_way: Counter[str] = Counter()  # how many batches of a statement
-        self._writing: dict[Batch, float] = {}  # since when, the oldest first
         self._joins_writes: bool | None = None  # nobody has asked the server yet
         self._lengths: defaultdict[str, float] = defaultdict(lambda: LONG)  # of the lists a statement brought lately
 
     async def rows(self, statement: Statement, key: Key, arguments: list[object]) -> Rows:
         self._present += 1
         try:
-            if self._present == 1 or (not statement.only_reads and self._writes_go_alone()):
+            if self._present == 1 or (not statement.only_reads and self._goes_alone(arguments)):
                 return await self._alone(statement, arguments)
             batch = self._gathering.get(statement.name) or self._new(statement, key)
             answer = batch.join(arguments)
@@ -156,7 +170,7 @@ class Batches:
             self._background.run(self._together(batch))
 
     async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
-        rows = await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+        rows = await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
         self._learn(statement, len(rows))
         return rows
 
@@ -166,7 +180,6 @@ class Batches:
             del self._gathering[batch.statement.name]
         try:
             rows = await self._sent(batch)
-            self._learn(batch.statement, len(rows) / batch.size)
             await batch.distribute(rows)
         except UndoneError:
             await batch.ask_one_by_one(self._alone)
@@ -184,18 +197,16 @@ class Batches:
                 self._let_go(self._gathering[name])
 
     async def _answer_of_server(self, batch: Batch) -> Rows:
-        if batch.statement.only_reads:
-            return await self._run(batch.statement, batch.send)
-        if self._joins_writes is None:
+        if self._joins_writes is None and not batch.statement.only_reads:
             [server] = await self._alone(IS_DISTRIBUTED, [])
             self._joins_writes = not server["is_distributed"]
-        if not self._joins_writes:
+        if batch.only_one is not None:
+            return await self._alone(batch.statement, batch.only_one)
+        if not (self._joins_writes or batch.statement.only_reads):
             raise UndoneError
-        self._writing[batch] = time.monotonic()
-        try:
-            return await self._run(batch.statement, batch.send)
-        finally:
-            del self._writing[batch]
+        rows = await self._run(batch.statement, [], batch.send)
+        self._learn(batch.statement, len(rows) / batch.size)
+        return rows
 
     def _most(self, statement: Statement) -> int:
         if statement.kind == "one":
@@ -207,8 +218,7 @@ class Batches:
         if statement.kind == "many":
             self._lengths[statement.name] += (length - self._lengths[statement.name]) / 8
 
-    def _writes_go_alone(self) -> bool:
-        """On Citus each node would commit what is its own, whatever becomes of the rest. And where one write waits for
-        a lock, as for a row that somebody holds in psql, those of its batch wait as well: no more shall then."""
-        since = next(iter(self._writing.values()), None)
-        return self._joins_writes is False or (since is not None and time.monotonic() - since > A_WAIT)
+    def _goes_alone(self, arguments: list[object]) -> bool:
+        """On Citus each node would commit what is its own, whatever becomes of the rest. And a write that waits for a
+        lock, as for a row that is held in psql, would make the others of its batch wait as well."""
+        return self._joins_writes is False or self._lock_waits.has_met_a_lock(arguments[0])

@@ -5,7 +5,7 @@ import logging
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -14,6 +14,7 @@ from service.session import CommandError
 from service.settings import Settings
 from service.statements import statement
 
+GET_LOCK_TIMEOUT = statement("health/get_lock_timeout", "one")
 GET_SERVER_PID = statement("health/get_server_pid", "one")
 
 APPLICATION_NAME = {"application_name": "todo"}
@@ -21,6 +22,11 @@ APPLICATION_NAME = {"application_name": "todo"}
 # PgBouncer compares the two, and would set what differs anew before each statement.
 FORM_OF_TIMES = {"TimeZone": "UTC", "DateStyle": "ISO, MDY"}
 CACHE_SIZE = {"on": 100, "off": 0}
+# The server ends a wait for a lock, and the statement is sent again (lock_waits.py). Behind a pooler, which refuses a
+# setting that it does not know, sql/roles.sql sets it on the role.
+LOCK_TIMEOUT = {"lock_timeout": "100ms"}
+REFUSED_SETTING = "startup parameter"
+LONG_LOCK_TIMEOUT_MS = 1000
 CLOSE_TIMEOUT = 1.0
 
 # What PgBouncer says, under a SQLSTATE that it has for all it refuses, when there is nobody behind it.
@@ -45,33 +51,66 @@ def arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def connect(settings: Settings, cache_size: int) -> Connection:
-    """A time comes as the server's text, which an answer needs: to make a datetime of it in between is most of what a
-    row costs."""
-    connection: Connection = await asyncpg.connect(**arguments(settings), statement_cache_size=cache_size)
-    await connection.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="text", format="text")
-    return connection
+class Connector:
+    """Opens connections for one process, each with LOCK_TIMEOUT unless a pooler refuses it."""
+
+    def __init__(self, settings: Settings, cache_size: int) -> None:
+        self._arguments = arguments(settings) | {"statement_cache_size": cache_size}
+        is_given = "lock_timeout" in self._arguments["server_settings"].get("options", "")  # what the URL says counts
+        self._limit = {} if is_given else LOCK_TIMEOUT
+
+    async def __call__(self) -> Connection:
+        """A time comes as the server's text, which an answer needs: to make a datetime of it in between is most of what
+        a row costs."""
+        connection = await self._connect()
+        await connection.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="text", format="text")
+        return connection
+
+    async def _connect(self) -> Connection:
+        given = self._arguments | {"server_settings": self._arguments["server_settings"] | self._limit}
+        try:
+            return await asyncpg.connect(**given)
+        except asyncpg.ProtocolViolationError as error:
+            if not self._limit or REFUSED_SETTING not in str(error):
+                raise
+        self._limit = {}
+        return await asyncpg.connect(**self._arguments)
 
 
-def try_out(settings: Settings) -> bool:
+class Found(NamedTuple):
+    """What a start finds out by connecting."""
+
+    has_pooler: bool
+    lock_timeout_ms: int  # 0: none
+
+
+def try_out(settings: Settings) -> Found:
     """One connection before there are any workers, for what only the driver can find out: whether there is a database
-    that it can talk to, and whether a pooler is in between that takes prepared statements from one to another."""
+    that it can talk to, whether a pooler is in between that takes prepared statements from one to another, and whether
+    waits for locks end."""
     with ThreadPoolExecutor(1) as thread:  # Sanic's own command line calls from inside its loop
-        looks_like_one = thread.submit(asyncio.run, _try_out(settings)).result()
+        found = thread.submit(asyncio.run, _try_out(settings)).result()
     decided = _decided(settings)
-    return looks_like_one if decided is None else decided == "off"
+    return found if decided is None else found._replace(has_pooler=decided == "off")
 
 
-def say_what_was_understood(settings: Settings, *, has_pooler: bool) -> None:
+def say_what_was_understood(settings: Settings, found: Found) -> None:
     target = for_asyncpg(settings.dsn)
     if target.left_out:
         _log.warning("DATABASE_URL: left out, the driver knows nothing like it: %s", ", ".join(target.left_out))
     if target.verified_against is not None:
         _log.info("DATABASE_URL: the driver has no channel_binding; instead of it: %s", target.verified_against)
-    if settings.prepared_statements == "auto" and has_pooler:
+    if settings.prepared_statements == "auto" and found.has_pooler:
         _log.info(
             "a pooler is in front of PostgreSQL, so prepared statements are off; PREPARED_STATEMENTS=on is for one "
             "that knows whose they are, as PgBouncer 1.21 does with max_prepared_statements"
+        )
+    if not 0 < found.lock_timeout_ms <= LONG_LOCK_TIMEOUT_MS:
+        _log.warning(
+            "lock_timeout is %s: a request that waits for a lock keeps its connection meanwhile, and others wait with "
+            "it; set it as sql/roles.sql does, ALTER ROLE ... SET lock_timeout = '%s'",
+            f"{found.lock_timeout_ms} ms" if found.lock_timeout_ms else "not set",
+            LOCK_TIMEOUT["lock_timeout"],
         )
 
 
@@ -91,9 +130,14 @@ def _decided(settings: Settings) -> Literal["on", "off"] | None:
     return "on" if names_a_neon_server(settings.dsn) else None
 
 
-async def _try_out(settings: Settings) -> bool:
+async def _try_out(settings: Settings) -> Found:
     try:
-        return await _has_pooler(settings)
+        connection = await Connector(settings, CACHE_SIZE["off"])()
+        try:
+            has_pooler = await _is_of_a_pooler(connection)
+            return Found(has_pooler, await connection.fetchval(GET_LOCK_TIMEOUT.text))
+        finally:
+            await _close(connection)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", None) or error.reason
         raise CommandError(f"DATABASE_URL: should be a server whose TLS certificate can be trusted; {reason}") from None
@@ -115,11 +159,18 @@ def _is_away(error: Exception, reason: str) -> bool:
 
 
 async def _has_pooler(settings: Settings) -> bool:
-    """It makes up the process id that a client is told, for it stands for whatever session is free."""
     connection = await asyncpg.connect(**arguments(settings), statement_cache_size=CACHE_SIZE["off"])
     try:
-        server_pid = await connection.fetchval(GET_SERVER_PID.text)
+        return await _is_of_a_pooler(connection)
     finally:
-        with suppress(OSError):  # the server may be slow to hang up, and nobody waits for that
-            await connection.close(timeout=CLOSE_TIMEOUT)
-    return bool(server_pid != connection.get_server_pid())
+        await _close(connection)
+
+
+async def _is_of_a_pooler(connection: Connection) -> bool:
+    """A pooler makes up the process id that a client is told, for it stands for whatever session is free."""
+    return bool(await connection.fetchval(GET_SERVER_PID.text) != connection.get_server_pid())
+
+
+async def _close(connection: Connection) -> None:
+    with suppress(OSError):  # the server may be slow to hang up, and nothing waits for that
+        await connection.close(timeout=CLOSE_TIMEOUT)

@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
@@ -11,6 +12,7 @@ from service.background import Background
 from service.batches import Batches
 from service.connecting import Connection
 from service.errors import Code, Problem
+from service.lock_waits import UNDONE, LockWaits
 from service.pool import DRIVER_ERRORS, Pool
 from service.settings import Settings
 from service.statements import Statement
@@ -48,16 +50,18 @@ class Trouble(NamedTuple):
 
 
 class Database:
-    """One statement is one round trip at the most: no transaction around it, no reset after it."""
+    """One statement is one round trip at the most, unless it meets a lock: no transaction around it, no reset after."""
 
-    def __init__(self, pool: Pool, background: Background) -> None:
+    def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background) -> None:
         self._pool = pool
-        self._batches = Batches(self._run, background)
+        self._lock_waits = lock_waits
+        self._batches = Batches(self._run, lock_waits, background)
         self._trouble: Trouble | None = None
 
     @classmethod
     async def connect(cls, settings: Settings, background: Background) -> "Database":
-        return cls(await Pool.open(settings, background), background)
+        lock_waits = LockWaits(max(1, settings.pool_max // 4), settings.statement_timeout)
+        return cls(await Pool.open(settings, background), lock_waits, background)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -74,7 +78,7 @@ class Database:
         if statement.key is not None:
             rows = await self._batches.rows(statement, statement.key, arguments)
             return rows[0] if rows else None
-        return await self._run(statement, lambda connection: connection.fetchrow(statement.text, *arguments))
+        return await self._run(statement, arguments, lambda connection: connection.fetchrow(statement.text, *arguments))
 
     async def must(self, statement: Statement, **values: object) -> Row:
         """For an INSERT, which returns its row or is refused."""
@@ -87,21 +91,17 @@ class Database:
         arguments = statement.arguments(values)
         if statement.key is not None:
             return await self._batches.rows(statement, statement.key, arguments)
-        return await self._run(statement, lambda connection: connection.fetch(statement.text, *arguments))
+        return await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
 
     async def execute(self, statement: Statement, **values: object) -> None:
         arguments = statement.arguments(values)
-        await self._run(statement, lambda connection: connection.execute(statement.text, *arguments))
+        await self._run(statement, arguments, lambda connection: connection.execute(statement.text, *arguments))
 
-    async def _run(self, statement: Statement, send: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """What only reads is sent once more when its connection dies. A write may have happened: never."""
+    async def _run(
+        self, statement: Statement, arguments: Sequence[object], send: Callable[[Connection], Awaitable[Result]]
+    ) -> Result:
         try:
-            try:
-                result = await self._pool.run(send)
-            except CUT_OFF:
-                if not statement.only_reads:
-                    raise
-                result = await self._pool.run(send)
+            result = await self._ask_until_unlocked(statement, arguments, send)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
             if sqlstate_of(error).startswith(SERVER_TROUBLE):
@@ -111,6 +111,26 @@ class Database:
         if self._trouble is not None and self._trouble.statement == statement.name:
             self._trouble = None
         return result
+
+    async def _ask_until_unlocked(
+        self, statement: Statement, arguments: Sequence[object], send: Callable[[Connection], Awaitable[Result]]
+    ) -> Result:
+        if not self._lock_waits.is_waited_for(lock := statement.lock(arguments)):
+            try:
+                return await self._ask(statement, send)
+            except UNDONE:
+                if not statement.only_reads and arguments:
+                    self._lock_waits.remember(arguments[0])
+        return await self._lock_waits.retry(lock, partial(self._ask, statement, send))
+
+    async def _ask(self, statement: Statement, send: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """What only reads is sent once more when its connection dies. A write may have happened: never."""
+        try:
+            return await self._pool.run(send)
+        except CUT_OFF:
+            if not statement.only_reads:
+                raise
+            return await self._pool.run(send)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -53,10 +53,10 @@ def launched(settings: Settings) -> Iterator[Settings]:
     found out about its database is in the settings."""
     if settings.database_url is not None:
         settings.require_secret()
-        has_pooler = wait_for_database(settings)
+        found = wait_for_database(settings)
         require_schema(settings)
-        connecting.say_what_was_understood(settings, has_pooler=has_pooler)
-        settings = _for_workers_too(settings, has_pooler=has_pooler)
+        connecting.say_what_was_understood(settings, found)
+        settings = _for_workers_too(settings, has_pooler=found.has_pooler)
         compare_connections(settings)
         yield settings
         return
@@ -120,8 +120,8 @@ def completed(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def wait_for_database(settings: Settings) -> bool:
-    """Containers start in any order, and a server takes a moment to recover from a crash. Whether it has a pooler."""
+def wait_for_database(settings: Settings) -> connecting.Found:
+    """Containers start in any order, and a server takes a moment to recover from a crash."""
     deadline = time.monotonic() + settings.database_wait
     while True:
         try:

@@ -10,15 +10,15 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import asyncpg
 
 from service import connecting
 from service.background import Background
-from service.connecting import GET_SERVER_PID, Connection
+from service.connecting import GET_SERVER_PID, Connection, Connector
 from service.errors import Code, Problem
+from service.lock_waits import UNDONE
 from service.settings import Settings
 
 # A connection that is cut while a statement is on its way to it shows as InternalClientError.
@@ -67,8 +67,7 @@ class Pool:
 
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
-        cache_size = await connecting.cache_size(settings)
-        connect = partial(connecting.connect, settings, cache_size)
+        connect = Connector(settings, await connecting.cache_size(settings))
         pool = cls(connect, settings.pool_max, settings.pool_timeout, background)
         try:
             for _ in range(settings.pool_min):
@@ -94,7 +93,7 @@ class Pool:
         connection = await self._take()
         try:
             result = await send(connection)
-        except asyncpg.IntegrityConstraintViolationError:
+        except (asyncpg.IntegrityConstraintViolationError, *UNDONE):
             self._pass_on(connection)
             raise
         except BaseException:

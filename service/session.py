@@ -1,10 +1,12 @@
 """One session of the command line's own, beside the pool: for migrations and for the review of the statements."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from service.database_url import for_libpq
@@ -13,6 +15,10 @@ from service.statements import Statement
 Connection: TypeAlias = psycopg.Connection[Any]
 
 CONNECT_TIMEOUT = 5
+LOCK_WAIT_SECONDS = 10.0
+PAUSE_SECONDS = 0.1
+
+UNDONE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class CommandError(Exception):
@@ -31,10 +37,19 @@ def connected(url: str) -> Iterator[Connection]:
 
 
 def rows(connection: Connection, wanted: Statement, **values: object) -> list[dict[str, Any]]:
-    # RawCursor: the files speak PostgreSQL's own $1, not psycopg's %s.
-    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
-        cursor.execute(wanted.text.encode(), wanted.arguments(values))
-        return cursor.fetchall()
+    """Sent again where it meets a lock: the role of the running service waits for none for long (sql/roles.sql)."""
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            # RawCursor: the files speak PostgreSQL's own $1, not psycopg's %s.
+            with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
+                cursor.execute(wanted.text.encode(), wanted.arguments(values))
+                return cursor.fetchall()
+        except UNDONE:
+            is_in_transaction = connection.info.transaction_status is not TransactionStatus.IDLE
+            if is_in_transaction or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def one_line(error: psycopg.Error) -> str:

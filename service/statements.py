@@ -1,7 +1,7 @@
 """The files under sql/, read once: their headers name what goes in and out, the server gets them as they stand."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -58,6 +58,17 @@ class Statement:
         if len(values) != len(self.parameters):
             raise TypeError(f"{self.name} takes {[name for name, _ in self.parameters]}, not {list(values)}")
         return [values[name] for name, _ in self.parameters]
+
+    def lock(self, arguments: Sequence[object]) -> Hashable:
+        """What executions that meet the same lock have in common. A read waits for no row, but for a table."""
+        if self.only_reads or not arguments:
+            return self.name
+        if self.key is OF_TASK:
+            task: Hashable = self.key.of_arguments(arguments)
+            return task
+        if self.parameters[0][0] == "user_id":
+            return self.name, arguments[0]
+        return self.name, *arguments
 
 
 @cache

@@ -54,7 +54,8 @@ $$;
 -- The service gives up a statement after STATEMENT_TIMEOUT (5 s) and cancels it. These are for what it cannot cancel
 -- any more, and reach through any pooler, because they belong to the role.
 ALTER ROLE todo_runtime SET statement_timeout = '10s';
-ALTER ROLE todo_runtime SET lock_timeout = '3s';
+-- A request that meets a lock gives its connection back after that, and is sent again until STATEMENT_TIMEOUT is over.
+ALTER ROLE todo_runtime SET lock_timeout = '100ms';
 ALTER ROLE todo_runtime SET idle_in_transaction_session_timeout = '10s';
 ALTER ROLE todo_runtime SET search_path = public;
 

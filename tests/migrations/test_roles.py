@@ -84,7 +84,7 @@ def test_the_limits_belong_to_the_role(runtime: psycopg.Connection) -> None:
 
     assert shown == [
         ("idle_in_transaction_session_timeout", "10000"),
-        ("lock_timeout", "3000"),
+        ("lock_timeout", "100"),
         ("log_parameter_max_length", "0"),
         ("search_path", "public"),
         ("statement_timeout", "10000"),

@@ -66,7 +66,6 @@ def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_bac
     own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
-    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
 
     async def story() -> None:
         async with database_at(patient(wiretap.url)) as database:
@@ -93,7 +92,6 @@ def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_bac
 def test_a_batch_waits_for_as_long_as_others_keep_coming(
     own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
 
     async def story() -> None:
         async with database_at(patient(wiretap.url)) as database:
@@ -119,7 +117,6 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
 
 def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
-    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
     monkeypatch.setattr(batches, "MOST", 3)
 
     async def story() -> None:

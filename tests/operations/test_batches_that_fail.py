@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from service import batches, tasks
+from service import tasks
 from service.database import Database
 from service.errors import Code
 from tests.databases import Urls, patient
@@ -22,14 +22,10 @@ from tests.operations.owners import (
     new_owners,
     until_waiting,
 )
-from tests.operations.stories import GENEROUS, tell
+from tests.operations.stories import tell
 from tests.operations.wiretap import Wiretap
 
 TITLES = ["zeroth", *["third"] * (USERS - 1)]
-
-
-def with_option(url: str, option: str) -> str:
-    return f"{url}{'&' if '?' in url else '?'}options=-c%20{option}"
 
 
 def test_a_write_that_is_refused_takes_no_other_with_it(urls: Urls) -> None:
@@ -64,20 +60,6 @@ def test_a_write_that_found_no_company_is_refused_the_first_time(wiretap: Wireta
     tell(story())
 
 
-def test_where_the_server_ends_a_wait_for_a_lock_only_that_write_is_refused(own_database: Urls) -> None:
-    async def story() -> None:
-        async with database_at(with_option(own_database.runtime, "lock_timeout%3D100")) as database:
-            owners = await new_owners(database)
-            async with held(own_database.admin, owners[3]):
-                answers = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
-
-            assert [code_of(answer) for answer in answers[3:4]] == [Code.DATABASE_ERROR]
-            del answers[3], owners[3]
-            assert [(row["id"], row["is_completed"]) for row in answers] == [(o.tasks[0]["id"], True) for o in owners]
-
-    tell(story())
-
-
 def test_a_batch_that_takes_too_long_is_given_up_for_all_of_it(own_database: Urls) -> None:
     async def story() -> None:
         url = patient(own_database.runtime)
@@ -92,35 +74,7 @@ def test_a_batch_that_takes_too_long_is_given_up_for_all_of_it(own_database: Url
     tell(story())
 
 
-def test_nobody_joins_in_any_more_while_a_write_waits_for_a_lock(
-    own_database: Urls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batches, "A_WAIT", 0.0)
-
-    async def story() -> None:
-        async with database_at(patient(own_database.runtime)) as database:
-            owners = await new_owners(database)
-            await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
-            async with held(own_database.admin, owners[3]) as let_go:
-                stuck = asyncio.gather(
-                    *(tasks.delete_task(database, owner.id, owner.task) for owner in owners[2:4]),
-                    tasks.delete_task(database, owners[4].id, owners[4].task),
-                )
-                await until_waiting(own_database.admin, 1)
-                more = [owners[0], owners[3], owners[1]]
-                late = [asyncio.create_task(tasks.update_task(database, o.id, o.task, DONE)) for o in more]
-                served = [await late[0], await late[2]]  # though the one between them waits
-                assert [row["user_id"] for row in served] == [owners[0].id, owners[1].id]
-                assert not late[1].done()
-                await let_go()
-                assert [row["user_id"] for row in await stuck] == [owner.id for owner in owners[2:5]]
-                assert [code_of(answer) for answer in await at_once(*late[1:2])] == [Code.NOT_FOUND]
-
-    tell(story())
-
-
 def test_nobody_waits_for_a_batch_that_is_late(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
 
     async def story() -> None:
         async with database_at(patient(own_database.runtime)) as database:
@@ -140,7 +94,6 @@ def test_nobody_waits_for_a_batch_that_is_late(own_database: Urls, monkeypatch: 
 def test_two_batches_that_meet_do_not_wait_for_each_other(
     own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "A_WAIT", GENEROUS)
 
     async def story() -> None:
         url = patient(wiretap.url)

@@ -118,6 +118,35 @@ def test_what_the_pooler_refuses_itself_is_said_in_one_line_at_the_start(pooler:
         assert "waiting for the database" not in done.stdout
 
 
+LOCK_TIMEOUT_IS_NOT_SET = (
+    "lock_timeout is not set: a request that waits for a lock keeps its connection meanwhile, and others wait with it; "
+    "set it as sql/roles.sql does, ALTER ROLE ... SET lock_timeout = '100ms'"
+)
+
+
+@pytest.mark.parametrize("role", ["runtime", "admin"])
+def test_a_start_behind_it_warns_where_the_role_has_no_lock_timeout(
+    own_database: Urls, with_roles: bool, role: str, tmp_path: Path
+) -> None:
+    url = getattr(own_database, role)
+    expected = [] if with_roles and role == "runtime" else [LOCK_TIMEOUT_IS_NOT_SET]
+    with (
+        in_front_of(url) as pooler,
+        support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET) as service,
+    ):
+        assert service.http.get("/health").json() == {"status": "healthy"}
+        assert warnings(service) == expected
+
+
+def test_a_start_on_a_direct_connection_has_nothing_to_warn_of(own_database: Urls, tmp_path: Path) -> None:
+    with support.running(tmp_path, DATABASE_URL=own_database.admin, BETTER_AUTH_SECRET=SECRET) as service:
+        assert warnings(service) == []
+
+
+def warnings(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if line["level"] == "warning"]
+
+
 def answers_again(user: User, path: str = "/api/tasks") -> Any:
     deadline = time.monotonic() + 60
     while (answer := user.get(path)).status_code != 200:

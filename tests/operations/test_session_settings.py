@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from service import connecting
+from service.connecting import Connector
 from service.settings import load_settings
 from tests import support
 from tests.databases import Urls
@@ -45,7 +46,7 @@ def test_the_server_reports_back_what_a_connection_sets_word_for_word(urls: Urls
     """PgBouncer compares them: of two words for the same it would set its own before each statement."""
 
     async def reported() -> dict[str, str]:
-        connection = await connecting.connect(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)
+        connection = await Connector(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)()
         try:
             settings = connection.get_settings()
             return {name: getattr(settings, name) for name in connecting.FORM_OF_TIMES}

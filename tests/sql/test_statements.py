@@ -23,7 +23,7 @@ from service.accounts import (
 from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
 from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
 from service.batches import IS_DISTRIBUTED
-from service.connecting import GET_SERVER_PID
+from service.connecting import GET_LOCK_TIMEOUT, GET_SERVER_PID
 from service.health import CHECK_SERVER, NOBODY, REACH_TASKS
 from service.known_networks import REMEMBER_NETWORK
 from service.launch import COUNT_CONNECTIONS
@@ -410,6 +410,13 @@ def test_the_server_says_which_process_it_is(run: Run) -> None:
     assert first["server_pid"] == second["server_pid"] > 0
 
 
+def test_the_server_says_how_long_a_session_waits_for_a_lock(urls: Urls) -> None:
+    with psycopg.connect(urls.admin) as connection:
+        for given, milliseconds in (("0", 0), ("100ms", 100), ("3s", 3000), ("1min", 60_000), ("1d", 86_400_000)):
+            connection.execute(f"SET lock_timeout = '{given}'")
+            assert connection.execute(GET_LOCK_TIMEOUT.text).fetchall() == [(milliseconds,)]
+
+
 def test_the_server_says_whether_it_is_citus(run: Run, urls: Urls) -> None:
     [server] = run(IS_DISTRIBUTED)
 
@@ -434,8 +441,8 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
             CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
-            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_SERVER_PID, IS_DISTRIBUTED, LIST_APPLIED,
-            FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
+            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
+            LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}

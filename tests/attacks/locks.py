@@ -1,0 +1,114 @@
+"""One row of one user is locked in psql for 7 s, and that user sends 12 PUTs to it: what 30 other users notice."""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+
+from service import embedded
+from tests import databases, pgbouncer, support
+from tests.attacks import Measurement
+from tests.databases import Urls
+from tests.storm import Beside, Client, percentile
+from tests.support import FEBRUARY, SECRET, User
+
+USERS = 30
+PUTS = 12
+HELD_SECONDS = 7.0
+MAX_WAIT_SECONDS = 0.5
+LEAST_THROUGHPUT = 0.8
+
+
+def request(method: str, path: str, token: str, body: object = None) -> bytes:
+    sent = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    if body is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n"
+    return head.encode() + b"\r\n" + sent
+
+
+async def use(port: int, users: list[tuple[str, str]], seconds: float) -> tuple[list[float], int]:
+    """Each reads, updates and creates in turn: the latencies, and how many answers were no success."""
+
+    async def one(token: str, task_id: str) -> tuple[list[float], int]:
+        task = f"/api/tasks/{task_id}"
+        requests = [
+            request("GET", task, token),
+            request("PUT", task, token, {"is_completed": True}),
+            request("POST", "/api/tasks", token, {"title": "another"}),
+        ]
+        latencies, failed = [], 0
+        async with Client(port) as client:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for each in requests:
+                    status, latency, _ = await client.ask(each)
+                    latencies.append(latency)
+                    failed += status not in {200, 201}
+        return latencies, failed
+
+    found = await asyncio.gather(*(one(*user) for user in users))
+    return [each for latencies, _ in found for each in latencies], sum(failed for _, failed in found)
+
+
+def hold_and_put(urls: Urls, user: User, task_id: str) -> None:
+    """Holds the row, and sends the PUTs again as soon as they are answered."""
+    end = time.monotonic() + HELD_SECONDS
+
+    def put(_: int) -> None:
+        while time.monotonic() < end:
+            user.put(f"/api/tasks/{task_id}", {"is_completed": True})
+
+    with psycopg.connect(urls.admin) as connection, ThreadPoolExecutor(PUTS) as threads:
+        connection.execute("SELECT FROM tasks WHERE user_id = %s AND id = %s FOR UPDATE", [user.id, task_id])
+        waiting = [threads.submit(put, number) for number in range(PUTS)]
+        time.sleep(max(0, end - time.monotonic()))
+        connection.rollback()
+        for each in waiting:
+            each.result()
+
+
+def measure(name: str, urls: Urls, url: str, directory: Path, **settings: object) -> Iterator[Measurement]:
+    with support.running(directory, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
+        everybody = [support.sign_up(service.http) for _ in range(USERS + 1)]
+        tasks = [user.creates(FEBRUARY)["id"] for user in everybody]
+        others = [(user.token, task) for user, task in zip(everybody[1:], tasks[1:], strict=True)]
+        Beside(use, service.port, others, 1.0).result()
+        before, _ = Beside(use, service.port, others, HELD_SECONDS).result()
+        beside = Beside(use, service.port, others, HELD_SECONDS + 0.5)
+        time.sleep(0.5)
+        hold_and_put(urls, everybody[0], tasks[0])
+        during, failed = beside.result()
+        warnings = [
+            line for line in service.lines() if line["level"] == "warning" and "lock_timeout" in line["message"]
+        ]
+    longest = max(during)
+    ratio = len(during) / (HELD_SECONDS + 0.5) / (len(before) / HELD_SECONDS)
+    yield Measurement(f"{name}: errors of {USERS} other users", "0", f"{failed}", failed == 0)
+    yield Measurement(f"{name}: their longest wait", "< 500 ms", f"{longest * 1000:.0f} ms", longest < MAX_WAIT_SECONDS)
+    p99 = percentile(during, 0.99) / percentile(before, 0.99)
+    yield Measurement(f"{name}: their p99, of that before", "-", f"{p99:.2f}", is_met=True)
+    yield Measurement(f"{name}: their requests, of those before", ">= 0.8", f"{ratio:.2f}", ratio >= LEAST_THROUGHPUT)
+    yield Measurement(f"{name}: warnings about lock_timeout at the start", "0", f"{len(warnings)}", not warnings)
+
+
+def run() -> Iterator[Measurement]:
+    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+        for workers in (1, 2):
+            with databases.new_database(server_url) as url:
+                urls = databases.migrate(url, with_roles=False)
+                yield from measure(f"one role, WORKERS={workers}", urls, url, Path(name), WORKERS=workers)
+        if pgbouncer.PROGRAM is None:
+            return
+        with ExitStack() as stack:
+            with_roles = stack.enter_context(databases.cluster_roles(server_url))
+            url = stack.enter_context(databases.new_database(server_url))
+            urls = databases.migrate(url, with_roles=with_roles)
+            pooler = stack.enter_context(pgbouncer.in_front_of(urls.runtime, default_pool_size=10))
+            yield from measure("two roles, PgBouncer", urls, pooler.url, Path(name), WORKERS=1)
