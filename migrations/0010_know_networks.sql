@@ -4,7 +4,7 @@
 -- Phase:  before the code that needs it. The old code does not notice.
 -- Locks:  ACCESS EXCLUSIVE on users for a moment. Nothing is rewritten and no row is read.
 -- Undo:   0010_know_networks.rollback.sql. Every address is a new one until the next login from it.
--- depends: 0008_remember_deleted_users
+-- depends: 0009_count_tasks
 
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '30s';

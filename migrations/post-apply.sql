@@ -13,13 +13,17 @@ BEGIN
         RETURN;
     END IF;
 
-    REVOKE ALL ON users, tasks, attempts, deleted_outside_users, _yoyo_migration FROM todo_runtime;
+    REVOKE ALL ON users, tasks, task_counters, attempts, deleted_outside_users, _yoyo_migration FROM todo_runtime;
 
     GRANT SELECT, INSERT, UPDATE, DELETE ON users TO todo_runtime;
 
     -- A task never changes its owner or its id, whatever a statement says.
     GRANT SELECT, INSERT, DELETE ON tasks TO todo_runtime;
     GRANT UPDATE (title, description, is_completed, updated_at) ON tasks TO todo_runtime;
+
+    -- Rows go with their users, by the foreign key.
+    GRANT SELECT, INSERT ON task_counters TO todo_runtime;
+    GRANT UPDATE (task_count, counted_at) ON task_counters TO todo_runtime;
 
     GRANT SELECT, INSERT, UPDATE, DELETE ON attempts, deleted_outside_users TO todo_runtime;
 

@@ -8,14 +8,19 @@ from uuid import UUID
 
 from service.accounts import Session, new_session, user_is_gone
 from service.context import Context
-from service.database import Row
+from service.database import Database, Row
 from service.errors import Code, FieldError, Problem
 from service.statements import Statement, statement
 
 GET_PASSWORD = statement("accounts/get_password", "one")
 CHANGE_PASSWORD = statement("accounts/change_password", "one")
 REVOKE_TOKENS = statement("accounts/revoke_tokens", "one")
+DELETE_TASKS = statement("accounts/delete_tasks", "one")
 DELETE_USER = statement("accounts/delete_user", "one")
+
+# Tasks of a piece. An account with fewer, as each one within the default quota, goes whole, in one statement.
+TASKS_AT_ONCE = 10_001
+BEFORE_ALL_IDS = UUID(int=0)
 
 
 async def change_password(services: Context, user_id: UUID, current: str, new: str, network: str) -> Session:
@@ -53,8 +58,18 @@ async def _delete_account(services: Context, user_id: UUID, read_password: Calla
     wrong = _refusal("password", "Password is wrong")
     if account["password_hash"] is not None:
         await _prove(services, account, read_password(), network, wrong)
+    await _delete_in_pieces(services.database, user_id, account["token_generation"])
     await _revoking(services, DELETE_USER, user_id, token_generation=account["token_generation"])
     services.upkeep.consider()
+
+
+async def _delete_in_pieces(database: Database, user_id: UUID, token_generation: int) -> None:
+    """All but the last tasks of an account with many. The account itself goes after them: where this is cut off, its
+    token and its password are good, the other tasks are there, and the deletion can be asked for again."""
+    given = {"user_id": user_id, "token_generation": token_generation, "max_tasks": TASKS_AT_ONCE}
+    last = await database.one(DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
+    while last is not None:
+        last = await database.one(DELETE_TASKS, after_id=last["id"], **given)
 
 
 async def _revoking(services: Context, statement: Statement, user_id: UUID, **values: object) -> Row:

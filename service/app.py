@@ -35,6 +35,7 @@ from service.places import Places, spare_of
 from service.request import MAX_BODY, Request
 from service.settings import Settings, load_settings
 from service.sockets import allow_files
+from service.tasks import NO_QUOTA
 from service.turns import Turns
 from service.upkeep import Upkeep
 from service.v1.contract import CONTRACT as V1
@@ -132,6 +133,7 @@ async def _open(settings: Settings, app: App) -> None:
     beside = settings.pool_max + 2 * spare_of(settings.max_connections)
     connections = allow_files(settings.max_connections, beside)
     app.ctx.places = Places(connections, settings.places_per_address(connections))
+    app.ctx.max_tasks = settings.tasks_per_user or NO_QUOTA
     app.ctx.departures = Departures(asyncio.get_running_loop())
     app.ctx.round_robin = RoundRobin(asyncio.get_running_loop())
     app.ctx.long_lists = Turns(LONG_LISTS)

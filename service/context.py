@@ -43,6 +43,7 @@ class Context(SimpleNamespace):
     round_robin: RoundRobin
     long_lists: Turns
     database: Database
+    max_tasks: int  # of one user
     draining: bool = False
 
 

@@ -23,6 +23,7 @@ Row: TypeAlias = asyncpg.Record
 REFUSALS = {
     ("23505", "users_email_key"): Code.EMAIL_EXISTS,
     ("23503", "tasks_user_id_fkey"): Code.INVALID_TOKEN,
+    ("23503", "task_counters_user_id_fkey"): Code.INVALID_TOKEN,
 }
 
 # The connection went away, and with it any word of what became of the statement. A TimeoutError is not among them:

@@ -25,6 +25,7 @@ class Code(Enum):
     NOT_FOUND = 404, "Not found", "no such path, or no such task of this user (then `Task not found`)"
     METHOD_NOT_ALLOWED = 405, "Method not allowed", "the path exists, the method does not; see `Allow`"
     EMAIL_EXISTS = 409, "Email already registered", "signup with a taken email"
+    QUOTA_EXCEEDED = 409, "You have reached the limit of N tasks", "a create beyond `TASKS_PER_USER`, which is the N"
     PAYLOAD_TOO_LARGE = 413, "Request body is too large", "a body over 1 MiB"
     RATE_LIMITED = (
         429,

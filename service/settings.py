@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     )
     login_window: float = Field(900.0, gt=0, le=86400, description="seconds after which a failed login is forgotten")
     signups_per_address: int = Field(100, ge=0, le=1000, description="sign-ups from an address in an hour; 0: no limit")
+    tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="proxies in front; so many of the last in `X-Forwarded-For` are believed"
     )

@@ -106,14 +106,17 @@ def parse(name: str, text: str) -> Statement:
     columns = tuple((match[1], match[2]) for match in file.all(_COLUMN))
     purpose, index = file.purpose_and_index()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
-    key = _key(kind, [name for name, _ in parameters], {name for name, _ in columns})
-    return Statement(name, kind, purpose, parameters, columns, index, across_owners, file.only_reads(), key, text)
+    only_reads = file.only_reads()
+    key = _key([name for name, _ in parameters], {name for name, _ in columns}, reads_one=kind == "one" and only_reads)
+    return Statement(name, kind, purpose, parameters, columns, index, across_owners, only_reads, key, text)
 
 
-def _key(kind: str, parameters: list[str], columns: set[str]) -> Key | None:
+def _key(parameters: list[str], columns: set[str], *, reads_one: bool) -> Key | None:
+    """A transaction of several writes has one of each owner, in the order of the owners. So it never holds one task
+    while it waits for another of the same owner, and cannot deadlock with the deletion of that owner's account."""
     if parameters[:1] != ["user_id"] or "user_id" not in columns:
         return None
-    return OF_TASK if kind == "one" and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
+    return OF_TASK if reads_one and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
 
 
 class _File:

@@ -11,6 +11,7 @@ from service.ids import parse_uuid
 from service.statements import Statement, statement
 
 CREATE_TASK = statement("tasks/create_task", "one")
+RECOUNT_TASKS = statement("tasks/recount_tasks", "one")
 LIST_TASKS = statement("tasks/list_tasks", "many")
 LIST_TASKS_AFTER = statement("tasks/list_tasks_after", "many")
 GET_TASK = statement("tasks/get_task", "one")
@@ -18,6 +19,7 @@ UPDATE_TASK = statement("tasks/update_task", "one")
 DELETE_TASK = statement("tasks/delete_task", "one")
 
 LIST_LIMIT = 1000
+NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,19 @@ class Changes:
         }
 
 
-async def create_task(database: Database, user_id: UUID, title: str, description: str | None) -> Row:
-    """INVALID_TOKEN where the owner is gone: the foreign key says so."""
-    return await database.must(CREATE_TASK, user_id=user_id, title=title, description=description)
+async def create_task(
+    database: Database, user_id: UUID, title: str, description: str | None, max_tasks: int = NO_QUOTA
+) -> Row:
+    """QUOTA_EXCEEDED where the owner has `max_tasks`. Before that the tasks themselves are counted, once a minute at
+    the most. INVALID_TOKEN where the owner is gone: the foreign key says so."""
+    values = {"user_id": user_id, "title": title, "description": description, "max_tasks": max_tasks}
+    task = await database.one(CREATE_TASK, **values)
+    if task is None:
+        await database.one(RECOUNT_TASKS, user_id=user_id)
+        task = await database.one(CREATE_TASK, **values)
+    if task is None:
+        raise Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks")
+    return task
 
 
 async def list_tasks(

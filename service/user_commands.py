@@ -8,7 +8,7 @@ from typing import Any
 
 import bcrypt
 
-from service.account_changes import CHANGE_PASSWORD, DELETE_USER
+from service.account_changes import BEFORE_ALL_IDS, CHANGE_PASSWORD, DELETE_TASKS, DELETE_USER, TASKS_AT_ONCE
 from service.accounts import FIND_CREDENTIALS
 from service.fields import normal_email
 from service.launch import one_database, settings_and_log
@@ -44,9 +44,18 @@ def reset_password(options: argparse.Namespace) -> None:
 def delete_user(options: argparse.Namespace) -> None:
     with _user(settings_and_log(), options.email) as (connection, user):
         [counted] = rows(connection, COUNT_TASKS, user_id=user["id"])
+        _delete_in_pieces(connection, user)
         if not rows(connection, DELETE_USER, user_id=user["id"], token_generation=user["token_generation"]):
             raise CommandError(MEANWHILE)
     _print(f"deleted {user['email']}, tasks: {counted['task_count']}")
+
+
+def _delete_in_pieces(connection: Connection, user: dict[str, Any]) -> None:
+    """All but the last tasks of an account with many, each piece in a transaction of its own. Run again, it goes on."""
+    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": TASKS_AT_ONCE}
+    last = rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
+    while last:
+        last = rows(connection, DELETE_TASKS, after_id=last[0]["id"], **given)
 
 
 @contextmanager

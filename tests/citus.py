@@ -37,11 +37,12 @@ def lines() -> list[str]:
 
 def placed() -> dict[str, Any]:
     """Where README says that each table goes."""
-    [(distributed, column)] = re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines()))
+    distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines())))
+    [column] = set(distributed.values())
     below = " ".join(SECTION.partition("```sql\n")[2].partition("```\n")[2].split())
     local = below.partition(" stay tables of the coordinator")[0]
     return {
-        "distributed": [distributed],
+        "distributed": list(distributed),
         "column": column,
         "reference": re.findall(r"create_reference_table\('(\w+)'\)", "\n".join(lines())),
         "local": re.findall(r"`(\w+)`", local),

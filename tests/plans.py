@@ -30,6 +30,9 @@ SELECT users.id, 'Task ' || n, now() - n * interval '1 hour', now() - n * interv
 FROM generate_series(1, {TASKS_EACH}) AS n, users
 ORDER BY n, md5(users.id::text);
 
+INSERT INTO task_counters (user_id, task_count, counted_at)
+SELECT id, {TASKS_EACH}, now() FROM users;
+
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'
 FROM generate_series(1, {USERS}) AS n;

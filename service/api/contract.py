@@ -25,7 +25,7 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
     Operation("POST", "/auth/logout-all", accounts.log_out_everywhere, "Log out everywhere", 204),
     Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.Task, models.NewTask,
-              headers=["Location"]),
+              [Code.QUOTA_EXCEEDED], headers=["Location"]),
     Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task),
     Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges),
     Operation("DELETE", "/tasks/<task_id>", tasks.delete_task, "Delete a task", 200, models.Deleted),

@@ -17,7 +17,8 @@ async def list_tasks(request: Request) -> HTTPResponse | None:
 
 async def create_task(request: Request) -> HTTPResponse:
     new = parse(models.NewTask, request)
-    row = await tasks.create_task(request.app.ctx.database, request.ctx.user_id, new.title, new.description)
+    context = request.app.ctx
+    row = await tasks.create_task(context.database, request.ctx.user_id, new.title, new.description, context.max_tasks)
     return answer({"task": task_body(row)}, 201)
 
 

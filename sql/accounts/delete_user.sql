@@ -1,14 +1,23 @@
 -- name: delete_user :one
 -- Deletes the account, and its tasks by the foreign key, unless tokens were revoked since the password was checked.
+-- The counter is locked first, as by the account's own writes. Of many tasks all but the last go before (delete_tasks).
 -- A user of an outside issuer, who has none, is remembered: a token from before must not bring the account back.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- -> id  uuid
--- index: users_pkey
-WITH /* accounts/delete_user */ gone AS (
+-- index: task_counters_pkey, users_pkey
+WITH /* accounts/delete_user */ counter AS (
+    SELECT user_id
+    FROM task_counters
+    WHERE user_id = $1
+    FOR UPDATE
+),
+
+gone AS (
     DELETE FROM users
-    WHERE id = $1 AND token_generation = $2
-    RETURNING id, issuer, subject
+    USING (SELECT count(*) AS counters FROM counter) AS held
+    WHERE users.id = $1 AND users.token_generation = $2
+    RETURNING users.id, users.issuer, users.subject
 ),
 
 remembered AS (

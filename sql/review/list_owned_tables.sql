@@ -3,7 +3,7 @@
 -- -> schema_name  text
 -- -> table_name   text
 -- -> place        integer
--- index: pg_attribute_relid_attnam_index, pg_class_oid_index
+-- index: pg_namespace_oid_index
 SELECT /* review/list_owned_tables */
     pg_namespace.nspname::text AS schema_name,
     pg_class.relname::text AS table_name,

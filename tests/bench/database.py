@@ -51,10 +51,17 @@ FROM
     generate_series(1, CASE WHEN n > {users} THEN {many_tasks} ELSE {tasks_each} END) AS k,
     LATERAL (SELECT timestamptz '2025-01-01' + k * interval '1 day' + n % 80000 * interval '1.000123 second') AS t (at)
 ORDER BY k, md5(n::text);
+
+INSERT INTO task_counters (user_id, task_count, counted_at)
+SELECT user_id, count(*), now() FROM tasks GROUP BY user_id;
 """
 END_OF_SEED = "2026-01-01"
 
 SWEEP = "DELETE FROM tasks WHERE user_id = ANY(%s) AND created_at >= %s"
+COUNT = """
+UPDATE task_counters SET task_count = (SELECT count(*) FROM tasks WHERE tasks.user_id = task_counters.user_id)
+WHERE user_id = ANY(%s)
+"""
 PILE = """
 INSERT INTO tasks (user_id, title) SELECT owner, 'To be deleted'
 FROM unnest(%s::uuid[]) AS owner, generate_series(1, %s) ORDER BY random() RETURNING user_id, id
@@ -128,13 +135,15 @@ class Database(NamedTuple):
         """What a run made for these users goes, and with it what it left behind in the table and in the log."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(SWEEP, [[user_id(number) for number in numbers], END_OF_SEED])
-            connection.execute("VACUUM tasks")
+            connection.execute(COUNT, [[user_id(number) for number in numbers]])
+            connection.execute("VACUUM tasks, task_counters")
             connection.execute("CHECKPOINT")
 
     def pile(self, numbers: Sequence[int], each: int) -> list[tuple[UUID, UUID]]:
         """So many new tasks for each of these users: owner and id, in no order."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             rows = connection.execute(PILE, [[user_id(number) for number in numbers], each]).fetchall()
+            connection.execute(COUNT, [[user_id(number) for number in numbers]])
             connection.execute("CHECKPOINT")
         return [(owner, task) for owner, task in rows]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service import embedded, statements
-from service.tasks import LIST_LIMIT
+from service.tasks import LIST_LIMIT, NO_QUOTA
 from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
 from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
 
@@ -17,7 +17,7 @@ STATEMENTS = {
     LIST_20.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
     LIST_200.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
     READ.name: ("tasks/get_task", (USER, TASK)),
-    CREATE.name: ("tasks/create_task", (USER, f"'{TITLE}'", f"'{DESCRIPTION}'")),
+    CREATE.name: ("tasks/create_task", (USER, f"'{TITLE}'", f"'{DESCRIPTION}'", f"{NO_QUOTA}")),
     UPDATE.name: ("tasks/update_task", (USER, TASK, "true", f"'{TITLE}, again'", "false", "NULL", "true", "true")),
 }
 

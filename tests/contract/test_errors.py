@@ -18,6 +18,7 @@ SEEN_ELSEWHERE = {
     Code.UNAUTHORIZED: "security/test_tokens.py",
     Code.INVALID_TOKEN: "security/test_tokens.py",
     Code.TOKEN_EXPIRED: "security/test_tokens.py",
+    Code.QUOTA_EXCEEDED: "test_quota.py",
     Code.RATE_LIMITED: "security/test_guessing.py",
     Code.INTERNAL_ERROR: "operations/test_faults.py",
     Code.DATABASE_ERROR: "operations/test_faults.py",

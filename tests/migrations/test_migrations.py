@@ -8,20 +8,25 @@ import psycopg
 import pytest
 
 from service import migrations
+from service.accounts import CREATE_USER
 from service.migrations import MIGRATIONS, MigrationError
+from service.session import connected, rows
+from service.tasks import CREATE_TASK, RECOUNT_TASKS
 from tests.support import SECRET, command
 
 FIRST, *_, LAST = migrations.known()
+BEFORE_COUNTERS = "0008_remember_deleted_users"
 
 SCHEMA = """
 SELECT 'column', table_name, column_name, data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
-FROM information_schema.columns WHERE table_schema = 'public' AND table_name IN ('users', 'tasks')
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name IN ('users', 'tasks', 'task_counters')
 UNION ALL
 SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text IN ('users', 'tasks')
+FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text IN ('users', 'tasks', 'task_counters')
 UNION ALL
 SELECT 'index', tablename, indexname, indexdef
-FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('users', 'tasks')
+FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('users', 'tasks', 'task_counters')
 ORDER BY 1, 2, 3
 """
 
@@ -50,6 +55,24 @@ def test_up_down_to_nothing_and_up_again_leaves_the_same_schema(empty_database: 
 
     assert migrations.apply(empty_database) == migrations.known()
     assert schema_of(empty_database) == first
+
+
+def test_the_counters_go_and_come_back_empty_and_the_tasks_are_counted_anew(empty_database: str) -> None:
+    migrations.apply(empty_database)
+    with connected(empty_database) as connection:
+        [user] = rows(connection, CREATE_USER, email="a@example.com", password_hash="x", network=b"x")
+        given = {"user_id": user["id"], "title": "x", "description": None, "max_tasks": 2}
+        rows(connection, CREATE_TASK, **given)
+        assert [row["task_count"] for row in rows(connection, RECOUNT_TASKS, user_id=user["id"])] == [0]
+        assert len(rows(connection, CREATE_TASK, **given)) == 1
+
+    migrations.roll_back(empty_database, BEFORE_COUNTERS)
+    migrations.apply(empty_database)
+
+    with connected(empty_database) as connection:
+        assert rows(connection, CREATE_TASK, **given) == []
+        assert [row["task_count"] for row in rows(connection, RECOUNT_TASKS, user_id=user["id"])] == [1]
+        assert [len(rows(connection, CREATE_TASK, **given)) for _ in range(2)] == [1, 0]
 
 
 def test_applying_twice_does_nothing_the_second_time(empty_database: str) -> None:

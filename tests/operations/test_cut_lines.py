@@ -9,15 +9,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from service import pool
+from service import pool, tasks
 from service.accounts import GET_USER
 from service.background import Background
 from service.database import Database
 from service.settings import load_settings
-from service.tasks import CREATE_TASK
 from tests import support
 from tests.operations.line import Line
-from tests.support import SECRET, Service, User
+from tests.support import FEBRUARY, SECRET, Service, User
 
 DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
 CONNECT_DELAY = 4.0  # of a database that was suspended
@@ -56,13 +55,15 @@ def user(behind_line: Service, ann: User) -> User:
 def test_a_write_whose_connection_died_before_the_answer_is_not_sent_again(
     shared_line: Line, user: User, database: psycopg.Connection
 ) -> None:
+    first = user.creates(FEBRUARY)["title"]
     shared_line.cut_at, shared_line.cuts, shared_line.cuts_left = b"only once", 0, 5
 
     answer = user.post("/api/tasks", {"title": "only once"})
 
     assert (answer.status_code, answer.json(), shared_line.cuts) == (500, DATABASE_ERROR, 1)
-    assert database.execute("SELECT title FROM tasks WHERE user_id = %s", [user.id]).fetchall() == [("only once",)]
-    assert [task["title"] for task in user.get("/api/tasks").json()["tasks"]] == ["only once"]
+    stored = "SELECT title FROM tasks WHERE user_id = %s ORDER BY created_at DESC"
+    assert database.execute(stored.encode(), [user.id]).fetchall() == [("only once",), (first,)]
+    assert [task["title"] for task in user.get("/api/tasks").json()["tasks"]] == ["only once", first]
 
 
 @pytest.mark.parametrize(("cuts", "status"), [(1, 200), (2, 500)])
@@ -114,7 +115,7 @@ def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(
         async with connected(line, pool_max=1) as database:
             for title in ("before the night", "after it"):
                 line.forget_all()
-                row = await database.must(CREATE_TASK, user_id=UUID(ann.id), title=title, description=None)
+                row = await tasks.create_task(database, UUID(ann.id), title, None)
                 made.append(row["title"])
         return made
 
@@ -133,7 +134,7 @@ def test_of_many_that_died_while_they_were_idle_one_is_asked(
             await asyncio.gather(*(database.one(GET_USER, user_id=UUID(ann.id)) for _ in range(20)))
             assert len(line.connections) >= 20
             line.forget_all()
-            row = await database.must(CREATE_TASK, user_id=UUID(ann.id), title="after it", description=None)
+            row = await tasks.create_task(database, UUID(ann.id), "after it", None)
             return str(row["title"])
 
     assert asyncio.run(after_the_night()) == "after it"

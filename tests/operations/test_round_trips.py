@@ -95,7 +95,7 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
         ),
         ("POST", "/api/auth/logout", lambda: None, (204, statements(0))),
         ("POST", "/api/auth/logout-all", lambda: None, (204, statements(1))),
-        ("DELETE", "/api/auth/me", lambda: {"password": PASSWORD}, (204, statements(2))),
+        ("DELETE", "/api/auth/me", lambda: {"password": PASSWORD}, (204, statements(3))),  # hash, pieces, account
     ],
 )
 def test_what_somebody_does_to_an_account_costs(

@@ -96,6 +96,8 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
         ({"PORT": "0"}, "PORT: should be greater than or equal to 1"),
         ({"PORT": "65536"}, "PORT: should be less than or equal to 65535"),
         ({"WORKERS": "0"}, "WORKERS: should be greater than or equal to 1"),
+        ({"TASKS_PER_USER": "-1"}, "TASKS_PER_USER: should be greater than or equal to 0"),
+        ({"TASKS_PER_USER": "1000001"}, "TASKS_PER_USER: should be less than or equal to 1000000"),
         ({"BCRYPT_ROUNDS": "9"}, "BCRYPT_ROUNDS: should be greater than or equal to 10"),
         ({"BCRYPT_ROUNDS": "16"}, "BCRYPT_ROUNDS: should be less than or equal to 15"),
         ({"HASH_THREADS": "0"}, "HASH_THREADS: should be greater than or equal to 1"),

@@ -1,13 +1,17 @@
 """What an operator may do about one user, from the command line, beside a service that runs."""
 
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from service.account_changes import TASKS_AT_ONCE
 from tests import support
+from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, Service, User
 
 Says = Callable[..., subprocess.CompletedProcess[str]]
@@ -64,6 +68,47 @@ def test_delete_takes_the_tasks_along(says: Says, ann: User, bob: User, database
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"deleted {ann.email}, tasks: 1\n")
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
     assert logs_in(ann, PASSWORD) == 401
+    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
+
+
+def test_delete_of_many_tasks_works_in_pieces_and_goes_on_where_it_was_killed(
+    database_url: str, tmp_path: Path, says: Says, ann: User, bob: User, database: psycopg.Connection, urls: Urls
+) -> None:
+    """It is killed while it waits for a task of the second piece, which another session holds."""
+    kept = bob.creates(FEBRUARY)
+    ann.creates(FEBRUARY)
+    many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
+    database.execute(many.encode(), [ann.id, 2 * TASKS_AT_ONCE])
+    left = "SELECT count(*) FROM tasks WHERE user_id = %s"
+
+    with psycopg.connect(urls.admin) as other:
+        second = "SELECT id FROM tasks WHERE user_id = %s ORDER BY id LIMIT 1 OFFSET %s"
+        [task_id] = other.execute(second.encode(), [ann.id, TASKS_AT_ONCE + 9]).fetchone() or [None]
+        other.execute("SELECT FROM tasks WHERE user_id = %s AND id = %s FOR UPDATE", [ann.id, task_id])
+        command = [sys.executable, "-m", "service", "user", "delete", ann.email]
+        environment = support.environment(DATABASE_URL=database_url)
+        with subprocess.Popen(command, cwd=tmp_path, env=environment) as killed:
+            while database.execute(left.encode(), [ann.id]).fetchone() != (1 + TASKS_AT_ONCE,):
+                assert killed.poll() is None
+                time.sleep(0.05)
+            killed.kill()
+
+    assert (logs_in(ann, PASSWORD), ann.get("/api/auth/me").status_code) == (200, 200)
+    done = says("delete", ann.email)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"deleted {ann.email}, tasks: ")
+    assert logs_in(ann, PASSWORD) == 401
+    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
+
+
+def test_delete_me_of_many_tasks_works_in_pieces(ann: User, bob: User, database: psycopg.Connection) -> None:
+    kept = bob.creates(FEBRUARY)
+    many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
+    database.execute(many.encode(), [ann.id, 2 * TASKS_AT_ONCE])
+
+    assert ann.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
+
+    assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
     assert bob.get("/api/tasks").json() == {"tasks": [kept]}
 
 

@@ -71,22 +71,27 @@ def test_nothing_is_found_in_ours(any_server: str) -> None:
             "tasks/delete_task",
             "/* tasks/delete_task */",
             "/* tasks/get_task */",
-            "8: must repeat its name behind the first keyword: /* tasks/delete_task */",
+            "10: must repeat its name behind the first keyword: /* tasks/delete_task */",
         ),
         (
             "tasks/delete_task",
-            "RETURNING id, user_id",
-            "RETURNING id, user_id; DELETE FROM tasks",
-            "10: must hold exactly one statement, without a semicolon",
+            "SELECT id, user_id\nFROM gone",
+            "SELECT id, user_id\nFROM gone; DELETE FROM tasks",
+            "32: must hold exactly one statement, without a semicolon",
         ),
         ("tasks/list_tasks", COLUMNS, "*", "13: must name its columns: no *"),
         ("tasks/update_task", COLUMNS, "tasks.*", "26: must name its columns: no *"),
-        ("tasks/delete_task", "RETURNING id, user_id", "RETURNING tasks", "10: must name its columns: no whole row"),
+        (
+            "tasks/delete_task",
+            "RETURNING tasks.id, tasks.user_id",
+            "RETURNING tasks.id, tasks.user_id, tasks",
+            "21: must name its columns: no whole row",
+        ),
         (
             "tasks/create_task",
-            "tasks (user_id, title, description)\nVALUES ($1, $2, $3)",
-            "tasks VALUES ($1, gen_random_uuid(), $2, $3)",
-            "14: must name the columns it inserts",
+            "task_counters (user_id, task_count)",
+            "task_counters",
+            "19: must name the columns it inserts",
         ),
         ("tasks/list_tasks", "ORDER BY created_at DESC, id DESC\n", "", "13: must have an ORDER BY with its LIMIT"),
         ("tasks/list_tasks", "created_at DESC, id DESC", "created_at DESC", f"16: {NOT_TOTAL}"),
@@ -266,7 +271,7 @@ def test_a_list_has_a_limit_and_what_returns_nothing_returns_nothing(database_ur
 
 def test_one_file_that_cannot_be_read_or_planned_hides_no_other(database_url: str, plant: Plant) -> None:
     root = plant("tasks/get_task", ("user_id = $1 AND id = $2", "user_id = $1 AND id = $2 AND 1 / 0 = 1"))
-    plant("tasks/delete_task", ("user_id = $1 AND id = $2", "user_id = $2 AND id = $1"))
+    plant("tasks/update_task", ("user_id = $1 AND id = $2", "user_id = $2 AND id = $1"))
     (root / "tasks" / "latin.sql").write_bytes(b"-- \xe9\n")
     (root / "steal.sql").write_text("SELECT /* steal */ title FROM tasks\n")
     (root / "roles.sql").write_text("CREATE ROLE anybody;\n")
@@ -274,10 +279,10 @@ def test_one_file_that_cannot_be_read_or_planned_hides_no_other(database_url: st
     found = findings(database_url, root)
 
     assert [finding.partition(": ")[0] for finding in found] == [
-        "sql/steal.sql:1", "sql/tasks/delete_task.sql:8", "sql/tasks/get_task.sql:13", "sql/tasks/latin.sql:1",
+        "sql/steal.sql:1", "sql/tasks/get_task.sql:13", "sql/tasks/latin.sql:1", "sql/tasks/update_task.sql:19",
     ]  # fmt: skip
     assert found[0] == "sql/steal.sql:1: must lie in one of the folders, where it is reviewed"
-    assert found[3] == "sql/tasks/latin.sql:1: is no UTF-8"
+    assert found[2] == "sql/tasks/latin.sql:1: is no UTF-8"
 
 
 def test_a_review_can_change_nothing(database_url: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,13 +362,13 @@ def test_the_command_says_a_line_for_each_finding_and_ends_with_1(
     arguments = ("sql", "check", "--database-url", database_url)
 
     good = command(tree, *arguments, PYTHONPATH=tree)
-    plant("tasks/delete_task", ("user_id = $1 AND id = $2", "id = $2 AND user_id <> $1"))
+    plant("tasks/update_task", ("user_id = $1 AND id = $2", "id = $2 AND user_id <> $1"))
     bad = command(tree, *arguments, PYTHONPATH=tree)
     offline = command(tree, "sql", "check", "--no-server", PYTHONPATH=tree)
 
     assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
     assert (bad.returncode, bad.stderr) == (1, "")
-    assert bad.stdout.startswith("sql/tasks/delete_task.sql:8: tasks must be bound by tasks.user_id = $1: ")
+    assert bad.stdout.startswith("sql/tasks/update_task.sql:19: tasks must be bound by tasks.user_id = $1: ")
     assert bad.stdout.count("\n") == 1
     assert (offline.returncode, offline.stdout) == (0, "")
 

@@ -31,7 +31,8 @@ from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, findings, new_statem
 def test_a_statement_that_is_not_bound_to_its_owner_is_found(any_server: str, plant: Plant, condition: str) -> None:
     names = ["tasks/delete_task", "tasks/get_task", "tasks/update_task"]
     for name in names:
-        root = plant(name, ("user_id = $1 AND id = $2", condition))
+        table = "tasks." if name == "tasks/delete_task" else ""
+        root = plant(name, (f"{table}user_id = $1 AND {table}id = $2", condition))
 
     unbound = [
         finding for finding in findings(any_server, root) if "tasks must be bound by tasks.user_id = $1" in finding
@@ -138,27 +139,27 @@ def test_what_obeys_is_not_found(any_server: str, plant: Plant, body: str, heade
         ),
         (
             "tasks/create_task",
-            "VALUES ($1, $2, $3)",
-            "VALUES ($1, $2, $3) ON CONFLICT (user_id, id) DO UPDATE SET user_id = $1",
-            "15: must not change user_id: a row never changes its owner",
+            "SET task_count = task_counters.task_count + 1",
+            "SET user_id = $1",
+            "22: must not change user_id: a row never changes its owner",
         ),
         (
             "tasks/create_task",
-            "VALUES ($1, $2, $3)",
-            "VALUES (gen_random_uuid(), $2, $1::text || $3)",
-            "14: must insert $1 into user_id of tasks, not gen_random_uuid()",
+            "VALUES ($1, 0)",
+            "VALUES (gen_random_uuid(), 0)",
+            "19: must insert $1 into user_id of task_counters, not gen_random_uuid()",
         ),
         (
             "tasks/create_task",
-            "VALUES ($1, $2, $3)",
-            "SELECT id, $2, $3 FROM users WHERE id = $1",
-            "14: must insert $1 into user_id of tasks, not users.id",
+            "VALUES ($1, 0)",
+            "SELECT id, 0 FROM users WHERE id = $1",
+            "19: must insert $1 into user_id of task_counters, not users.id",
         ),
         (
             "tasks/create_task",
-            "VALUES ($1, $2, $3)",
-            "VALUES (coalesce($1, gen_random_uuid()), $2, $3)",
-            "14: must insert $1 into user_id of tasks, not COALESCE($1, gen_random_uuid())",
+            "$1 AS user_id",
+            "coalesce($1, gen_random_uuid()) AS user_id",
+            '28: must insert $1 into user_id of tasks, not "*SELECT*".user_id',
         ),
         (
             "tasks/get_task",
@@ -287,7 +288,7 @@ def test_what_neither_text_nor_plan_shows_is_found(
 @pytest.mark.parametrize(
     ("conflict", "why"),
     [
-        ("(title)", ["14: the conflict on tasks_title_key could be with a row of another owner"]),
+        ("(title)", ["7: the conflict on tasks_title_key could be with a row of another owner"]),
         ("(title, user_id)", []),
     ],
 )
@@ -297,12 +298,13 @@ def test_a_conflict_is_with_a_row_of_the_owner_alone(
     with psycopg.connect(own_database.admin) as connection:
         connection.execute("CREATE UNIQUE INDEX tasks_title_key ON tasks (title)")
         connection.execute("CREATE UNIQUE INDEX tasks_title_user_id_key ON tasks (title, user_id)")
-    root = plant(
-        "tasks/create_task",
-        ("VALUES ($1, $2, $3)", f"VALUES ($1, $2, $3) ON CONFLICT {conflict} DO UPDATE SET description = $3"),
+    body = (
+        "INSERT INTO tasks (user_id, title) VALUES ($1, $2) "
+        f"ON CONFLICT {conflict} DO UPDATE SET updated_at = now() RETURNING id"
     )
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, "-- $2 title  text", ID))
 
-    assert findings(own_database.admin, root) == [f"sql/tasks/create_task.sql:{each}" for each in why]
+    assert findings(own_database.admin, root) == [f"sql/tasks/new_statement.sql:{each}" for each in why]
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ def test_the_index_is_what_sql_list_prints(tmp_path: Path) -> None:
 
 
 def test_the_session_with_bind_lists_the_task_that_it_made(urls: Urls) -> None:
-    begun, of_user, made, of_task, listed, undone = pasted(embedded.binary("psql"), urls.admin, BIND)
+    begun, of_user, counted, of_count, made, listed, undone = pasted(embedded.binary("psql"), urls.admin, BIND)
 
-    assert (begun, of_user, of_task, undone) == ("BEGIN", "INSERT 0 1", "INSERT 0 1", "ROLLBACK")
+    assert (begun, of_user, of_count, undone) == ("BEGIN", "INSERT 0 1", "UPDATE 1", "ROLLBACK")
+    assert counted.split("|")[1:] == ["0"]
     assert made == listed
     assert made.split("|")[2:5] == ["Buy milk", "two litres", "f"]
 
@@ -51,7 +52,9 @@ def test_the_session_with_prepare_makes_and_explains(urls: Urls, psql: str, requ
     said = pasted(program, url, PREPARE)
 
     assert said[:4] == ["BEGIN", "PREPARE", "INSERT 0 1", "PREPARE"]
-    assert said[4].split("|")[2:5] == ["Buy milk", "two litres", "f"]
-    assert said[5] == "INSERT 0 1"
-    assert said[6].startswith("Insert on tasks ")
+    assert said[4] == "PREPARE"
+    assert said[5].split("|")[1:] == ["0"]
+    assert said[6] == "UPDATE 1"
+    assert said[7].split("|")[2:5] == ["Buy milk", "two litres", "f"]
+    assert said[8].startswith("CTE Scan on created ")
     assert said[-2:] == ["ROLLBACK", "DEALLOCATE ALL"]

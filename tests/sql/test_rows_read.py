@@ -68,8 +68,8 @@ def read(request: pytest.FixtureRequest, find: Find) -> Read:
 
 
 def rows_read(node: Plan) -> int:
-    """By one that reads itself: not from those below it. A bitmap's entries are the rows of the node above it."""
-    if "Scan" not in node["Node Type"] or node["Node Type"] == "Bitmap Index Scan":
+    """By one that reads a table itself: not what it has from those below it or from another part of the statement."""
+    if "Relation Name" not in node or node["Node Type"] == "ModifyTable":
         return 0
     each = float(node["Actual Rows"]) + sum(float(node.get(key, 0)) for key in REMOVED)
     return round(each * float(node["Actual Loops"]))
@@ -110,7 +110,7 @@ def test_a_page_reads_what_it_answers(read: Read, find: Find, user: UUID, task: 
     assert read(LIST_TASKS_AFTER, user_id=user, **behind, max_rows=1000) == (tasks - 1, tasks - 1)
 
 
-def test_what_is_about_one_task_reads_one(read: Read, user: UUID, task: UUID) -> None:
+def test_what_is_about_one_task_reads_one_and_a_delete_its_counter_twice(read: Read, user: UUID, task: UUID) -> None:
     left_alone = {
         name: None if value else False
         for field in ("title", "description", "is_completed")
@@ -120,11 +120,11 @@ def test_what_is_about_one_task_reads_one(read: Read, user: UUID, task: UUID) ->
 
     assert read(GET_TASK, user_id=user, task_id=task) == (1, 1)
     assert read(UPDATE_TASK, user_id=user, task_id=task, **changed) == (1, 1)
-    assert read(DELETE_TASK, user_id=user, task_id=task) == (1, 1)
+    assert read(DELETE_TASK, user_id=user, task_id=task) == (3, 1)
 
 
 def test_a_new_task_reads_none(read: Read, user: UUID) -> None:
-    assert read(CREATE_TASK, user_id=user, title="x", description=None) == (0, 1)
+    assert read(CREATE_TASK, user_id=user, title="x", description=None, max_tasks=10_000) == (0, 1)
 
 
 def test_a_token_is_looked_up_by_one_row(read: Read, user: UUID) -> None:

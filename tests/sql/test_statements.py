@@ -12,7 +12,14 @@ import psycopg
 import pytest
 
 from service import statements
-from service.account_changes import CHANGE_PASSWORD, DELETE_USER, GET_PASSWORD, REVOKE_TOKENS
+from service.account_changes import (
+    BEFORE_ALL_IDS,
+    CHANGE_PASSWORD,
+    DELETE_TASKS,
+    DELETE_USER,
+    GET_PASSWORD,
+    REVOKE_TOKENS,
+)
 from service.accounts import (
     CREATE_USER,
     FIND_CREDENTIALS,
@@ -30,7 +37,16 @@ from service.launch import COUNT_CONNECTIONS
 from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
 from service.statements import Statement
-from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
+from service.tasks import (
+    CREATE_TASK,
+    DELETE_TASK,
+    GET_TASK,
+    LIST_TASKS,
+    LIST_TASKS_AFTER,
+    NO_QUOTA,
+    RECOUNT_TASKS,
+    UPDATE_TASK,
+)
 from service.upkeep import FORGET_ATTEMPTS, FORGET_DELETED_USERS
 from service.user_commands import COUNT_TASKS
 from tests import citus
@@ -84,7 +100,8 @@ def new_user(run: Run) -> UUID:
 
 
 def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
-    [task] = run(CREATE_TASK, user_id=owner, title=title, description=description)
+    given = {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
+    [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
     return task
 
 
@@ -256,7 +273,60 @@ def test_create_task_makes_an_open_task_of_the_owner(run: Run, owner: UUID) -> N
 def test_create_task_refuses_an_owner_who_is_gone(run: Run) -> None:
     with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
         new_task(run, uuid4())
-    assert refused.value.constraint_name == "tasks_user_id_fkey"
+    assert refused.value.constraint_name == "task_counters_user_id_fkey"
+
+
+def test_the_first_create_of_an_owner_makes_the_counter_and_no_task(run: Run, owner: UUID) -> None:
+    given = {"user_id": owner, "title": "x", "description": None, "max_tasks": 1}
+
+    assert run(CREATE_TASK, **given) == run(CREATE_TASK, **given) == run(LIST_TASKS, user_id=owner, max_rows=9) == []
+    assert recounted(run, owner) == [0]
+    assert len(run(CREATE_TASK, **given)) == 1
+    assert run(CREATE_TASK, **given) == []
+    assert len(run(LIST_TASKS, user_id=owner, max_rows=9)) == 1
+
+
+def test_a_deleted_task_leaves_room_for_one_and_a_missing_one_for_none(run: Run, owner: UUID, stranger: UUID) -> None:
+    given = {"user_id": owner, "title": "x", "description": None, "max_tasks": 2}
+    first, *_ = new_task(run, owner), new_task(run, owner)
+    other = new_task(run, stranger)
+
+    for task_id in (uuid4(), other["id"]):
+        assert run(DELETE_TASK, user_id=owner, task_id=task_id) == run(CREATE_TASK, **given) == []
+    assert len(run(DELETE_TASK, user_id=owner, task_id=first["id"])) == 1
+    assert run(DELETE_TASK, user_id=owner, task_id=first["id"]) == []
+    assert len(run(CREATE_TASK, **given)) == 1
+    assert run(CREATE_TASK, **given) == []
+
+
+def test_tasks_are_recounted_once_a_minute_and_count_for_their_owner_alone(
+    run: Run, owner: UUID, stranger: UUID
+) -> None:
+    for user in (owner, owner, stranger):
+        new_task(run, user)
+
+    assert recounted(run, owner) == []
+    assert run(RECOUNT_TASKS, user_id=uuid4()) == []
+
+
+def test_delete_tasks_takes_whole_pieces_in_the_order_of_ids(run: Run, owner: UUID, stranger: UUID) -> None:
+    ids = sorted(new_task(run, owner)["id"] for _ in range(5))
+    kept = new_task(run, stranger)
+    given = {"user_id": owner, "token_generation": 0, "max_tasks": 2}
+
+    assert run(DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given | {"token_generation": 1}) == []
+    assert run(DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given | {"max_tasks": 6}) == []
+    assert [row["id"] for row in run(DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)] == [ids[1]]
+    assert [row["id"] for row in run(DELETE_TASKS, after_id=ids[1], **given)] == [ids[3]]
+    assert run(DELETE_TASKS, after_id=ids[3], **given) == []
+    assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=9)] == [ids[4]]
+    assert run(LIST_TASKS, user_id=stranger, max_rows=9) == [kept]
+    room_for_one = {"user_id": owner, "title": "x", "description": None, "max_tasks": 2}
+    assert [len(run(CREATE_TASK, **room_for_one)) for _ in range(2)] == [1, 0]
+
+
+def recounted(run: Run, owner: UUID) -> list[int]:
+    return [row["task_count"] for row in run(RECOUNT_TASKS, user_id=owner)]
 
 
 def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owner: UUID, stranger: UUID) -> None:
@@ -425,7 +495,7 @@ def test_the_server_says_whether_it_is_citus(run: Run, urls: Urls) -> None:
 
 
 def test_a_look_at_the_server_sees_what_a_request_would_meet(run: Run, owner: UUID) -> None:
-    run(CREATE_TASK, user_id=owner, title="x", description=None)
+    new_task(run, owner)
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=owner)] == [True]
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=NOBODY)] == [False]
     [connections] = run(COUNT_CONNECTIONS)
@@ -438,8 +508,9 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
         for each in (
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL, GET_USER,
             USER_EXISTS,
-            UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_USER,
-            CREATE_TASK, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
+            UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_TASKS,
+            DELETE_USER,
+            CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,

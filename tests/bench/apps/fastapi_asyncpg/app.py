@@ -1,4 +1,4 @@
-"""FastAPI over asyncpg, with the statements of sql/ as they stand: no ORM, and no model between a row and its JSON."""
+"""FastAPI over asyncpg, with the statements of sql/, but no quota: no ORM, and no model between a row and its JSON."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,16 +27,12 @@ from tests.bench.apps.contract import (
 )
 
 SQL = Path(__file__).resolve().parents[4] / "sql"
-FIND_CREDENTIALS, LIST_TASKS, CREATE_TASK, GET_TASK, UPDATE_TASK, DELETE_TASK = (
+FIND_CREDENTIALS, LIST_TASKS, GET_TASK, UPDATE_TASK = (
     (SQL / f"{name}.sql").read_text()
-    for name in (
-        "accounts/find_credentials",
-        "tasks/list_tasks",
-        "tasks/create_task",
-        "tasks/get_task",
-        "tasks/update_task",
-        "tasks/delete_task",
-    )
+    for name in ("accounts/find_credentials", "tasks/list_tasks", "tasks/get_task", "tasks/update_task")
+)
+CREATE_TASK, DELETE_TASK = (
+    (Path(__file__).resolve().parents[1] / f"{name}.sql").read_text() for name in ("create_task", "delete_task")
 )
 
 

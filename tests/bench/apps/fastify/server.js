@@ -1,6 +1,6 @@
 'use strict'
 
-// Fastify over postgres.js, with the statements of sql/ as they stand: schemas for what comes in and for what goes
+// Fastify over postgres.js, with the statements of sql/, but without a quota: schemas for what comes in and for what goes
 // out, tokens remembered once they are verified, one process for each core.
 
 const cluster = require('node:cluster')
@@ -15,13 +15,14 @@ const { BETTER_AUTH_SECRET, DATABASE_URL, POOL_MAX, PORT, WORKERS } = process.en
 const LIST_LIMIT = 1000
 const LIFETIME = 24 * 3600
 
-const statement = (name) => readFileSync(join(__dirname, '../../../../sql', `${name}.sql`), 'utf8')
+const read = (...path) => readFileSync(join(__dirname, ...path), 'utf8')
+const statement = (name) => read('../../../../sql', `${name}.sql`)
 const FIND_CREDENTIALS = statement('accounts/find_credentials')
 const LIST_TASKS = statement('tasks/list_tasks')
-const CREATE_TASK = statement('tasks/create_task')
+const CREATE_TASK = read('../create_task.sql')
 const GET_TASK = statement('tasks/get_task')
 const UPDATE_TASK = statement('tasks/update_task')
-const DELETE_TASK = statement('tasks/delete_task')
+const DELETE_TASK = read('../delete_task.sql')
 
 // What the server sends, 2026-01-31 12:00:00.123456+00, as the contract writes it. A Date would lose the microseconds.
 function timestamp(text) {

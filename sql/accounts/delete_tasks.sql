@@ -1,0 +1,55 @@
+-- name: delete_tasks :one
+-- Deletes the $4 tasks of an account that follow on $3 in the order of ids, and returns the last of them.
+-- No row back: fewer are left, and go with the account (delete_user), or tokens were revoked since the password was
+-- checked. It is run until then, so that an account of millions is deleted in short statements. Begun anew it goes on.
+-- $1 user_id           uuid
+-- $2 token_generation  bigint
+-- $3 after_id          uuid
+-- $4 max_tasks         bigint
+-- -> id  uuid
+-- index: task_counters_pkey, tasks_pkey, users_pkey
+WITH /* accounts/delete_tasks */ counter AS (
+    SELECT user_id
+    FROM task_counters
+    WHERE user_id = $1
+    FOR NO KEY UPDATE
+),
+
+held AS (
+    SELECT count(*) AS counters
+    FROM counter
+),
+
+piece AS (
+    SELECT
+        id,
+        row_number() OVER (ORDER BY id) AS place
+    FROM tasks
+    WHERE user_id = $1 AND id > $3
+    ORDER BY id
+    LIMIT $4
+),
+
+last_of_piece AS (
+    SELECT piece.id
+    FROM piece
+    INNER JOIN users ON users.id = $1 AND users.token_generation = $2
+    CROSS JOIN held
+    WHERE piece.place = $4
+),
+
+gone AS (
+    DELETE FROM tasks
+    USING last_of_piece
+    WHERE tasks.user_id = $1 AND tasks.id > $3 AND tasks.id <= last_of_piece.id
+    RETURNING tasks.user_id
+),
+
+uncounted AS (
+    UPDATE task_counters
+    SET task_count = greatest(task_counters.task_count - deleted.task_count, 0)
+    FROM (SELECT count(*) AS task_count FROM gone) AS deleted
+    WHERE task_counters.user_id = $1 AND deleted.task_count > 0
+)
+
+SELECT id FROM last_of_piece
