@@ -7,7 +7,7 @@ say whose they are: each finds back to who asked for it, and to nobody else.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
@@ -34,9 +34,11 @@ Send: TypeAlias = Callable[[Connection], Awaitable[Rows]]
 
 
 class Run(Protocol):
-    """Database.run"""
+    """How Database runs a statement. `owner` is whose share of the pool it takes, unless the arguments say it."""
 
-    async def __call__(self, statement: Statement, arguments: Sequence[object], send: Send) -> Rows: ...
+    async def __call__(
+        self, statement: Statement, arguments: Sequence[object], send: Send, owner: Hashable = None
+    ) -> Rows: ...
 
 
 class UndoneError(Exception):
@@ -50,6 +52,7 @@ class Batch:
         self.statement = statement
         self.most = most
         self.size = 0
+        self.owner: Hashable = None  # whose share of the pool it takes: that of its only user, or one of its own
         self.held: asyncio.TimerHandle | None = None  # until others come back, or it has waited for long enough
         self._key = key
         self._asked: dict[Any, tuple[list[object], list[asyncio.Future[Rows]]]] = {}
@@ -61,6 +64,10 @@ class Batch:
         reads_one = self.statement.only_reads and self.statement.kind == "one"
         if answers and not (reads_one and asked == arguments):
             return None
+        if not self.size:
+            self.owner = arguments[0]
+        elif self.owner != arguments[0]:
+            self.owner = object()
         self.size += 1
         answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         answers.append(answer)
@@ -204,7 +211,7 @@ class Batches:
             return await self._alone(batch.statement, batch.only_one)
         if not (self._joins_writes or batch.statement.only_reads):
             raise UndoneError
-        rows = await self._run(batch.statement, [], batch.send)
+        rows = await self._run(batch.statement, [], batch.send, batch.owner)
         self._learn(batch.statement, len(rows) / batch.size)
         return rows
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -99,10 +99,17 @@ class Database:
         await self._run(statement, arguments, lambda connection: connection.execute(statement.text, *arguments))
 
     async def _run(
-        self, statement: Statement, arguments: Sequence[object], send: Callable[[Connection], Awaitable[Result]]
+        self,
+        statement: Statement,
+        arguments: Sequence[object],
+        send: Callable[[Connection], Awaitable[Result]],
+        owner: Hashable = None,
     ) -> Result:
+        """`owner` is whose share of the pool it takes, unless the arguments say it."""
+        if owner is None:
+            owner = statement.owner(arguments)
         try:
-            result = await self._ask_until_unlocked(statement, arguments, send)
+            result = await self._ask_until_unlocked(statement, arguments, send, owner)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
             if sqlstate_of(error).startswith(SERVER_TROUBLE):
@@ -114,24 +121,31 @@ class Database:
         return result
 
     async def _ask_until_unlocked(
-        self, statement: Statement, arguments: Sequence[object], send: Callable[[Connection], Awaitable[Result]]
+        self,
+        statement: Statement,
+        arguments: Sequence[object],
+        send: Callable[[Connection], Awaitable[Result]],
+        owner: Hashable,
     ) -> Result:
-        if not self._lock_waits.is_waited_for(lock := statement.lock(arguments)):
+        lock = statement.lock(arguments)
+        if not self._lock_waits.is_waited_for(lock):
             try:
-                return await self._ask(statement, send)
+                return await self._ask(statement, send, owner)
             except UNDONE:
-                if not statement.only_reads and arguments:
-                    self._lock_waits.remember(arguments[0])
-        return await self._lock_waits.retry(lock, partial(self._ask, statement, send))
+                if not statement.only_reads:
+                    self._lock_waits.remember(owner)
+        return await self._lock_waits.retry(lock, partial(self._ask, statement, send, owner))
 
-    async def _ask(self, statement: Statement, send: Callable[[Connection], Awaitable[Result]]) -> Result:
+    async def _ask(
+        self, statement: Statement, send: Callable[[Connection], Awaitable[Result]], owner: Hashable
+    ) -> Result:
         """What only reads is sent once more when its connection dies. A write may have happened: never."""
         try:
-            return await self._pool.run(send)
+            return await self._pool.run(send, owner)
         except CUT_OFF:
             if not statement.only_reads:
                 raise
-            return await self._pool.run(send)
+            return await self._pool.run(send, owner)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -52,7 +52,7 @@ class LockWaits:
 
     def has_met_a_lock(self, owner: Hashable) -> bool:
         """Whether a write of this owner has met one in the last ALONE_SECONDS."""
-        until = self._alone_until.get(owner)
+        until = self._alone_until.get(owner) if self._alone_until else None
         if until is None or time.monotonic() < until:
             return until is not None
         del self._alone_until[owner]

@@ -7,8 +7,7 @@ costs the interpreter, and what it does when a connection breaks off had to be t
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +17,7 @@ from service import connecting
 from service.background import Background
 from service.connecting import GET_SERVER_PID, Connection, Connector
 from service.errors import Code, Problem
+from service.fair_queue import NONE_IN_TIME, FairQueue
 from service.lock_waits import UNDONE
 from service.settings import Settings
 
@@ -32,8 +32,6 @@ PATIENCE_WITH_IDLE = 0.5
 CLOSED_WHEN_IDLE = 300.0
 SLOT_RETRY = 0.05
 CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
-
-NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
 
 _log = logging.getLogger("service.pool")
 
@@ -53,12 +51,10 @@ class Pool:
         self, connect: Callable[[], Awaitable[Connection]], most: int, patience: float, background: Background
     ) -> None:
         self._connect = connect
-        self._most = most
         self._patience = patience
         self._background = background
-        self._slots = most  # that are free: the right to use a connection, or to open one
-        self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()  # for one, each until then
-        self._alarm: asyncio.TimerHandle | None = None
+        # A slot is the right to use a connection, or to open one.
+        self._queue: FairQueue[Connection] = FairQueue(most, max(1, most // 4), patience, self._slot_is_free)
         self._open: set[Connection] = set()
         self._idle: list[Idle] = []  # the one last used is at the end, and the next to be used
         self._all_back: asyncio.Future[None] | None = None
@@ -81,7 +77,7 @@ class Pool:
     async def close(self) -> None:
         """Waits for the statements under way. Cancelled, it cuts them off."""
         try:
-            while self._slots < self._most:
+            while self._queue.free < self._queue.slots:
                 self._all_back = asyncio.get_running_loop().create_future()
                 await self._all_back
             await asyncio.gather(*(connection.close() for connection in self._open))
@@ -89,24 +85,25 @@ class Pool:
             for connection in self._open:
                 connection.terminate()
 
-    async def run(self, send: Callable[[Connection], Awaitable[Result]]) -> Result:
-        connection = await self._take()
+    async def run(self, send: Callable[[Connection], Awaitable[Result]], owner: Hashable = None) -> Result:
+        """Of one owner no more than a quarter of the connections are in use; without one it shares with no other."""
+        if owner is None:
+            owner = object()
+        connection = await self._take(owner)
         try:
             result = await send(connection)
         except (asyncpg.IntegrityConstraintViolationError, *UNDONE):
-            self._pass_on(connection)
+            self._queue.pass_on(owner, connection)
             raise
         except BaseException:
-            self._background.run(self._give_back_broken_off(connection))
+            self._background.run(self._give_back_broken_off(connection, owner))
             raise
-        self._pass_on(connection)
+        self._queue.pass_on(owner, connection)
         return result
 
-    async def _take(self) -> Connection:
+    async def _take(self, owner: Hashable) -> Connection:
         deadline = time.monotonic() + self._patience
-        if self._slots:
-            self._slots -= 1
-        elif (given := await self._wait_in_line(deadline)) is not None:
+        if not self._queue.try_take(owner) and (given := await self._queue.wait(owner)) is not None:
             if not given.is_closed():
                 return given
             self._drop(given)
@@ -115,7 +112,7 @@ class Pool:
         try:
             return await self._find_or_open(deadline)
         except BaseException:
-            self._pass_on(None)
+            self._queue.pass_on(owner, None)
             raise
 
     async def _find_or_open(self, deadline: float) -> Connection:
@@ -132,45 +129,12 @@ class Pool:
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
 
-    async def _wait_in_line(self, deadline: float) -> "Connection | None":
-        """For a slot, with the connection of whoever had it before, or without one."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Connection | None] = loop.create_future()
-        self._waiting.append((waiter, deadline))
-        if self._alarm is None:
-            self._alarm = loop.call_later(self._patience, self._send_away)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and not waiter.exception():  # it was given one in this moment
-                self._pass_on(waiter.result())
-            raise
-
-    def _send_away(self) -> None:
-        """Who has waited for too long. One timer for all: the first in line came first, and all have one patience."""
-        self._alarm = None
-        now = time.monotonic()
-        while self._waiting:
-            waiter, deadline = self._waiting[0]
-            if not waiter.done() and deadline > now:
-                self._alarm = asyncio.get_running_loop().call_later(deadline - now, self._send_away)
-                return
-            self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(Problem(Code.OVERLOADED, reason=NONE_IN_TIME))
-
-    def _pass_on(self, connection: "Connection | None") -> None:
-        """To whoever is first in line. Who comes anew finds no slot as long as anybody waits."""
-        while self._waiting:
-            waiter, _ = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        self._slots += 1
+    def _slot_is_free(self, connection: "Connection | None") -> None:
         if connection is not None:
             self._make_idle(connection)
-        if self._all_back is not None and self._slots == self._most and not self._all_back.done():
-            self._all_back.set_result(None)
+        all_back = self._all_back
+        if all_back is not None and self._queue.free == self._queue.slots and not all_back.done():
+            all_back.set_result(None)
 
     async def _find(self) -> "Connection | None":
         while self._idle:
@@ -204,7 +168,7 @@ class Pool:
                 self._drop(idle.connection)
         return there
 
-    async def _give_back_broken_off(self, connection: Connection) -> None:
+    async def _give_back_broken_off(self, connection: Connection, owner: Hashable) -> None:
         """Its server may still be at work: until it says that it has stopped nobody else gets it, and no answer waits
         for that. One that says nothing is dropped."""
         usable: Connection | None = None
@@ -217,7 +181,7 @@ class Pool:
         finally:
             if usable is None:
                 self._drop(connection)
-            self._pass_on(usable)
+            self._queue.pass_on(owner, usable)
 
     def _make_idle(self, connection: Connection) -> None:
         self._idle.append(Idle(connection, time.monotonic()))

@@ -59,6 +59,13 @@ class Statement:
             raise TypeError(f"{self.name} takes {[name for name, _ in self.parameters]}, not {list(values)}")
         return [values[name] for name, _ in self.parameters]
 
+    def owner(self, arguments: Sequence[object]) -> Hashable:
+        """Whose share of the pool an execution takes: the user's, or without one that of what it is about, like the
+        bucket of a limit, an email, or issuer and subject."""
+        if not arguments or self.parameters[0][1].endswith("[]"):
+            return self.name
+        return arguments[0] if self.parameters[0][0] == "user_id" else tuple(arguments[:2])
+
     def lock(self, arguments: Sequence[object]) -> Hashable:
         """What executions that meet the same lock have in common. A read waits for no row, but for a table."""
         if self.only_reads or not arguments:
@@ -66,9 +73,7 @@ class Statement:
         if self.key is OF_TASK:
             task: Hashable = self.key.of_arguments(arguments)
             return task
-        if self.parameters[0][0] == "user_id":
-            return self.name, arguments[0]
-        return self.name, *arguments
+        return self.name, self.owner(arguments)
 
 
 @cache

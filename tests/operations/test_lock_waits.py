@@ -142,7 +142,7 @@ async def table_locked(url: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-def test_a_lock_on_a_table_leaves_a_connection_to_what_does_not_touch_it(own_database: Urls) -> None:
+def test_a_lock_on_a_table_leaves_a_connection_to_statements_on_others(own_database: Urls) -> None:
     async def story() -> None:
         async with database_at(own_database.runtime, pool=1, **PATIENT) as database:
             owners = await new_owners(database)
@@ -272,7 +272,7 @@ def test_over_all_rows_no_more_ask_at_once_than_allowed(monkeypatch: pytest.Monk
     tell(story())
 
 
-def test_what_has_waited_in_a_line_for_too_long_leaves_it_and_no_trace() -> None:
+def test_a_statement_that_waited_in_a_line_for_too_long_leaves_no_trace() -> None:
     async def story() -> None:
         waits = LockWaits(1, 0.05)
         asks = Asks(waits)

@@ -1,0 +1,198 @@
+"""The queue for a connection: users take turns, and none has more than its share."""
+
+import asyncio
+from collections.abc import Hashable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from service import tasks
+from service.attempts import COUNT_ATTEMPT
+from service.auth.users import FIND_OUTSIDE_USER
+from service.connecting import Connection
+from service.errors import Code
+from service.fair_queue import FairQueue
+from service.health import CHECK_SERVER
+from tests.databases import Urls
+from tests.operations.owners import DONE, at_once, code_of, database_at, held, new_owners
+from tests.operations.stories import GENEROUS, tell
+from tests.operations.test_pool import holding, in_line, pid, pool_to
+from tests.operations.wiretap import Wiretap
+
+
+class Slots:
+    """A queue whose slots are used for as long as a test wants, and the order in which they were given."""
+
+    def __init__(self, slots: int, share: int, timeout: float = GENEROUS) -> None:
+        self.unused: list[int | None] = []
+        self.queue: FairQueue[int] = FairQueue(slots, share, timeout, self.unused.append)
+        self.given: list[Hashable] = []
+
+    async def takes(self, owner: str) -> None:
+        if not self.queue.try_take(owner):
+            await self.queue.wait(owner)
+        self.given.append(owner)
+
+    async def all_take(self, owners: str) -> "list[asyncio.Task[None]]":
+        found = [asyncio.create_task(self.takes(owner)) for owner in owners]
+        await asyncio.sleep(0)
+        return found
+
+    async def give_back(self, owners: str) -> str:
+        """Which owners have got a slot by it."""
+        before = len(self.given)
+        for owner in owners:
+            self.queue.pass_on(owner, None)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return "".join(map(str, self.given[before:]))
+
+
+def test_owners_that_wait_take_turns_and_each_ones_oldest_goes_first() -> None:
+    async def story() -> None:
+        slots = Slots(1, 1)
+        await slots.all_take("aaaabbc")
+        assert slots.given == ["a"]
+        assert await slots.give_back("abcaba") == "bcabaa"
+
+    tell(story())
+
+
+def test_an_owner_has_no_more_than_its_share_though_slots_are_free() -> None:
+    async def story() -> None:
+        slots = Slots(4, 2)
+        await slots.all_take("aaaa")
+        assert (slots.given, slots.queue.free) == (["a", "a"], 2)
+        await slots.all_take("bc")
+        assert slots.given == ["a", "a", "b", "c"]
+        assert await slots.give_back("bc") == ""  # for these no other waits than the one that has its share
+        assert slots.queue.free == 2
+        assert await slots.give_back("a") == "a"
+        assert await slots.give_back("aa") == "a"
+        assert await slots.give_back("a") == ""
+        assert slots.queue.free == 4
+
+    tell(story())
+
+
+def test_a_slot_that_is_given_back_goes_to_one_that_waits_and_not_to_a_newcomer() -> None:
+    async def story() -> None:
+        slots = Slots(1, 1)
+        await slots.all_take("ab")
+        slots.queue.pass_on("a", None)
+        assert not slots.queue.try_take("c")
+        await asyncio.sleep(0)
+        assert slots.given == ["a", "b"]
+
+    tell(story())
+
+
+def test_a_waiter_is_refused_after_the_timeout_in_every_line_and_leaves_no_trace() -> None:
+    async def story() -> None:
+        slots = Slots(2, 1, timeout=0.05)
+        waiting = await slots.all_take("aabcbc")
+        answers = await at_once(*waiting)
+        assert [code_of(answer) for answer in answers] == [
+            None, Code.OVERLOADED, None, Code.OVERLOADED, Code.OVERLOADED, Code.OVERLOADED,
+        ]  # fmt: skip
+        assert await slots.give_back("ab") == ""
+        assert slots.queue.free == 2
+        assert not any((slots.queue._in_use, slots.queue._in_turn, slots.queue._at_limit))
+
+    tell(story())
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_waiter_that_is_cancelled_gives_its_slot_on(has_run: bool) -> None:
+    async def story() -> None:
+        slots = Slots(1, 1)
+        _, goes, _ = await slots.all_take("abc")
+        if not has_run:
+            goes.cancel()
+            await asyncio.sleep(0)
+        slots.queue.pass_on("a", None)
+        if has_run:
+            goes.cancel()  # it was given the slot, and has not run since
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert slots.given == ["a", "c"]
+        assert await slots.give_back("c") == ""
+        assert (slots.queue.free, slots.unused) == (1, [None])
+
+    tell(story())
+
+
+def test_with_one_connection_another_users_statement_is_the_second_of_many(urls: Urls) -> None:
+    async def story() -> None:
+        async with pool_to(urls.runtime, 1) as pool:
+            served: list[str] = []
+
+            async def use(user: str) -> None:
+                async def send(connection: Connection) -> None:
+                    await pid(connection)
+                    served.append(user)
+
+                await pool.run(send, user)
+
+            hold, holder = await holding(pool)
+            queued = [await in_line(use("hot")) for _ in range(20)]
+            queued.append(await in_line(use("other")))
+            hold.let_go.set()
+            await asyncio.gather(holder, *queued)
+            assert served == ["hot", "other", *["hot"] * 19]
+
+    tell(story())
+
+
+def test_statements_of_one_user_leave_connections_to_others(own_database: Urls) -> None:
+    """Each waits for the locked row on the server, where the URL's lock_timeout lets it."""
+
+    async def story() -> None:
+        url = f"{own_database.runtime}{'&' if '?' in own_database.runtime else '?'}options=-c%20lock_timeout%3D60s"
+        async with database_at(url, pool=4, pool_timeout=GENEROUS) as database:
+            hot, *others = await new_owners(database)
+            async with held(own_database.admin, hot):
+                writes = [asyncio.create_task(tasks.update_task(database, hot.id, hot.task, DONE)) for _ in range(20)]
+                await asyncio.sleep(0)
+                served = await at_once(*(tasks.get_task(database, owner.id, owner.task) for owner in others))
+
+                assert [row["user_id"] for row in served] == [owner.id for owner in others]
+                assert not any(write.done() for write in writes)
+            assert [row["user_id"] for row in await at_once(*writes)] == [hot.id] * 20
+
+    tell(story())
+
+
+def test_a_batch_of_one_user_takes_that_users_share_and_one_of_several_its_own(wiretap: Wiretap) -> None:
+    async def story() -> None:
+        async with database_at(wiretap.url, pool=4) as database:
+            owners = await new_owners(database, 2)
+            taken: list[Any] = []
+            take = database._pool._queue.try_take
+
+            def seen(owner: Hashable) -> bool:
+                taken.append(owner)
+                return take(owner)
+
+            database._pool._queue.try_take = seen  # type: ignore[method-assign]
+            one, two = owners
+            both = [each["id"] for each in one.tasks]
+            reads = [tasks.get_task(database, one.id, str(task_id)) for task_id in (both[0], *both)]
+            await at_once(*reads)
+            assert taken == [one.id, one.id]
+
+            taken.clear()
+            await at_once(*(tasks.get_task(database, owner.id, owner.task) for owner in (one, one, two)))
+            assert taken[0] == one.id
+            assert taken[1] not in {one.id, two.id}
+
+    tell(story())
+
+
+def test_the_owner_of_a_statement_is_its_user_or_its_first_arguments() -> None:
+    user = uuid4()
+    assert tasks.GET_TASK.owner([user, uuid4()]) == user
+    assert COUNT_ATTEMPT.owner([b"bucket", 1, None]) == (b"bucket", 1)
+    assert FIND_OUTSIDE_USER.owner(["issuer", "subject"]) == ("issuer", "subject")
+    assert CHECK_SERVER.owner([["0001"]]) == "health/check_server"
