@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -131,7 +131,7 @@ def test_of_many_that_died_while_they_were_idle_one_is_asked(
 
     async def after_the_night() -> str:
         async with connected(line, pool_max=20, pool_timeout=12) as database:
-            await asyncio.gather(*(database.one(GET_USER, user_id=UUID(ann.id)) for _ in range(20)))
+            await asyncio.gather(*(database.one(GET_USER, user_id=uuid4()) for _ in range(20)))  # one alone has a share
             assert len(line.connections) >= 20
             line.forget_all()
             row = await tasks.create_task(database, UUID(ann.id), "after it", None)

@@ -288,19 +288,20 @@ def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idl
 
 
 def test_while_all_others_are_being_answered_a_newcomer_is_answered_for_health_and_refused_all_else(
-    start_service: Callable[..., Service], ann: User, urls: Urls, database: psycopg.Connection
+    start_service: Callable[..., Service], new_user: Callable[[], User], urls: Urls, database: psycopg.Connection
 ) -> None:
     service = start_service(
         DATABASE_URL=databases.patient(urls.runtime), MAX_CONNECTIONS=10, **ONE_ADDRESS, POOL_MAX=14,
         STATEMENT_TIMEOUT=60, TOKEN_RECHECK=300,
     )  # fmt: skip
-    assert as_user_of(service, ann).get("/api/auth/me").status_code == 200
+    users = [new_user() for _ in range(11)]  # one alone has a share of the pool
+    assert {as_user_of(service, user).get("/api/auth/me").status_code for user in users} == {200}
     service.http.close()
-    request = f"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n".encode()
+    head = "GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer"
     with connected(service, 11) as busy, psycopg.connect(urls.admin) as blocker:  # one more than the limit, for a while
         blocker.execute("LOCK TABLE users")
-        for connection in busy:
-            connection.sendall(request)
+        for connection, user in zip(busy, users, strict=True):
+            connection.sendall(f"{head} {user.token}\r\n\r\n".encode())
         wait_for_all_to_be_answered(database, 11)
         for path in ("/health", "/health/live", "/health/live/"):
             healthy = asks(service, path)
