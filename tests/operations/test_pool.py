@@ -329,6 +329,23 @@ def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls) -> None:
     tell(story())
 
 
+def test_a_server_without_a_free_slot_is_asked_at_a_steady_pace_however_many_wait(urls: Urls) -> None:
+    async def story() -> None:
+        tries: list[None] = []
+
+        async def connect() -> Connection:
+            tries.append(None)
+            await asyncio.sleep(0)
+            raise asyncpg.TooManyConnectionsError
+
+        async with pool_to(urls.runtime, 5, patience=1, connect=connect) as pool:
+            refused = await asyncio.gather(*(pool.run(pid) for _ in range(5)), return_exceptions=True)
+            assert [error.code for error in refused if isinstance(error, Problem)] == [Code.OVERLOADED] * 5
+            assert len(tries) < 100  # each 50 ms, for a second
+
+    tell(story())
+
+
 def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Urls) -> None:
     async def story() -> None:
         used: list[Connection] = []
