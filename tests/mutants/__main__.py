@@ -5,6 +5,7 @@ import difflib
 import os
 import queue
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -81,26 +82,36 @@ def main() -> int:
     parser.add_argument("--only", type=int, nargs="*", help="numbers of an earlier run with the same seed")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: nothing is left running
     numbered = list(enumerate(chosen(given.files, given.count, given.seed), 1))
     mutants = [(number, mutant) for number, mutant in numbered if not given.only or number in given.only]
     say(f"{len(mutants)} faults, SEED={given.seed}")
-    missed = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory, ExitStack() as stack:
         places = [Path(directory) / str(number) for number in range(given.jobs)]
-        runner = Runner([stack.enter_context(Tree.made(place, number)) for number, place in enumerate(places)])
-        with ThreadPoolExecutor(given.jobs) as threads:
-            list(threads.map(runner.run_without_fault, {tuple(suite_of(mutant.file)) for _, mutant in mutants}))
-            outcomes = threads.map(runner.run, [mutant for _, mutant in mutants])
-            for (number, mutant), outcome in zip(mutants, outcomes, strict=True):
-                where = f"{mutant.file}:{mutant.fault.line}"
-                verdict = f"by {outcome.by}" if outcome.is_noticed else f"MISSED\n{mutant.diff()}"
-                say(f"{number:4} {outcome.seconds:5.1f} s  {where}  {verdict}")
-                if not outcome.is_noticed:
-                    missed.append(f"{number:4} {where}\n{mutant.diff()}")
+        trees = [stack.enter_context(Tree.made(place, number)) for number, place in enumerate(places)]
+        threads = stack.enter_context(ThreadPoolExecutor(given.jobs))
+        for tree in trees:  # Ctrl-C: what is under way ends, and nothing more begins
+            stack.callback(tree.end_all)
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        missed = try_out(Runner(trees), threads, mutants)
     noticed = len(mutants) - len(missed)
     say(f"\n{noticed} of {len(mutants)} noticed ({noticed / max(1, len(mutants)):.1%}), SEED={given.seed}")
     say("\n".join(missed))
     return 0
+
+
+def try_out(runner: Runner, threads: ThreadPoolExecutor, mutants: list[tuple[int, Mutant]]) -> list[str]:
+    """Says what becomes of each, and returns those that no test noticed."""
+    missed = []
+    list(threads.map(runner.run_without_fault, {tuple(suite_of(mutant.file)) for _, mutant in mutants}))
+    outcomes = threads.map(runner.run, [mutant for _, mutant in mutants])
+    for (number, mutant), outcome in zip(mutants, outcomes, strict=True):
+        where = f"{mutant.file}:{mutant.fault.line}"
+        verdict = f"by {outcome.by}" if outcome.is_noticed else f"MISSED\n{mutant.diff()}"
+        say(f"{number:4} {outcome.seconds:5.1f} s  {where}  {verdict}")
+        if not outcome.is_noticed:
+            missed.append(f"{number:4} {where}\n{mutant.diff()}")
+    return missed
 
 
 def say(text: str) -> None:

@@ -38,7 +38,7 @@ SUITES: dict[str, list[str]] = {
     ],
     "service/pool.py": [
         "operations/test_pool.py", "operations/test_waiting.py", "operations/test_database_faults.py",
-        "operations/test_faults.py", "operations/test_shutdown.py", "operations/test_start_and_stop.py",
+        "operations/test_faults.py",
     ],
     "service/batches.py": [
         "operations/test_batches.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",

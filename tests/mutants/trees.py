@@ -76,19 +76,19 @@ class Tree:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            self._end_all()
+            self.end_all()
             process.communicate()
             self._server.close()  # with the databases and the roles that were not cleaned up
             self._start_server()
             return Outcome(is_noticed=True, by=f"the timeout of {timeout:.0f} s", seconds=timeout, output="")
         finally:
-            self._end_all()
+            self.end_all()
             shutil.rmtree(self._temporary, ignore_errors=True)
         failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
         by = failed[1] if failed else f"pytest's exit code {process.returncode}"
         return Outcome(process.returncode != 0, by, time.monotonic() - began, output)
 
-    def _end_all(self) -> None:
+    def end_all(self) -> None:
         """Services run in sessions of their own: TMPDIR in the environment of a process names its tree."""
         mark = f"TMPDIR={self._temporary}\0".encode()
         for environment in Path("/proc").glob("[0-9]*/environ"):
