@@ -15,7 +15,7 @@ import asyncpg
 
 from service.background import Background
 from service.connecting import Connection
-from service.lock_waits import LockWaits
+from service.lock_waits import UNDONE, LockWaits
 from service.statements import Key, Statement, statement
 
 IS_DISTRIBUTED = statement("health/is_distributed", "one")
@@ -74,9 +74,8 @@ class Batch:
         return answer
 
     @property
-    def only_one(self) -> list[object] | None:
-        """The arguments of the only execution, where there is no other."""
-        return next(iter(self._asked.values()))[0] if len(self._asked) == 1 else None
+    def is_of_one(self) -> bool:
+        return len(self._asked) == 1
 
     async def wait_for_company(self) -> None:
         """As long as it has room and rounds of the event loop bring somebody. With little to do they take no time; with
@@ -93,10 +92,14 @@ class Batch:
             # Two batches that meet at the same rows shall not wait for each other.
             everybodys.sort(key=self._key.of_arguments)
         try:
+            if self.is_of_one:
+                return await connection.fetch(self.statement.text, *everybodys[0])
             rows: Rows = await connection.fetchmany(self.statement.text, everybodys)
         except asyncpg.PostgresError as error:
             if self.statement.only_reads or isinstance(error, ENDED):
                 raise
+            if self.is_of_one and not isinstance(error, UNDONE):
+                raise  # refused for what it is, and would be again; one that met a lock waits for it by itself
             raise UndoneError from None
         return rows
 
@@ -207,9 +210,7 @@ class Batches:
         if self._joins_writes is None and not batch.statement.only_reads:
             [server] = await self._alone(IS_DISTRIBUTED, [])
             self._joins_writes = not server["is_distributed"]
-        if batch.only_one is not None:
-            return await self._alone(batch.statement, batch.only_one)
-        if not (self._joins_writes or batch.statement.only_reads):
+        if not (self._joins_writes or batch.statement.only_reads or batch.is_of_one):
             raise UndoneError
         rows = await self._run(batch.statement, [], batch.send, batch.owner)
         self._learn(batch.statement, len(rows) / batch.size)

@@ -1,5 +1,6 @@
 """The ways to run a statement, and the one function from SQLSTATE to error."""
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -40,6 +41,8 @@ CUT_OFF = (
 # Classes of SQLSTATE that say something of the server and nothing of the statement: no room on its disk, no memory.
 SERVER_TROUBLE = ("53", "58")
 TROUBLE_LASTS = 60.0  # unless the statement that met it succeeds before
+
+_log = logging.getLogger("service.database")
 
 Result = TypeVar("Result")
 
@@ -128,12 +131,13 @@ class Database:
         owner: Hashable,
     ) -> Result:
         lock = statement.lock(arguments)
-        if not self._lock_waits.is_waited_for(lock):
-            try:
+        try:
+            if not self._lock_waits.is_waited_for(lock):
                 return await self._ask(statement, send, owner)
-            except UNDONE:
-                if not statement.only_reads:
-                    self._lock_waits.remember(owner)
+        except UNDONE:
+            _log.debug("%s met a lock", statement.name)
+        if not statement.only_reads:
+            self._lock_waits.remember(owner)
         return await self._lock_waits.retry(lock, partial(self._ask, statement, send, owner))
 
     async def _ask(

@@ -24,7 +24,7 @@ from service.errors import Code, Problem
 UNDONE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 PAUSE_SECONDS = 0.1  # between two tries of a line; the mean delay after a lock has gone is half of it
-ALONE_SECONDS = 5.0
+ALONE_SECONDS = 10.0  # after the first try, so that a client that comes again after STATEMENT_TIMEOUT is remembered
 MAX_REMEMBERED_OWNERS = 1000
 
 IN_TIME = "a lock was not released within STATEMENT_TIMEOUT"

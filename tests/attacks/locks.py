@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import psycopg
@@ -16,9 +17,10 @@ from tests import databases, pgbouncer, support
 from tests.attacks import Measurement
 from tests.databases import Urls
 from tests.storm import Beside, Client, percentile
-from tests.support import FEBRUARY, SECRET, User
+from tests.support import SECRET, User
 
 USERS = 30
+TASKS = 50
 PUTS = 12
 HELD_SECONDS = 7.0
 MAX_WAIT_SECONDS = 0.5
@@ -33,28 +35,38 @@ def request(method: str, path: str, token: str, body: object = None) -> bytes:
     return head.encode() + b"\r\n" + sent
 
 
-async def use(port: int, users: list[tuple[str, str]], seconds: float) -> tuple[list[float], int]:
+async def use(port: int, users: list[tuple[str, list[str]]], seconds: float) -> tuple[list[float], int]:
     """Each reads, updates and creates in turn: the latencies, and how many answers were no success."""
 
-    async def one(token: str, task_id: str) -> tuple[list[float], int]:
-        task = f"/api/tasks/{task_id}"
+    async def one(token: str, task_ids: list[str]) -> tuple[list[float], int]:
         requests = [
-            request("GET", task, token),
-            request("PUT", task, token, {"is_completed": True}),
-            request("POST", "/api/tasks", token, {"title": "another"}),
+            each
+            for task_id in task_ids
+            for each in (
+                request("GET", f"/api/tasks/{task_id}", token),
+                request("PUT", f"/api/tasks/{task_id}", token, {"is_completed": True}),
+                request("POST", "/api/tasks", token, {"title": "another"}),
+            )
         ]
         latencies, failed = [], 0
         async with Client(port) as client:
             end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                for each in requests:
-                    status, latency, _ = await client.ask(each)
-                    latencies.append(latency)
-                    failed += status not in {200, 201}
+            for each in cycle(requests):
+                if time.monotonic() > end:
+                    break
+                status, latency, _ = await client.ask(each)
+                latencies.append(latency)
+                failed += status not in {200, 201}
         return latencies, failed
 
     found = await asyncio.gather(*(one(*user) for user in users))
     return [each for latencies, _ in found for each in latencies], sum(failed for _, failed in found)
+
+
+def new_tasks(urls: Urls, user: User, number: int) -> list[str]:
+    insert = "INSERT INTO tasks (user_id, title) SELECT %s, 'a task' FROM generate_series(1, %s) RETURNING id"
+    with psycopg.connect(urls.admin) as connection:
+        return [str(task_id) for [task_id] in connection.execute(insert, [user.id, number])]
 
 
 def hold_and_put(urls: Urls, user: User, task_id: str) -> None:
@@ -77,24 +89,27 @@ def hold_and_put(urls: Urls, user: User, task_id: str) -> None:
 def measure(name: str, urls: Urls, url: str, directory: Path, **settings: object) -> Iterator[Measurement]:
     with support.running(directory, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
         everybody = [support.sign_up(service.http) for _ in range(USERS + 1)]
-        tasks = [user.creates(FEBRUARY)["id"] for user in everybody]
-        others = [(user.token, task) for user, task in zip(everybody[1:], tasks[1:], strict=True)]
+        # An open transaction keeps every old version of a row from being pruned: of one task for each user they would
+        # be thousands, and slow down its reads whatever the service does.
+        others = [(user.token, new_tasks(urls, user, TASKS)) for user in everybody[1:]]
+        [locked] = new_tasks(urls, everybody[0], 1)
         Beside(use, service.port, others, 1.0).result()
-        before, _ = Beside(use, service.port, others, HELD_SECONDS).result()
+        before, _ = Beside(use, service.port, others, HELD_SECONDS / 2).result()
         beside = Beside(use, service.port, others, HELD_SECONDS + 0.5)
         time.sleep(0.5)
-        hold_and_put(urls, everybody[0], tasks[0])
+        hold_and_put(urls, everybody[0], locked)
         during, failed = beside.result()
+        after, _ = Beside(use, service.port, others, HELD_SECONDS / 2).result()
         warnings = [
             line for line in service.lines() if line["level"] == "warning" and "lock_timeout" in line["message"]
         ]
-    longest = max(during)
-    ratio = len(during) / (HELD_SECONDS + 0.5) / (len(before) / HELD_SECONDS)
+    longest, usual = max(during), before + after  # a machine that slows down meanwhile meets both
+    ratio = len(during) / (HELD_SECONDS + 0.5) / (len(usual) / HELD_SECONDS)
     yield Measurement(f"{name}: errors of {USERS} other users", "0", f"{failed}", failed == 0)
     yield Measurement(f"{name}: their longest wait", "< 500 ms", f"{longest * 1000:.0f} ms", longest < MAX_WAIT_SECONDS)
-    p99 = percentile(during, 0.99) / percentile(before, 0.99)
-    yield Measurement(f"{name}: their p99, of that before", "-", f"{p99:.2f}", is_met=True)
-    yield Measurement(f"{name}: their requests, of those before", ">= 0.8", f"{ratio:.2f}", ratio >= LEAST_THROUGHPUT)
+    p99 = percentile(during, 0.99) / percentile(usual, 0.99)
+    yield Measurement(f"{name}: their p99, of that without", "-", f"{p99:.2f}", is_met=True)
+    yield Measurement(f"{name}: their requests, of those without", ">= 0.8", f"{ratio:.2f}", ratio >= LEAST_THROUGHPUT)
     yield Measurement(f"{name}: warnings about lock_timeout at the start", "0", f"{len(warnings)}", not warnings)
 
 
