@@ -59,6 +59,25 @@ def test_owners_that_wait_take_turns_and_each_ones_oldest_goes_first() -> None:
     tell(story())
 
 
+def test_of_one_owner_the_oldest_goes_first() -> None:
+    async def story() -> None:
+        slots, served = Slots(1, 1), []
+
+        async def takes(number: int) -> None:
+            await slots.takes("a")
+            served.append(number)
+            slots.queue.pass_on("a", None)
+
+        await slots.takes("a")
+        waiting = [asyncio.create_task(takes(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        slots.queue.pass_on("a", None)
+        await asyncio.gather(*waiting)
+        assert served == [0, 1, 2]
+
+    tell(story())
+
+
 def test_an_owner_has_no_more_than_its_share_though_slots_are_free() -> None:
     async def story() -> None:
         slots = Slots(4, 2)
