@@ -42,7 +42,7 @@ def guarded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "DATABASE_URL": databases.patient(database_url), "BETTER_AUTH_SECRET": SECRET,
         "WORKERS": 2, "TRUSTED_PROXIES": 1,
         "LOGIN_FAILURES": 4, "LOGIN_FAILURES_PER_ADDRESS": 10, "LOGIN_FAILURES_PER_EMAIL": 6, "SIGNUPS_PER_ADDRESS": 3,
-        "STATEMENT_TIMEOUT": 60,
+        "STATEMENT_TIMEOUT": 60, "POOL_MAX": 20,  # so that one email may have five logins under way
     }  # fmt: skip
     with support.running(tmp_path_factory.mktemp("guarded"), **settings) as service:
         yield service
