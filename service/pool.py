@@ -86,7 +86,7 @@ class Pool:
                 connection.terminate()
 
     async def run(self, send: Callable[[Connection], Awaitable[Result]], owner: Hashable = None) -> Result:
-        """Of one owner no more than a quarter of the connections are in use; without one it shares with no other."""
+        """An owner has at most a quarter of the connections in use. Without an owner it counts against nothing."""
         if owner is None:
             owner = object()
         connection = await self._take(owner)

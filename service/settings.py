@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         return self
 
     def places_per_address(self, connections: int) -> int:
-        """Of so many connections in all; 0: no limit. Behind proxies the addresses are theirs."""
+        """The share of one address in all places; 0: no limit. Behind proxies the addresses are the proxies'."""
         if self.trusted_proxies:
             return 0
         return connections // 2 if self.connections_per_address is None else self.connections_per_address

@@ -30,7 +30,7 @@ def socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
 
 def held_by_system(transport: Any) -> int:
     """Bytes that the client has not confirmed. The system asks for more only when a third of what it holds is gone:
-    without these, somebody who reads slowly looks like somebody who reads nothing."""
+    without these, a client that reads slowly looks like one that reads nothing."""
     if sys.platform != "linux":
         return 0
     held = array("i", [0])

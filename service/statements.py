@@ -67,7 +67,7 @@ class Statement:
         return arguments[0] if self.parameters[0][0] == "user_id" else tuple(arguments[:2])
 
     def lock(self, arguments: Sequence[object]) -> Hashable:
-        """What executions that meet the same lock have in common. A read waits for no row, but for a table."""
+        """A key that executions share if they wait for the same lock. A read waits for a table, never for a row."""
         if self.only_reads or not arguments:
             return self.name
         if self.key is OF_TASK:
