@@ -343,3 +343,19 @@ def test_a_command_of_an_operator_waits_for_a_lock_longer_than_its_role_does(
 
         assert session.rows(connection, DELETE_USER, user_id=user_id, token_generation=0)
         assert admin.execute("SELECT count(*) FROM users").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError]
+)
+def test_a_statement_that_the_server_has_undone_is_sent_again_by_itself(error: type[Exception]) -> None:
+    """Outside a batch, whose statements are sent again one by one after any error."""
+    answers: list[Exception | str] = [error(), "done"]
+
+    async def attempt() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert asyncio.run(LockWaits(1, GENEROUS).retry("row", attempt)) == "done"

@@ -162,6 +162,7 @@ def test_a_reader_that_is_too_slow_is_watched_by_one_thread(pipe: Channel) -> No
 
 
 def test_the_flags_of_the_shared_description_stay_as_they_are(channel: Channel) -> None:
+    assert os.get_blocking(channel.writer), "as it was made: other processes write to the same description"
     flags = fcntl.fcntl(channel.writer, fcntl.F_GETFL)
 
     written = [numbered(number) for number in range(5000)]
