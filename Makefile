@@ -48,7 +48,7 @@ mutants: $(VENV)/ready ## Plant N=20 single faults in FILES='service/auth/*.py' 
 storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one other user notices of it
 	@$(BIN)/python -m tests.storm $(or $(SECONDS),10)
 
-attacks: $(VENV)/ready ## What other users notice while one client misbehaves, each number beside its limit (ARGS=pipelining)
+attacks: $(VENV)/ready ## Measure the harm that one misbehaving client does to others, beside the limit for it (ARGS=pipelining)
 	@$(BIN)/python -m tests.attacks $(ARGS)
 
 capacity: $(VENV)/ready ## What a request costs in processor time, and a row in bytes (Linux)

@@ -78,7 +78,7 @@ class Connector:
 
 
 class Found(NamedTuple):
-    """What a start finds out by connecting."""
+    """Facts that a start finds out by connecting."""
 
     has_pooler: bool
     lock_timeout_ms: int  # 0: none

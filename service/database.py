@@ -143,7 +143,7 @@ class Database:
     async def _ask(
         self, statement: Statement, send: Callable[[Connection], Awaitable[Result]], owner: Hashable
     ) -> Result:
-        """What only reads is sent once more when its connection dies. A write may have happened: never."""
+        """Sends a read once more when its connection dies. Never a write: it may have happened."""
         try:
             return await self._pool.run(send, owner)
         except CUT_OFF:

@@ -1,4 +1,4 @@
-"""What the operating system knows of a connection, and how many open files it allows."""
+"""Facts from the operating system: unread bytes of a connection, and how many files may be open."""
 
 import asyncio
 import fcntl

@@ -1,4 +1,4 @@
--- What the peers create with. The service counts the tasks of each user too; they do not.
+-- The statement with which the peers create. They do not count the tasks of each user, as the service does.
 INSERT INTO tasks (user_id, title, description)
 VALUES ($1, $2, $3)
 RETURNING id, user_id, title, description, is_completed, created_at, updated_at

@@ -1,4 +1,4 @@
--- What the peers delete with. The service counts the tasks of each user too; they do not.
+-- The statement with which the peers delete. They do not count the tasks of each user, as the service does.
 DELETE FROM tasks
 WHERE user_id = $1 AND id = $2
 RETURNING id, user_id
