@@ -115,7 +115,7 @@ async def _stream(request: Request, begin: list[Buffer], pieces: Pieces) -> None
             del piece
     except Exception as exception:  # noqa: BLE001 - whatever it is, the response has begun
         reason = problem_of(exception).reason
-        _log.error("a response was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
+        _log.error("an answer was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
         request.cut_off()
         return
     await response.send(b"]}", end_stream=True)

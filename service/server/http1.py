@@ -24,7 +24,7 @@ class TimedHttp(Http):
     differently, and it looks at the newest byte, so that a head of a byte a second would go on for hours."""
 
     __slots__ = ("_chunks", "head_since")
-    __touchup__: tuple[str, ...] = ("_announce",)  # type: ignore[assignment]  # Sanic's has three, of methods of its own
+    __touchup__: tuple[str, ...] = ("_announce", "_announce_chunk")  # type: ignore[assignment]  # Sanic's has three others
     protocol: Any  # ours, of which Sanic's annotation knows nothing
 
     async def http1_request_header(self) -> None:
@@ -120,6 +120,10 @@ class TimedHttp(Http):
         await self.dispatch("http.lifecycle.read_head", inline=True, context={"head": request.head})
         await self.dispatch("http.lifecycle.request", inline=True, context={"request": request})
 
+    async def _announce_chunk(self, data: bytes) -> None:
+        """As _announce."""
+        await self.dispatch("http.lifecycle.read_body", inline=True, context={"body": data})
+
     def create_empty_request(self) -> None:
         """Stand-in for a request that was refused, with those of its headers that its response depends on."""
         super().create_empty_request()
@@ -138,8 +142,11 @@ class TimedHttp(Http):
             self.request_bytes = self._chunks.size
             if self._chunks.is_complete:
                 self.request_body = None
+                if data:
+                    await self._announce_chunk(data)
                 return data or None
             if data:
+                await self._announce_chunk(data)
                 if self.recv_buffer:
                     await asyncio.sleep(0)  # many small chunks: other connections get a turn
                 return data

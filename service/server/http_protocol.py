@@ -32,7 +32,7 @@ class ClientConnection(HttpProtocol):
     __slots__ = (
         "_came",
         "_delivered_before",
-        "_delivered_lately",
+        "_delivered_lately", "_handle_request",
         "_unread_before",
         "_watch",
         "address",
@@ -40,6 +40,8 @@ class ClientConnection(HttpProtocol):
         "is_ending",
         "writer",
     )  # fmt: skip
+
+    __touchup__ = ("send",)  # type: ignore[assignment]  # removes its dispatch of a signal that has no handler
 
     HTTP_CLASS = TimedHttp
     stalled: ClassVar[dict["ClientConnection", float]] = {}  # since when, in the order in which they fell behind
@@ -52,6 +54,9 @@ class ClientConnection(HttpProtocol):
         self.is_ending = False  # closed behind its next answer
         self.has_ended = False  # the client sends nothing more
         self.writer = ConnectionWriter(transport, self._context.write_queue)
+        fast_path = self._context.fast_path
+        self._handle_request = fast_path.handle_request if fast_path else self.app.handle_request
+        self.request_handler = self._handle_request
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         with socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
@@ -88,8 +93,9 @@ class ClientConnection(HttpProtocol):
         """As Sanic's own, but with what other connections have to send. One thing waits for that, and not two."""
         self.writer.go()
         await self._can_write.wait()
-        if self.transport.is_closing():  # type: ignore[union-attr]  # whoever sends has a transport
+        if self.transport.is_closing():  # type: ignore[union-attr]  # a sender has a transport
             raise RequestCancelled
+        await self.app.dispatch("http.lifecycle.send", inline=True, context={"data": data})
         self.writer.wait_with(data)
         self._time = monotonic()
 
@@ -253,7 +259,7 @@ class ClientConnection(HttpProtocol):
         self.http.keep_alive = False
         if request.path.removesuffix("/") not in HEALTH_PATHS:
             raise Problem(Code.OVERLOADED, reason="all places for connections are taken")
-        await self.app.handle_request(request)
+        await self._handle_request(request)
 
     def refuse(self) -> None:
         """Without a look at its request."""
