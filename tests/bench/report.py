@@ -1,4 +1,4 @@
-"""The results as people read them: README's section, the whole report, the charts. Each number is of results.json."""
+"""The results as people read them: docs/benchmark.md, the whole report, the charts. Each number is of results.json."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ WIDTH = 125
 FLOORS = {CONSTANT: "Sanic, a constant", PGBENCH: "pgbench, the same statement"}
 
 
-def in_readme(readme: str, results: Results | None) -> str:
-    before, _, rest = readme.partition(BEGIN)
+def in_document(document: str, results: Results | None) -> str:
+    before, _, rest = document.partition(BEGIN)
     return f"{before}{BEGIN}\n{section(results)}\n{END}{rest.partition(END)[2]}"
 
 
@@ -35,9 +35,9 @@ def section(results: Results | None) -> str:
         [
             _paragraph(results),
             "",
-            "![Requests a second](tests/bench/results/requests.svg)",
+            "![Requests a second](../tests/bench/results/requests.svg)",
             "",
-            "![The slowest of a hundred answers](tests/bench/results/p99.svg)",
+            "![The slowest of a hundred answers](../tests/bench/results/p99.svg)",
             "",
             *_table(header, rows),
             "",
@@ -47,7 +47,7 @@ def section(results: Results | None) -> str:
             "",
             *_table(["aim", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
             "",
-            "[Every table](tests/bench/results/report.md), [every number](tests/bench/results/results.json).",
+            "[Every table](../tests/bench/results/report.md), [every number](../tests/bench/results/results.json).",
         ]
     )
 
