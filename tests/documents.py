@@ -1,4 +1,4 @@
-"""What the tests read out of the documents: sections, blocks, tables, links."""
+"""Reads sections, blocks, tables and links of the documents for the tests."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def rows(text: str) -> list[str]:
 
 
 def links(page: Path) -> Iterator[Link]:
-    """Those to files of the project and to headings."""
+    """The links to files of the project and to headings, without those to other hosts."""
     name = str(page.relative_to(ROOT))
     for address in re.findall(r"\]\(\s*([^)\s]+)\s*\)", _without_code(page.read_text())):
         if not re.match(r"[a-z]+:", address):
@@ -57,7 +57,7 @@ def leads_somewhere(link: Link) -> bool:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings as GitHub names them in an address."""
+    """The headings as they stand in an address."""
     headings = re.findall(r"^#+ (.*)$", _without_code(page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -73,7 +73,7 @@ def test_the_error_table_is_the_codes() -> None:
     ]
 
 
-def test_what_a_client_does_is_said_for_every_code() -> None:
+def test_every_code_has_advice_for_clients() -> None:
     table = section(FRONTENDS, "Errors").partition("| code | do |\n|---|---|\n")[2].partition("\n\n")[0]
 
     assert sorted(re.findall(r"`([A-Z_]+)`", table)) == sorted(code.name for code in Code)
