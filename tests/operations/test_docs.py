@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service import fields, statements
+from service import VERSION, fields, statements
 from service.api import models as february
 from service.app import CONTRACTS
 from service.auth.issuers import read_issuers
@@ -153,6 +153,13 @@ def test_the_layout_is_the_tree() -> None:
         inside = ROOT / "service" if line.startswith("  ") else ROOT
         for name in names[1].split():
             assert (inside / name).exists(), line
+
+
+def test_the_newest_release_in_the_changelog_is_the_version() -> None:
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    packaged = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+    assert [released[0], *packaged] == [VERSION, VERSION]
 
 
 def test_the_deployment_starts_a_service(empty_database: str, tmp_path: Path) -> None:
