@@ -155,6 +155,14 @@ def test_the_layout_is_the_tree() -> None:
             assert (inside / name).exists(), line
 
 
+def test_the_glossary_has_at_most_25_terms_and_a_line_for_each() -> None:
+    terms = [row.strip("| ").split(" | ") for row in rows(section(ROOT / "CONTRIBUTING.md", "Glossary"))]
+
+    assert len(terms) <= 25
+    assert [term for term in terms if len(term) != 2 or not term[1].endswith(".")] == []
+    assert len({term for term, _ in terms}) == len(terms)
+
+
 def test_the_newest_release_in_the_changelog_is_the_version() -> None:
     released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     packaged = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
