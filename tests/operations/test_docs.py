@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from service import VERSION, fields, statements
+from service import VERSION, field_rules
 from service.api import models as february
 from service.app import CONTRACTS
-from service.auth.issuers import read_issuers
-from service.docs.openapi import openapi
+from service.db import statements
+from service.domain.tasks import LIST_LIMIT
 from service.errors import Code
-from service.request import MAX_BODY
-from service.settings import Settings
-from service.tasks import LIST_LIMIT
+from service.http.json_body import MAX_BODY
+from service.openapi.document import openapi
+from service.settings.all_settings import Settings
+from service.settings.issuers import read_issuers
 from service.v1 import models as january
 from tests import support
 from tests.documents import DOCS, PAGES, Link, block, leads_somewhere, links, rows, section
@@ -25,7 +26,6 @@ from tests.support import ROOT, Service
 
 FRONTENDS = DOCS / "frontends.md"
 OPERATING = DOCS / "operating.md"
-LAYOUT = section(DOCS / "architecture.md", "Layout")
 
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 
@@ -112,13 +112,13 @@ def test_the_endpoints_table_is_that_of_the_openapi_document() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    password = f"{fields.MIN_PASSWORD} characters to {fields.MAX_PASSWORD_BYTES} bytes"
+    password = f"{field_rules.MIN_PASSWORD} characters to {field_rules.MAX_PASSWORD_BYTES} bytes"
     contracts = (february, january)
 
     assert [row.strip("| ").split(" | ") for row in rows(section(FRONTENDS, "Limits"))] == [
         ["title, after trimming", *(f"1 to {each.TITLE_LIMIT} characters" for each in contracts)],
         ["description, after trimming", *(f"{each.DESCRIPTION_LIMIT} characters" for each in contracts)],
-        ["email", *[f"{fields.MAX_EMAIL} characters"] * 2],
+        ["email", *[f"{field_rules.MAX_EMAIL} characters"] * 2],
         ["password", *[password] * 2],
         ["tasks in a list", *[str(LIST_LIMIT)] * 2],
         ["tasks of a user", *[str(defaults["tasks_per_user"])] * 2],
@@ -145,14 +145,57 @@ def test_the_programs_shown_are_those_that_make_test_typescript_runs(heading: st
     assert block(section(FRONTENDS, heading), "ts") == (ROOT / "tests" / "typescript" / name).read_text()
 
 
-def test_the_layout_is_the_tree() -> None:
-    inside = ROOT
-    for line in block(LAYOUT, "").splitlines():
-        names = re.match(r" *((?:[\w.]+/? )+)", line + " ")
+def listed_in_the_layout() -> dict[str, str]:
+    """Each path with what the layout says of it."""
+    found: dict[str, str] = {}
+    inside = [""]
+    for line in block(section(DOCS / "architecture.md", "Layout"), "").splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.match(r" *((?:[\w.-]+/?(?: |$))+)", line)
         assert names is not None, line
-        inside = ROOT / "service" if line.startswith("  ") else ROOT
-        for name in names[1].split():
-            assert (inside / name).exists(), line
+        del inside[depth + 1 :]
+        paths = [inside[-1] + name for name in names[1].split()]
+        found |= dict.fromkeys(paths, line[names.end() :].strip())
+        inside += [path for path in paths if path.endswith("/")]
+    return found
+
+
+def in_the_tree() -> set[str]:
+    """What the layout has to name: all of service/, other folders to the second level, other files at the top."""
+    git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a checkout")
+    found = set()
+    for path in (Path(name) for name in done.stdout.split("\0") if name and (ROOT / name).exists()):
+        folders = [f"{parent}/" for parent in path.parents if parent.parts]
+        is_ours = path.parts[0] == "service"
+        found |= {folder for folder in folders if is_ours or folder.count("/") <= 2}
+        found |= {str(path)} if is_ours or not folders else set()
+    return found
+
+
+def test_the_layout_names_every_folder_and_every_module() -> None:
+    listed = listed_in_the_layout()
+    tree = in_the_tree()
+
+    assert (tree - set(listed), set(listed) - tree) == (set(), set())
+
+
+def test_the_layout_says_what_each_module_is() -> None:
+    modules = {path: said for path, said in listed_in_the_layout().items() if path.endswith(".py")}
+
+    assert [path for path, said in modules.items() if not said and not path.endswith("/__init__.py")] == []
+
+
+def test_the_layout_has_the_layers_in_the_order_of_the_linter() -> None:
+    lines = (ROOT / "pyproject.toml").read_text().partition("\nlayers = [\n")[2].partition("]")[0]
+    layers = re.findall(r"\w+", lines)
+    inside = [Path(path) for path in listed_in_the_layout() if path.startswith("service/")]
+
+    top = [path.stem for path in inside if len(path.parts) == 2 and path.name != "__init__.py"]
+
+    assert top == layers
 
 
 def test_the_glossary_has_at_most_25_terms_and_a_line_for_each() -> None:

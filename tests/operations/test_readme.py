@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
+from service.settings.all_settings import Settings
 from tests import support
 from tests.documents import block, section
 from tests.support import ROOT, Service
