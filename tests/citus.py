@@ -36,7 +36,7 @@ def lines() -> list[str]:
 
 
 def placed() -> dict[str, Any]:
-    """Where docs/database.md says that each table goes."""
+    """The place of each table by docs/database.md."""
     distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines())))
     [column] = set(distributed.values())
     below = " ".join(SECTION.partition("```sql\n")[2].partition("```\n")[2].split())
@@ -50,7 +50,7 @@ def placed() -> dict[str, Any]:
 
 
 def binaries() -> Path | None:
-    """Of a PostgreSQL for which Citus is installed: the machine's own, or that of the first pg_config."""
+    """The programs of a PostgreSQL with Citus: the first of `pg_config` on PATH and the machine's versions."""
     found = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"), reverse=True)
     for program in [*filter(None, [shutil.which("pg_config")]), *map(str, found)]:
         asked = subprocess.run([program, "--bindir", "--sharedir"], check=True, capture_output=True, text=True)

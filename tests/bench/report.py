@@ -41,9 +41,9 @@ def section(results: Results | None) -> str:
             "",
             *_table(header, rows),
             "",
-            _filled(f"In brackets how many times as many this service answers. {_failures(results)}"),
+            _filled(f"In brackets: how many times as many this service answers. {_failures(results)}"),
             "",
-            "What this service is meant to reach, and what was found:",
+            "The aims of this service, and the results:",
             "",
             *_table(["aim", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
             "",
@@ -54,8 +54,8 @@ def section(results: Results | None) -> str:
 
 def report(results: Results) -> str:
     parts = ["# What a request costs here and elsewhere", "", "Made by `make bench`.", "", _paragraph(results), ""]
-    parts += ["## Who is compared", "", *_peers(results), ""]
-    parts += ["## Bars", "", *_bars(results), ""]
+    parts += ["## Peers", "", *_peers(results), ""]
+    parts += ["## Aims", "", *_bars(results), ""]
     found = cells(results.runs)
     for connections in sorted({key[2] for key in found}):
         parts += [f"## {connections} connection{'s' if connections > 1 else ''}", "", *_all(results, connections), ""]
@@ -121,9 +121,9 @@ def _peers(results: Results) -> list[str]:
         _filled(
             f"""
             One PostgreSQL for all, with {settings}. This service has its default settings, but no limits of logins and
-            sign-ups, of which the peers know nothing. Each peer is asked with the tokens of 1 000 users in turn, of 100
+            sign-ups, because the peers have none. Each peer is asked with the tokens of 1 000 users in turn, of 100
             for the list of 200 and for the sign-in. The mix is 70 % lists of 20, 10 % reads, 10 % updates and 10 %
-            creates. Who has more than three quarters of the connections at one process is asked again, four times at
+            creates. A run with more than three quarters of the connections at one process is repeated, four times at
             the most.
             """
         ),
@@ -138,7 +138,7 @@ def _bars(results: Results) -> list[str]:
 
 
 def _failures(results: Results) -> str:
-    """Who refuses has time for others: that is to be known beside the numbers."""
+    """Refusals leave time for other requests, so they are shown beside the numbers."""
     titles = {peer["name"]: peer["title"] for peer in results.peers}
     failed = [
         f"{titles[name]} {_apart(cell.errors)} of {_apart(cell.requests)} ({ROUTES[route].title} at {connections})"

@@ -146,7 +146,7 @@ def test_the_programs_shown_are_those_that_make_test_typescript_runs(heading: st
 
 
 def listed_in_the_layout() -> dict[str, str]:
-    """Each path with what the layout says of it."""
+    """Each path with its description."""
     found: dict[str, str] = {}
     inside = [""]
     for line in block(section(DOCS / "architecture.md", "Layout"), "").splitlines():
@@ -161,7 +161,7 @@ def listed_in_the_layout() -> dict[str, str]:
 
 
 def in_the_tree() -> set[str]:
-    """What the layout has to name: all of service/, other folders to the second level, other files at the top."""
+    """The paths that the layout has to name: service/ in full, other folders to the second level, files at the top."""
     git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -182,7 +182,7 @@ def test_the_layout_names_every_folder_and_every_module() -> None:
     assert (tree - set(listed), set(listed) - tree) == (set(), set())
 
 
-def test_the_layout_says_what_each_module_is() -> None:
+def test_the_layout_describes_each_module() -> None:
     modules = {path: said for path, said in listed_in_the_layout().items() if path.endswith(".py")}
 
     assert [path for path, said in modules.items() if not said and not path.endswith("/__init__.py")] == []
