@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
     jwt_secret_old: SecretStr | None = Field(None, description="another name of `BETTER_AUTH_SECRET_OLD`")
     auth_issuers: Annotated[tuple[Issuer, ...], NoDecode] = Field(
-        (), description="other issuers whose tokens are taken: URLs, comma separated, or a JSON list; see below"
+        (), description="other issuers whose tokens are taken: URLs, comma separated, or a JSON list"
     )
     jwt_expiration_hours: int = Field(24, ge=1, le=24 * 365, description="how long a token lives")
     token_recheck: float = Field(

@@ -34,6 +34,9 @@ SUITES: dict[str, list[str]] = {
         "contract/test_between_contracts.py", "contract/test_account.py", "contract/test_errors.py",
         "contract/test_bodies.py", "contract/test_headers.py", "security/test_tokens.py",
     ],
+    "service/openapi/*": [
+        "contract/test_documents.py", "contract/test_python_client.py", "contract/test_collection.py",
+    ],
     "service/http/contract.py": [
         "contract/test_documents.py", "contract/test_headers.py", "contract/test_errors.py",
         "security/test_isolation.py",
