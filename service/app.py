@@ -9,13 +9,13 @@ from sanic.exceptions import RequestCancelled
 
 from service.api.contract import CONTRACT as API
 from service.domain.services import close_services, open_services
+from service.fair_queue import FairQueue
 from service.http import access_log, root
 from service.http.client_address import ProxyWarning
 from service.http.cors import Cors
 from service.http.error_handler import client_has_gone, error_handler
 from service.http.headers import add_headers
 from service.http.health import Health
-from service.http.turns import Turns
 from service.log import lines
 from service.openapi.page import Documentation
 from service.server import sanic_app
@@ -60,7 +60,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
 async def _open(settings: Settings, app: ServerApp) -> None:
     await open_services(app.ctx, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    app.ctx.long_lists = Turns(LONG_LISTS)
+    app.ctx.long_lists = FairQueue(LONG_LISTS, LONG_LISTS)
     open_server(app.ctx, settings)
 
 

@@ -46,7 +46,7 @@ class Pieces:
 
     def __init__(self, request: Request, listing: Listing) -> None:
         self._database, self._user_id = request.app.ctx.database, request.ctx.user_id
-        self._turns = request.app.ctx.long_lists
+        self._slots = request.app.ctx.long_lists
         self._listing = listing
         self._rows_left = listing.max_rows
         self._last: Row | None = None
@@ -55,7 +55,7 @@ class Pieces:
 
     async def next(self) -> list[Buffer]:
         wanted = self._rows if self._rows_left is None else min(self._rows, self._rows_left)
-        async with self._turns.of(self._user_id):
+        async with self._slots.slot(self._user_id):
             page = await self._listing.read(self._database, self._user_id, self._last, wanted)
             return self.made_of(page, wanted)
 

@@ -30,15 +30,8 @@ STALLED_BYTES_A_SECOND = 1000  # that a client takes in of its answer; the slowe
 
 class ClientConnection(HttpProtocol):
     __slots__ = (
-        "_came",
-        "_delivered_before",
-        "_delivered_lately", "_handle_request",
-        "_unread_before",
-        "_watch",
-        "address",
-        "has_ended",
-        "is_ending",
-        "writer",
+        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "_unread_before", "_watch",
+        "address", "has_ended", "is_ending", "writer",
     )  # fmt: skip
 
     __touchup__ = ("send",)  # type: ignore[assignment]  # removes its dispatch of a signal that has no handler

@@ -1,4 +1,4 @@
-"""Sentry's own integration with Sanic, in the three lines that README shows, sees this service as any other of Sanic's."""
+"""Sentry's own integration with Sanic, in the three lines that README shows, sees every request of this service."""
 
 import gzip
 import json
