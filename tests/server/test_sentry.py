@@ -49,7 +49,7 @@ class Sentry:
     def dsn(self) -> str:
         return f"http://key@127.0.0.1:{self.server.server_port}/1"
 
-    def transactions(self) -> list[tuple[str, str]]:
+    def transactions(self) -> list[tuple[str, int]]:
         found = [item for item in self.items if item.get("type") == "transaction"]
         return sorted(
             (item["transaction"], item["contexts"]["trace"]["data"]["http.response.status_code"]) for item in found
