@@ -42,9 +42,10 @@ SUITES: dict[str, list[str]] = {
     ],
     "service/batches.py": [
         "operations/test_batches.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
-        "operations/test_database_faults.py",
+        "operations/test_fair_queue.py", "operations/test_lock_waits.py", "operations/test_database_faults.py",
     ],
     "service/database.py": [
+        "operations/test_database_errors.py", "operations/test_lock_waits.py",
         "operations/test_database_faults.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
         "operations/test_faults.py", "operations/test_citus_refuses.py", "contract/test_account.py",
         "security/test_revocation.py",
