@@ -113,12 +113,17 @@ def test_a_long_list_has_the_headers_and_the_line_in_the_log_of_every_answer(
     assert (line["message"], line["status"], line["route"]) == ("request", 200, path)
 
 
+def errors(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if line["level"] == "error"]
+
+
 @pytest.mark.parametrize("path", LONG_ANSWERS)
 def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
     service: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, 100])
     head = f"Host: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n"
+    before = errors(service)
 
     answer = service.raw(
         f"HEAD {path} HTTP/1.1\r\n{head}GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
@@ -128,6 +133,7 @@ def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
     assert first.endswith(b"\r\n\r\n")
     assert first.count(b"\r\n\r\n") == 1
     assert second.endswith(b'{"status":"alive"}')
+    assert errors(service) == before
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
