@@ -23,7 +23,7 @@ SKIPPED_SIGNALS = (
 
 
 def why_not(app: Sanic[Any, Any]) -> str | None:
-    """What the fast path would skip of an application whose routes and signals are final."""
+    """The reason against the fast path: what it would skip. Asked when all routes and signals are registered."""
     for signal in app.signal_router.routes:
         if signal.path.startswith(SKIPPED_SIGNALS):
             return f"the signal {signal.path} has a handler"
