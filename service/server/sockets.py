@@ -29,8 +29,8 @@ def socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
 
 
 def held_by_system(transport: Any) -> int:
-    """Bytes in the socket's send buffer that the client has not confirmed. The system asks for more only when a third of
-    them is gone: without this count, a client that reads slowly looks like one that reads nothing."""
+    """Bytes in the socket's send buffer that the client has not confirmed. The system asks for more only when a third
+    of them is gone: without this count, a client that reads slowly looks like one that reads nothing."""
     if sys.platform != "linux":
         return 0
     held = array("i", [0])
