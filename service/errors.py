@@ -86,7 +86,7 @@ class Problem(SanicException):
         return self.status_code
 
 
-class NotNow(Problem):
+class RetryLater(Problem):
     """Come back later, and when."""
 
     def __init__(self, reason: str, retry_after: int, code: Code = Code.OVERLOADED) -> None:

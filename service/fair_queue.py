@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from service.errors import Code, Problem
 
-NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
+NO_CONNECTION_REASON = "no database connection within POOL_TIMEOUT"
 
 Item = TypeVar("Item")
 
@@ -27,7 +27,7 @@ class Waiter(NamedTuple, Generic[Item]):
     deadline: float  # of the event loop's clock
 
 
-Line: TypeAlias = deque[Waiter[Item]]
+WaitingLine: TypeAlias = deque[Waiter[Item]]
 
 
 class FairQueue(Generic[Item]):
@@ -46,9 +46,9 @@ class FairQueue(Generic[Item]):
         self._timeout_seconds = timeout_seconds
         self._when_free = when_free
         self._in_use: dict[Hashable, int] = {}  # by owner; no entry is 0
-        self._in_turn: OrderedDict[Hashable, Line[Item]] = OrderedDict()  # by owner, the next one first
-        self._at_limit: dict[Hashable, Line[Item]] = {}  # of owners that have their share in use
-        self._alarm: asyncio.TimerHandle | None = None
+        self._in_turn: OrderedDict[Hashable, WaitingLine[Item]] = OrderedDict()  # by owner, the next one first
+        self._at_limit: dict[Hashable, WaitingLine[Item]] = {}  # of owners that have their share in use
+        self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
@@ -74,8 +74,8 @@ class FairQueue(Generic[Item]):
         waiter = Waiter[Item](loop.create_future(), loop.time() + self._timeout_seconds)
         lines = self._in_turn if self._in_use.get(owner, 0) < self._share else self._at_limit
         lines.setdefault(owner, deque()).append(waiter)
-        if self._alarm is None and waiter.deadline < math.inf:
-            self._alarm = loop.call_at(waiter.deadline, self._refuse_late)
+        if self._timer is None and waiter.deadline < math.inf:
+            self._timer = loop.call_at(waiter.deadline, self._refuse_late)
         given = waiter.given
         try:
             return await given
@@ -100,7 +100,7 @@ class FairQueue(Generic[Item]):
         self.free += 1
         self._when_free(item)
 
-    def _give_first(self, owner: Hashable, line: "Line[Item]", item: Item | None) -> bool:
+    def _give_first(self, owner: Hashable, line: "WaitingLine[Item]", item: Item | None) -> bool:
         while line:
             given, _ = line.popleft()
             if not given.done():
@@ -121,9 +121,9 @@ class FairQueue(Generic[Item]):
                 while line and (line[0].given.done() or line[0].deadline <= now):
                     given, _ = line.popleft()
                     if not given.done():
-                        given.set_exception(Problem(Code.OVERLOADED, reason=NONE_IN_TIME))
+                        given.set_exception(Problem(Code.OVERLOADED, reason=NO_CONNECTION_REASON))
                 if not line:
                     del lines[owner]
                 elif next_deadline is None or line[0].deadline < next_deadline:
                     next_deadline = line[0].deadline
-        self._alarm = None if next_deadline is None else loop.call_at(next_deadline, self._refuse_late)
+        self._timer = None if next_deadline is None else loop.call_at(next_deadline, self._refuse_late)

@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-MAX_EMAIL = 255
-MIN_PASSWORD = 8
+MAX_EMAIL_CHARACTERS = 255
+MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_BYTES = 72
 
 
@@ -28,11 +28,13 @@ NOT_BLANK: JsonDict = {"pattern": r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\
 
 # The rule counts bytes. More characters than that are too many bytes in any case.
 documented_password = Field(
-    min_length=MIN_PASSWORD, max_length=MAX_PASSWORD_BYTES, description=f"At most {MAX_PASSWORD_BYTES} bytes in UTF-8"
+    min_length=MIN_PASSWORD_CHARACTERS,
+    max_length=MAX_PASSWORD_BYTES,
+    description=f"At most {MAX_PASSWORD_BYTES} bytes in UTF-8",
 )
 
 
-def broken(message: str) -> PydanticCustomError:
+def rule_error(message: str) -> PydanticCustomError:
     return PydanticCustomError("rule", "{message}", {"message": message})
 
 
@@ -42,7 +44,7 @@ def text(label: str, limit: int, *, empty: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         trimmed = _storable(label, "" if value is None else value).strip()
         if not trimmed:
-            raise broken(empty)
+            raise rule_error(empty)
         return _limited(label, trimmed, limit)
 
     return check
@@ -62,7 +64,7 @@ def optional_text(label: str, limit: int) -> Callable[[object], str | None]:
 def flag(name: str) -> Callable[[object], bool]:
     def check(value: object) -> bool:
         if not isinstance(value, bool):
-            raise broken(f"{name} must be true or false")
+            raise rule_error(f"{name} must be true or false")
         return value
 
     return check
@@ -70,10 +72,10 @@ def flag(name: str) -> Callable[[object], bool]:
 
 def new_email(value: object) -> str:
     """An address as it is stored."""
-    email = _limited("Email", given_email(value).strip(), MAX_EMAIL)
+    email = _limited("Email", given_email(value).strip(), MAX_EMAIL_CHARACTERS)
     stored = normal_email(email)
     if stored is None:
-        raise broken("Invalid email format")
+        raise rule_error("Invalid email format")
     return stored
 
 
@@ -81,14 +83,14 @@ def given_email(value: object) -> str:
     """An address at login: any text that is one, because what is no address belongs to nobody."""
     email = _storable("Email", "" if value is None else value)
     if not email.strip():
-        raise broken("Email is required")
+        raise rule_error("Email is required")
     return email
 
 
 def normal_email(email: str) -> str | None:
     """The one place where an address is brought into the form it is stored in and looked up by."""
     email = email.strip()
-    if len(email) > MAX_EMAIL:  # none is so long, and to look at a megabyte of accents takes minutes
+    if len(email) > MAX_EMAIL_CHARACTERS:  # none is so long, and to look at a megabyte of accents takes minutes
         return None
     try:
         address = validate_email(email, check_deliverability=False).normalized.lower()
@@ -100,10 +102,10 @@ def normal_email(email: str) -> str | None:
 
 def new_password(value: object, *, label: str = "Password") -> str:
     password = given_password(value, label=label)
-    if len(password) < MIN_PASSWORD:
-        raise broken(f"{label} must be at least {MIN_PASSWORD} characters")
+    if len(password) < MIN_PASSWORD_CHARACTERS:
+        raise rule_error(f"{label} must be at least {MIN_PASSWORD_CHARACTERS} characters")
     if len(password.encode()) > MAX_PASSWORD_BYTES:
-        raise broken(f"{label} must not exceed {MAX_PASSWORD_BYTES} bytes")
+        raise rule_error(f"{label} must not exceed {MAX_PASSWORD_BYTES} bytes")
     return password
 
 
@@ -111,19 +113,19 @@ def given_password(value: object, *, label: str = "Password") -> str:
     """Never trimmed: blanks are characters like others."""
     password = _storable(label, "" if value is None else value)
     if not password:
-        raise broken(f"{label} is required")
+        raise rule_error(f"{label} is required")
     return password
 
 
 def _storable(label: str, value: object) -> str:
     if not isinstance(value, str):
-        raise broken(f"{label} must be a string")
+        raise rule_error(f"{label} must be a string")
     if "\0" in value:
-        raise broken(f"{label} contains a character that cannot be stored")
+        raise rule_error(f"{label} contains a character that cannot be stored")
     return value
 
 
 def _limited(label: str, value: str, limit: int) -> str:
     if len(value) > limit:
-        raise broken(f"{label} must not exceed {limit} characters")
+        raise rule_error(f"{label} must not exceed {limit} characters")
     return value

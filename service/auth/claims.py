@@ -15,7 +15,7 @@ Claims = dict[str, Any]
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 # datetime's last year. A later time is none at all.
-_LATEST = 253402300799
+_LATEST_TIMESTAMP = 253402300799
 
 # The signature is PyJWT's to judge. The claims are judged here, because the order counts: an expired token is expired
 # whatever else is wrong with it, and PyJWT lets through an `exp` that is a text, a float or `true`.
@@ -29,17 +29,17 @@ _SIGNATURE_ONLY: Any = {
     "verify_sub": False,
     "verify_jti": False,
 }
-_NOTHING: Any = _SIGNATURE_ONLY | {"verify_signature": False}
+_NO_CHECKS: Any = _SIGNATURE_ONLY | {"verify_signature": False}
 
 UNREADABLE = (jwt.PyJWTError, ValueError, RecursionError)
 
 
-def untrusted(token: str) -> tuple[dict[str, Any], Claims]:
+def read_unverified(token: str) -> tuple[dict[str, Any], Claims]:
     """Header and claims of whoever wrote them: good enough to choose the keys by, and for nothing else."""
     if not _COMPACT.fullmatch(token):
         raise invalid("not three parts of base64url")
     try:
-        complete = jwt.decode_complete(token, options=_NOTHING)
+        complete = jwt.decode_complete(token, options=_NO_CHECKS)
         for part in token.split(".")[:2]:
             strict_json.read(jwt.utils.base64url_decode(part))
     except UNREADABLE as error:
@@ -47,7 +47,7 @@ def untrusted(token: str) -> tuple[dict[str, Any], Claims]:
     return complete["header"], complete["payload"]
 
 
-def signed(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
+def verify_signature(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
     """None where another key would have to be tried."""
     try:
         claims: Claims = jwt.decode(token, key, list(algorithms), _SIGNATURE_ONLY)
@@ -58,10 +58,10 @@ def signed(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
     return claims
 
 
-def lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]:
+def check_lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]:
     """From when until when the token is good, leeway included; refused where that is not now."""
     exp = claims.get("exp")
-    if type(exp) is not int or exp > _LATEST:  # `true` is an int to isinstance
+    if type(exp) is not int or exp > _LATEST_TIMESTAMP:  # `true` is an int to isinstance
         raise invalid("exp is missing, or no time")
     if exp + leeway <= now:
         raise Problem(Code.TOKEN_EXPIRED)
@@ -74,7 +74,9 @@ def lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]
 
 def _time(claims: Claims, name: str) -> float:
     value = claims[name]
-    if type(value) not in (int, float) or not -_LATEST <= value <= _LATEST:  # NaN is on neither side
+    if (
+        type(value) not in (int, float) or not -_LATEST_TIMESTAMP <= value <= _LATEST_TIMESTAMP
+    ):  # NaN is on neither side
         raise invalid(f"{name} is no time")
     return float(value)
 

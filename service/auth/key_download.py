@@ -7,7 +7,7 @@ import httpx
 from service.settings.issuers import UnusableError
 
 MAX_BYTES = 256 * 1024
-MAX_PIECES = 5_000  # of a body in chunks of one byte, each piece costs more than it holds
+MAX_CHUNKS = 5_000  # of a body in chunks of one byte, each piece costs more than it holds
 
 
 def download(url: str, timeout: float) -> bytes:
@@ -32,8 +32,8 @@ def _get(url: str, timeout: float) -> bytes:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise UnusableError("answered in an encoding that nobody asked for")
         body = bytearray()
-        for number, piece in enumerate(response.iter_raw()):
-            body += piece
-            if len(body) > MAX_BYTES or number > MAX_PIECES or time.monotonic() > deadline:
-                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_PIECES} pieces or {timeout:.0f} seconds")
+        for number, chunk in enumerate(response.iter_raw()):
+            body += chunk
+            if len(body) > MAX_BYTES or number > MAX_CHUNKS or time.monotonic() > deadline:
+                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_CHUNKS} pieces or {timeout:.0f} seconds")
     return bytes(body)

@@ -18,9 +18,9 @@ from service.errors import Code, Problem
 
 MAX_BYTES = 72  # bcrypt sees no more, and bcrypt 5 raises above it
 
-REFUSED_AFTER = 1.0  # seconds, as Retry-After asks for; then there may be room in the queue
+REFUSE_AFTER_SECONDS = 1.0  # seconds, as Retry-After asks for; then there may be room in the queue
 
-NEWEST_COUNTS = 1 / 8  # of the newest hash in the mean of their times
+NEWEST_WEIGHT = 1 / 8  # of the newest hash in the mean of their times
 
 # The least priority is 19: there a hash of 0.2 s takes 9 s while requests use a whole processor, which is more than
 # POOL_TIMEOUT, and no login would get through. At 10 it takes 1.9 s, and a reader beside 30 clients that log in has the
@@ -40,7 +40,7 @@ def _cost(password_hash: str) -> int:
     return int(password_hash.split("$")[2])
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Requests go before hashes. Linux knows a priority of each thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
@@ -57,12 +57,12 @@ class Passwords:
     def __init__(self, rounds: int, threads: int, timeout: float) -> None:
         self._rounds = rounds
         self._threads = threads
-        self._timeout = timeout
+        self._timeout_seconds = timeout
         self._pending = 0  # hashes that wait or are under way; one that was given up is under way until it is done
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt", initializer=_step_back)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt", initializer=_lower_priority)
         started = monotonic()
         # Checked where there is no hash to check, so that an unknown email takes as long as a wrong password.
-        self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
+        self._dummy_hash = bcrypt.hashpw(b"nobody", bcrypt.gensalt(rounds))
         self._mean_seconds = monotonic() - started
         if self._mean_seconds > timeout:
             _log.warning(
@@ -89,11 +89,13 @@ class Passwords:
         if password_hash is not None and not _HASH.fullmatch(password_hash):
             _log.error("a stored password hash is malformed; its owner cannot log in")
         elif password_hash is not None and len(password) <= MAX_BYTES:
-            return bcrypt.checkpw(password, password_hash.encode()) or self._fail(_cost(password_hash))
-        bcrypt.checkpw(b"somebody", self._nobody)
+            return bcrypt.checkpw(password, password_hash.encode()) or self._reject_after_full_cost(
+                _cost(password_hash)
+            )
+        bcrypt.checkpw(b"somebody", self._dummy_hash)
         return False
 
-    def _fail(self, done: int) -> bool:
+    def _reject_after_full_cost(self, done: int) -> bool:
         """With the work that a hash of today's cost would have been: each step of cost is twice the work of the one
         below, so 2^10 + 2^10 + 2^11 is 2^12. An older account would show by its quicker answer."""
         for cost in range(done, self._rounds):
@@ -102,35 +104,35 @@ class Passwords:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         turns_until_done = self._pending // self._threads + 1
-        if self._pending >= self._threads and turns_until_done * self._mean_seconds > self._timeout:
+        if self._pending >= self._threads and turns_until_done * self._mean_seconds > self._timeout_seconds:
             # Not at once: a client that comes again a hundred times a second would leave no time for the hashes.
-            await asyncio.sleep(min(REFUSED_AFTER, self._timeout))
+            await asyncio.sleep(min(REFUSE_AFTER_SECONDS, self._timeout_seconds))
             raise Problem(Code.OVERLOADED, reason="the queue for hashing is longer than POOL_TIMEOUT")
         loop = asyncio.get_running_loop()
-        latest_start = monotonic() + self._timeout - min(self._mean_seconds, self._timeout / 2)
+        latest_start = monotonic() + self._timeout_seconds - min(self._mean_seconds, self._timeout_seconds / 2)
         self._pending += 1
-        future = self._executor.submit(self._measured, work, latest_start)
+        future = self._executor.submit(self._run_measured, work, latest_start)
         # Not when the client has gone or was refused: the thread is busy until then.
-        future.add_done_callback(lambda _: self._say_done(loop))
+        future.add_done_callback(lambda _: self._report_done(loop))
         answer = asyncio.wrap_future(future)
         try:
-            done, _ = await asyncio.wait([answer], timeout=self._timeout)
+            done, _ = await asyncio.wait([answer], timeout=self._timeout_seconds)
             if not done:
                 raise Problem(Code.OVERLOADED, reason="not hashed within POOL_TIMEOUT")
             return answer.result()
         finally:
             answer.cancel()
 
-    def _measured(self, work: Callable[[], Result], latest_start: float) -> Result:
+    def _run_measured(self, work: Callable[[], Result], latest_start: float) -> Result:
         started = monotonic()
         if started > latest_start:
             raise Problem(Code.OVERLOADED, reason="too little of POOL_TIMEOUT is left for the hash")
         try:
             return work()
         finally:
-            self._mean_seconds += (monotonic() - started - self._mean_seconds) * NEWEST_COUNTS
+            self._mean_seconds += (monotonic() - started - self._mean_seconds) * NEWEST_WEIGHT
 
-    def _say_done(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _report_done(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop is closed: the service has ended meanwhile
             loop.call_soon_threadsafe(self._count_done)
 

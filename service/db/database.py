@@ -12,7 +12,7 @@ import asyncpg
 from service.background import Background
 from service.db.batching import Batches
 from service.db.connect import DatabaseConnection
-from service.db.lock_waits import UNDONE, LockWaits
+from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement
 from service.errors import Code, Problem
@@ -29,7 +29,7 @@ REFUSALS = {
 
 # The connection went away, and with it any word of what became of the statement. A TimeoutError is not among them:
 # who waited for so long shall not wait again.
-CUT_OFF = (
+CONNECTION_LOST_ERRORS = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -39,15 +39,15 @@ CUT_OFF = (
 )
 
 # Classes of SQLSTATE that say something of the server and nothing of the statement: no room on its disk, no memory.
-SERVER_TROUBLE = ("53", "58")
-TROUBLE_LASTS = 60.0  # unless the statement that met it succeeds before
+SERVER_TROUBLE_CLASSES = ("53", "58")
+TROUBLE_SECONDS = 60.0  # unless the statement that met it succeeds before
 
 _log = logging.getLogger("service.db.database")
 
 Result = TypeVar("Result")
 
 
-class Trouble(NamedTuple):
+class ServerTrouble(NamedTuple):
     statement: str
     until: float
     reason: str
@@ -60,7 +60,7 @@ class Database:
         self._pool = pool
         self._lock_waits = lock_waits
         self._batches = Batches(self._run, lock_waits, background)
-        self._trouble: Trouble | None = None
+        self._trouble: ServerTrouble | None = None
 
     @classmethod
     async def connect(cls, settings: Settings, background: Background) -> "Database":
@@ -112,18 +112,18 @@ class Database:
         if owner is None:
             owner = statement.owner(arguments)
         try:
-            result = await self._ask_until_unlocked(statement, arguments, send, owner)
+            result = await self._run_until_unlocked(statement, arguments, send, owner)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
-            if sqlstate_of(error).startswith(SERVER_TROUBLE):
-                until = time.monotonic() + TROUBLE_LASTS
-                self._trouble = Trouble(statement.name, until, problem.reason or problem.text)
+            if sqlstate_of(error).startswith(SERVER_TROUBLE_CLASSES):
+                until = time.monotonic() + TROUBLE_SECONDS
+                self._trouble = ServerTrouble(statement.name, until, problem.reason or problem.text)
             raise problem from None
         if self._trouble is not None and self._trouble.statement == statement.name:
             self._trouble = None
         return result
 
-    async def _ask_until_unlocked(
+    async def _run_until_unlocked(
         self,
         statement: Statement,
         arguments: Sequence[object],
@@ -133,20 +133,20 @@ class Database:
         lock = statement.lock(arguments)
         try:
             if not self._lock_waits.is_waited_for(lock):
-                return await self._ask(statement, send, owner)
-        except UNDONE:
+                return await self._send(statement, send, owner)
+        except RETRYABLE_ERRORS:
             _log.debug("%s met a lock", statement.name)
         if not statement.only_reads:
             self._lock_waits.remember(owner)
-        return await self._lock_waits.retry(lock, partial(self._ask, statement, send, owner))
+        return await self._lock_waits.retry(lock, partial(self._send, statement, send, owner))
 
-    async def _ask(
+    async def _send(
         self, statement: Statement, send: Callable[[DatabaseConnection], Awaitable[Result]], owner: Hashable
     ) -> Result:
         """Sends a read once more when its connection dies. Never a write: it may have happened."""
         try:
             return await self._pool.run(send, owner)
-        except CUT_OFF:
+        except CONNECTION_LOST_ERRORS:
             if not statement.only_reads:
                 raise
             return await self._pool.run(send, owner)

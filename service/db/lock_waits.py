@@ -21,18 +21,18 @@ import asyncpg
 from service.errors import Code, Problem
 
 # The server has undone the statement and says so. It can be sent again, also where it writes.
-UNDONE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+RETRYABLE_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
-PAUSE_SECONDS = 0.1  # between two tries of a line; the mean delay after a lock has gone is half of it
+RETRY_PAUSE_SECONDS = 0.1  # between two tries of a line; the mean delay after a lock has gone is half of it
 ALONE_SECONDS = 10.0  # after the first try, so that a client that comes again after STATEMENT_TIMEOUT is remembered
 MAX_REMEMBERED_OWNERS = 1000
 
-IN_TIME = "a lock was not released within STATEMENT_TIMEOUT"
+LOCK_TIMEOUT_REASON = "a lock was not released within STATEMENT_TIMEOUT"
 
 Result = TypeVar("Result")
 
 
-class Line:
+class LockQueue:
     """Statements that wait for the same lock, in the order of arrival."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class LockWaits:
     def __init__(self, max_asking: int, timeout_seconds: float) -> None:
         self._asking = asyncio.Semaphore(max_asking)
         self._timeout_seconds = timeout_seconds
-        self._lines: dict[Hashable, Line] = {}
+        self._queues: dict[Hashable, LockQueue] = {}
         self._alone_until: dict[Hashable, float] = {}  # by owner, the newest last
 
     def is_waited_for(self, lock: Hashable) -> bool:
-        return lock in self._lines
+        return lock in self._queues
 
     def has_met_a_lock(self, owner: Hashable) -> bool:
         """Whether a write of this owner has met one in the last ALONE_SECONDS."""
@@ -66,30 +66,30 @@ class LockWaits:
 
     async def retry(self, lock: Hashable, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """DATABASE_ERROR where the lock outlives STATEMENT_TIMEOUT. Nothing has happened then."""
-        line = self._lines.setdefault(lock, Line())
-        line.size += 1
-        end = asyncio.get_running_loop().time() + self._timeout_seconds
-        deadline = asyncio.timeout_at(end)
+        queue = self._queues.setdefault(lock, LockQueue())
+        queue.size += 1
+        deadline_at = asyncio.get_running_loop().time() + self._timeout_seconds
+        deadline = asyncio.timeout_at(deadline_at)
         try:
-            async with deadline, line.turn:
+            async with deadline, queue.turn:
                 while True:
                     async with self._asking:
                         deadline.reschedule(None)  # called off on its way, it might have happened or not
-                        with suppress(*UNDONE):
+                        with suppress(*RETRYABLE_ERRORS):
                             result = await attempt()
-                            self._close(lock, line)  # newcomers need not stand in it
+                            self._close(lock, queue)  # newcomers need not stand in it
                             return result
-                    deadline.reschedule(end)
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    deadline.reschedule(deadline_at)
+                    await asyncio.sleep(RETRY_PAUSE_SECONDS)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise Problem(Code.DATABASE_ERROR, reason=IN_TIME) from None
+            raise Problem(Code.DATABASE_ERROR, reason=LOCK_TIMEOUT_REASON) from None
         finally:
-            line.size -= 1
-            if not line.size:
-                self._close(lock, line)
+            queue.size -= 1
+            if not queue.size:
+                self._close(lock, queue)
 
-    def _close(self, lock: Hashable, line: Line) -> None:
-        if self._lines.get(lock) is line:
-            del self._lines[lock]
+    def _close(self, lock: Hashable, queue: LockQueue) -> None:
+        if self._queues.get(lock) is queue:
+            del self._queues[lock]

@@ -19,15 +19,15 @@ from service.db.statements import statement
 from service.settings.database_url import for_yoyo
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-OURS = ("users", "tasks")
-BOOK = "_yoyo_migration"
+OUR_TABLES = ("users", "tasks")
+YOYO_TABLE = "_yoyo_migration"
 
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
 TRY_LOCK = statement("migrations/try_lock_migrations", "one")
 
 LOCK_KEY = 7_466_111  # ours alone; any other number would do
-LOCK_TIMEOUT = 60.0  # a second run waits for the first, but not for ever
+LOCK_TIMEOUT_SECONDS = 60.0  # a second run waits for the first, but not for ever
 
 
 class MigrationError(CommandError):
@@ -173,7 +173,7 @@ def _name_the_user() -> None:
 
 
 def _lock(connection: AdminConnection) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while not rows(connection, TRY_LOCK, lock_key=LOCK_KEY)[0]["is_locked"]:
         if time.monotonic() > deadline:
             raise MigrationError("another migration is running; try again when it has ended")
@@ -181,7 +181,7 @@ def _lock(connection: AdminConnection) -> None:
 
 
 def _refuse_foreign_tables(connection: AdminConnection) -> None:
-    foreign = sorted(set(OURS) & _our_tables(connection))
+    foreign = sorted(set(OUR_TABLES) & _our_tables(connection))
     if foreign:
         raise MigrationError(
             f"the database has a table {' and a table '.join(foreign)} that these migrations did not make; "
@@ -190,7 +190,7 @@ def _refuse_foreign_tables(connection: AdminConnection) -> None:
 
 
 def _applied(connection: AdminConnection) -> list[Applied]:
-    if BOOK not in _our_tables(connection):
+    if YOYO_TABLE not in _our_tables(connection):
         return []
     return [Applied(row["migration_id"], row["applied_at_utc"]) for row in rows(connection, LIST_APPLIED)]
 

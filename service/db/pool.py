@@ -16,9 +16,9 @@ import asyncpg
 from service.background import Background
 from service.db import connect
 from service.db.connect import GET_SERVER_PID, Connector, DatabaseConnection
-from service.db.lock_waits import UNDONE
+from service.db.lock_waits import RETRYABLE_ERRORS
 from service.errors import Code, Problem
-from service.fair_queue import NONE_IN_TIME, FairQueue
+from service.fair_queue import NO_CONNECTION_REASON, FairQueue
 from service.settings.all_settings import Settings
 
 # A connection that is cut while a statement is on its way to it shows as InternalClientError.
@@ -26,40 +26,46 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 # A server that was suspended, or a firewall on the way, forgets connections without a word. One that was idle for so
 # long is asked first: the alternative is a write of which nobody knows whether it happened.
-TRUSTED_WHEN_IDLE = 30.0
-PATIENCE_WITH_IDLE = 0.5
+TRUST_IDLE_SECONDS = 30.0
+IDLE_CHECK_TIMEOUT_SECONDS = 0.5
 
-CLOSED_WHEN_IDLE = 300.0
-SLOT_RETRY = 0.05
-CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
+CLOSE_IDLE_SECONDS = 300.0
+FULL_SERVER_PAUSE_SECONDS = 0.05
+CANCEL_TIMEOUT_SECONDS = 1.0  # a slot of the pool is not to be had until then
 
 _log = logging.getLogger("service.db.pool")
 
 Result = TypeVar("Result")
 
 
-class Idle(NamedTuple):
+class IdleConnection(NamedTuple):
     connection: DatabaseConnection
     since: float
 
     def is_trusted(self) -> bool:
-        return time.monotonic() - self.since < TRUSTED_WHEN_IDLE and not self.connection.is_closed()
+        return time.monotonic() - self.since < TRUST_IDLE_SECONDS and not self.connection.is_closed()
 
 
 class Pool:
     def __init__(
-        self, connect: Callable[[], Awaitable[DatabaseConnection]], most: int, patience: float, background: Background
+        self,
+        connect: Callable[[], Awaitable[DatabaseConnection]],
+        max_connections: int,
+        timeout_seconds: float,
+        background: Background,
     ) -> None:
         self._connect = connect
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
         self._background = background
         # A slot is the right to use a connection, or to open one.
-        self._queue: FairQueue[DatabaseConnection] = FairQueue(most, max(1, most // 4), patience, self._slot_is_free)
+        self._queue: FairQueue[DatabaseConnection] = FairQueue(
+            max_connections, max(1, max_connections // 4), timeout_seconds, self._slot_is_free
+        )
         self._open: set[DatabaseConnection] = set()
-        self._idle: list[Idle] = []  # the one last used is at the end, and the next to be used
+        self._idle: list[IdleConnection] = []  # the one last used is at the end, and the next to be used
         self._all_back: asyncio.Future[None] | None = None
-        self._found_dead_at = 0.0
-        self._next_try = 0.0
+        self._last_found_dead_at = 0.0
+        self._next_retry_at = 0.0
 
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
@@ -92,17 +98,17 @@ class Pool:
         connection = await self._take(owner)
         try:
             result = await send(connection)
-        except (asyncpg.IntegrityConstraintViolationError, *UNDONE):
+        except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS):
             self._queue.pass_on(owner, connection)
             raise
         except BaseException:
-            self._background.run(self._give_back_broken_off(connection, owner))
+            self._background.run(self._return_interrupted(connection, owner))
             raise
         self._queue.pass_on(owner, connection)
         return result
 
     async def _take(self, owner: Hashable) -> DatabaseConnection:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout_seconds
         if not self._queue.try_take(owner) and (given := await self._queue.wait(owner)) is not None:
             if not given.is_closed():
                 return given
@@ -117,7 +123,7 @@ class Pool:
 
     async def _find_or_open(self, deadline: float) -> DatabaseConnection:
         """What waits for a slot of the server's waits like what waits for one of the pool's."""
-        reason = NONE_IN_TIME
+        reason = NO_CONNECTION_REASON
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 while True:
@@ -125,7 +131,7 @@ class Pool:
                         return await self._find() or await self._new()
                     except asyncpg.TooManyConnectionsError as error:
                         reason = f"{type(error).__name__} for POOL_TIMEOUT"
-                        await self._wait_for_turn()
+                        await self._pause_before_retry()
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
 
@@ -139,7 +145,7 @@ class Pool:
     async def _find(self) -> "DatabaseConnection | None":
         while self._idle:
             idle = self._idle.pop()
-            if idle.is_trusted() or await self._is_there(idle):
+            if idle.is_trusted() or await self._is_alive(idle):
                 return idle.connection
         return None
 
@@ -148,32 +154,32 @@ class Pool:
         self._open.add(connection)
         return connection
 
-    async def _wait_for_turn(self) -> None:
+    async def _pause_before_retry(self) -> None:
         """However many wait, a server that is full is asked at a steady pace: it forks for every try."""
         now = time.monotonic()
-        self._next_try = max(now, self._next_try) + SLOT_RETRY
-        await asyncio.sleep(self._next_try - now)
+        self._next_retry_at = max(now, self._next_retry_at) + FULL_SERVER_PAUSE_SECONDS
+        await asyncio.sleep(self._next_retry_at - now)
 
-    async def _is_there(self, idle: Idle) -> bool:
-        there = False
+    async def _is_alive(self, idle: IdleConnection) -> bool:
+        is_alive = False
         try:
             # Where one like it was dead, to ask each would take all the time there is.
-            if idle.since > self._found_dead_at and not idle.connection.is_closed():
-                await idle.connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
-                there = True
+            if idle.since > self._last_found_dead_at and not idle.connection.is_closed():
+                await idle.connection.execute(GET_SERVER_PID.text, timeout=IDLE_CHECK_TIMEOUT_SECONDS)
+                is_alive = True
         except DRIVER_ERRORS:
-            self._found_dead_at = time.monotonic()
+            self._last_found_dead_at = time.monotonic()
         finally:
-            if not there:
+            if not is_alive:
                 self._drop(idle.connection)
-        return there
+        return is_alive
 
-    async def _give_back_broken_off(self, connection: DatabaseConnection, owner: Hashable) -> None:
+    async def _return_interrupted(self, connection: DatabaseConnection, owner: Hashable) -> None:
         """Its server may still be at work: until it says that it has stopped nobody else gets it, and no answer waits
         for that. One that says nothing is dropped."""
         usable: DatabaseConnection | None = None
         try:
-            async with asyncio.timeout(CALL_OFF_TIMEOUT):
+            async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
                 await connection.execute(GET_SERVER_PID.text)
             usable = connection
         except DRIVER_ERRORS:  # TimeoutError is an OSError
@@ -184,18 +190,18 @@ class Pool:
             self._queue.pass_on(owner, usable)
 
     def _make_idle(self, connection: DatabaseConnection) -> None:
-        self._idle.append(Idle(connection, time.monotonic()))
+        self._idle.append(IdleConnection(connection, time.monotonic()))
 
     def _drop(self, connection: DatabaseConnection) -> None:
         connection.terminate()
         self._open.discard(connection)
 
-    async def _close_unused(self, least: int) -> None:
+    async def _close_unused(self, min_connections: int) -> None:
         """Those that a rush has left behind. What is used again and again is at the end of the list."""
         while True:
-            await asyncio.sleep(CLOSED_WHEN_IDLE / 10)
-            while len(self._idle) > least and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
+            await asyncio.sleep(CLOSE_IDLE_SECONDS / 10)
+            while len(self._idle) > min_connections and time.monotonic() - self._idle[0].since > CLOSE_IDLE_SECONDS:
                 connection = self._idle.pop(0).connection
                 with suppress(*DRIVER_ERRORS):
-                    await connection.close(timeout=CALL_OFF_TIMEOUT)
+                    await connection.close(timeout=CANCEL_TIMEOUT_SECONDS)
                 self._drop(connection)

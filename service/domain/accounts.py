@@ -27,7 +27,7 @@ async def sign_up(services: Services, email: str, password: str, network: str) -
 async def _sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
     async with services.rate_limits.sign_up(network) as attempt:
         password_hash = await services.passwords.hash(password)
-        attempt.stays = True
+        attempt.stays_counted = True
         digest = services.known_networks.digest(email, network)
         user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash, network=digest)
     return signed_in(services, user)
@@ -46,7 +46,7 @@ async def _log_in(services: Services, email: str, password: str, network: str) -
         await services.rate_limits.count_email(attempt, email, is_known_network=is_known)
         matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
         if user is None or not matches:
-            attempt.stays = True
+            attempt.stays_counted = True
             raise Problem(Code.INVALID_CREDENTIALS)
     services.known_networks.remember(user, network)
     if services.passwords.is_outdated(user["password_hash"]):

@@ -14,14 +14,14 @@ from service.background import Background
 from service.db.database import Database
 from service.db.statements import statement
 from service.domain.cleanup import Cleanup
-from service.errors import Code, NotNow, Problem
+from service.errors import Code, Problem, RetryLater
 from service.settings.all_settings import Settings
 
 COUNT_ATTEMPT = statement("attempts/count_attempt", "one")
 GET_WAIT = statement("attempts/get_wait", "one")
 TAKE_BACK_ATTEMPT = statement("attempts/take_back_attempt", "exec")
 
-TRY_AGAIN_AFTER = (1.0, 5.0, 30.0)  # seconds
+RETRY_PAUSES_SECONDS = (1.0, 5.0, 30.0)  # seconds
 SIGN_UP_WINDOW = timedelta(hours=1)
 
 
@@ -29,12 +29,12 @@ class Limit(NamedTuple):
     """So many within a time, for each of what is named by `who`."""
 
     kind: str
-    who: Sequence[str]
+    counted_by: Sequence[str]
     most: int
     window: timedelta
 
 
-class Counted(NamedTuple):
+class CountedAttempt(NamedTuple):
     bucket: bytes
     at: str  # for PostgreSQL alone
 
@@ -44,15 +44,15 @@ class Attempt:
     """Taken back at the end, unless whoever makes it says that it stays."""
 
     network: str
-    stays: bool = False
-    counted: list[Counted] = field(default_factory=list)
+    stays_counted: bool = False
+    counted: list[CountedAttempt] = field(default_factory=list)
 
 
 class RateLimits:
-    def __init__(self, database: Database, background: Background, upkeep: Cleanup, settings: Settings) -> None:
+    def __init__(self, database: Database, background: Background, cleanup: Cleanup, settings: Settings) -> None:
         self._database = database
         self._background = background
-        self._upkeep = upkeep
+        self._cleanup = cleanup
         self._settings = settings
         self._login_window = timedelta(seconds=settings.login_window)
         # A key of its own, made of the secret that every copy shares.
@@ -101,10 +101,10 @@ class RateLimits:
         try:
             for limit in limits:
                 await self._count(attempt, limit)
-            self._upkeep.consider()
+            self._cleanup.run_if_due()
             yield attempt
         finally:
-            if not attempt.stays:
+            if not attempt.stays_counted:
                 for each in attempt.counted:
                     await self._take_back(each)
 
@@ -114,14 +114,14 @@ class RateLimits:
         bucket = self._bucket(limit)
         row = await self._database.one(COUNT_ATTEMPT, bucket=bucket, most=limit.most, window=limit.window)
         if row is not None:
-            attempt.counted.append(Counted(bucket, row["attempted_at"]))
+            attempt.counted.append(CountedAttempt(bucket, row["attempted_at"]))
             return
         wait = await self._database.one(GET_WAIT, bucket=bucket, most=limit.most, window=limit.window)
         remaining = None if wait is None else wait["remaining"]  # nothing, where somebody took one back meanwhile
         seconds = 1 if remaining is None else max(1, math.ceil(remaining.total_seconds()))
-        raise NotNow(f"{limit.kind}, {limit.most} times; {attempt.network}", seconds, Code.RATE_LIMITED)
+        raise RetryLater(f"{limit.kind}, {limit.most} times; {attempt.network}", seconds, Code.RATE_LIMITED)
 
-    async def _take_back(self, counted: Counted, pauses: Sequence[float] = TRY_AGAIN_AFTER) -> None:
+    async def _take_back(self, counted: CountedAttempt, pauses: Sequence[float] = RETRY_PAUSES_SECONDS) -> None:
         """Whether it works is not for the answer to say; while it does not, it is tried again behind it."""
         try:
             await self._database.execute(TAKE_BACK_ATTEMPT, bucket=counted.bucket, attempted_at=counted.at)
@@ -130,10 +130,10 @@ class RateLimits:
                 raise
             self._background.run(self._take_back_later(counted, *pauses))
 
-    async def _take_back_later(self, counted: Counted, pause: float, *pauses: float) -> None:
+    async def _take_back_later(self, counted: CountedAttempt, pause: float, *pauses: float) -> None:
         await asyncio.sleep(pause)
         await self._take_back(counted, pauses)
 
     def _bucket(self, limit: Limit) -> bytes:
-        named = "\0".join([limit.kind, *limit.who])
+        named = "\0".join([limit.kind, *limit.counted_by])
         return hmac.digest(self._key, named.encode(errors="surrogatepass"), "sha256")

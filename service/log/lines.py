@@ -17,17 +17,17 @@ from service.log.line_writer import LineWriter
 LogFormat = Literal["auto", "json", "text"]
 
 # "time", "level" and "message", and whatever else there is to say.
-Line: TypeAlias = dict[str, Any]
+LogLine: TypeAlias = dict[str, Any]
 
 
 class Stream(Protocol):
     def write(self, line: bytes, /) -> object: ...
 
 
-class Output(logging.Handler):
+class LogOutput(logging.Handler):
     """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
 
-    def __init__(self, layout: Callable[[Line], bytes], stream: Stream) -> None:
+    def __init__(self, layout: Callable[[LogLine], bytes], stream: Stream) -> None:
         super().__init__()
         self._layout = layout
         self._stream = stream
@@ -38,7 +38,7 @@ class Output(logging.Handler):
         except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
             self.handleError(record)
 
-    def say(self, line: Line) -> None:
+    def say(self, line: LogLine) -> None:
         try:
             layout = self._layout
             self._stream.write(layout(line))
@@ -46,14 +46,14 @@ class Output(logging.Handler):
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
-def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Output:
+def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> LogOutput:
     """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass. A process that
     serves never waits for the reader of its log; a command does, as for what it prints."""
-    as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
-    layout = as_people_read_it if as_text else as_json
+    is_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
+    layout = as_text if is_text else as_json
     fd, waits = sys.stdout.fileno(), not serves
     stream = FileIO(fd, "w", closefd=False) if waits else LineWriter(fd, lambda dropped: layout(_report(dropped)))
-    output = Output(layout, stream)
+    output = LogOutput(layout, stream)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -73,40 +73,40 @@ def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Outp
     return output
 
 
-def _report(dropped: int) -> Line:
+def _report(dropped: int) -> LogLine:
     message = f"{dropped} lines of the log were dropped"
     return {"time": datetime.now(UTC), "level": "warning", "message": message, "dropped": dropped}
 
 
-def story_of(exception: BaseException) -> str:
+def traceback_without_messages(exception: BaseException) -> str:
     """Where it happened and what it was, without its message: that may quote a password out of a request."""
     before = exception.__cause__ or exception.__context__
     frames = "".join(traceback.format_tb(exception.__traceback__))
-    return f"{story_of(before) if before else ''}{frames}{type(exception).__name__}\n"
+    return f"{traceback_without_messages(before) if before else ''}{frames}{type(exception).__name__}\n"
 
 
-def _line_of(record: logging.LogRecord) -> Line:
-    line: Line = {
+def _line_of(record: logging.LogRecord) -> LogLine:
+    line: LogLine = {
         "time": datetime.fromtimestamp(record.created, UTC),
-        "level": _name_of(record.levelno),
+        "level": _level_name(record.levelno),
         "message": record.getMessage(),
     }
     line |= getattr(record, "fields", {})
     if record.exc_info and record.exc_info[1]:
-        line["reason"] = _told_by(record, record.exc_info[1])
+        line["reason"] = _reason_of(record, record.exc_info[1])
     return line
 
 
-def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
+def _reason_of(record: logging.LogRecord, exception: BaseException) -> str:
     """The driver tells of every try to reach a database that is away: what it met is enough, its frames are its own."""
-    return type(exception).__name__ if record.name.startswith("asyncpg") else story_of(exception)
+    return type(exception).__name__ if record.name.startswith("asyncpg") else traceback_without_messages(exception)
 
 
-def as_json(line: Line) -> bytes:
+def as_json(line: LogLine) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def as_people_read_it(line: Line) -> bytes:
+def as_text(line: LogLine) -> bytes:
     fields = line.copy()
     moment, level, text = (fields.pop(name) for name in ("time", "level", "message"))
     reason = fields.pop("reason", None)
@@ -119,5 +119,5 @@ def as_people_read_it(line: Line) -> bytes:
 
 
 @cache
-def _name_of(level: int) -> str:
+def _level_name(level: int) -> str:
     return logging.getLevelName(level).lower()

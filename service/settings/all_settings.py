@@ -133,7 +133,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _can_be_kept_to(cls, url: SecretStr | None) -> SecretStr | None:
+    def _is_supported(cls, url: SecretStr | None) -> SecretStr | None:
         try:
             _ = url and for_asyncpg(url.get_secret_value())
         except UnsupportedUrlError as error:
@@ -169,13 +169,13 @@ class Settings(BaseSettings):
 
     @field_validator("log_level", "log_format", "prepared_statements", "fast_path", mode="before")
     @classmethod
-    def _in_any_case(cls, value: object, info: Any) -> object:
+    def _ignore_case(cls, value: object, info: Any) -> object:
         if not isinstance(value, str):
             return value
         return value.upper() if info.field_name == "log_level" else value.lower()
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _settings_agree(self) -> Self:
         for name, other in (("better_auth_secret", "jwt_secret"), ("better_auth_secret_old", "jwt_secret_old")):
             values = {value for value in (getattr(self, name), getattr(self, other)) if value is not None}
             if len(values) > 1:
@@ -228,11 +228,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the name is pydantic-settings'
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        twins = _FileTwins(settings_cls, env_settings, dotenv_settings)
-        return init_settings, twins, env_settings, dotenv_settings
+        files = _FileSettingsSource(settings_cls, env_settings, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
 
-class _FileTwins(PydanticBaseSettingsSource):
+class _FileSettingsSource(PydanticBaseSettingsSource):
     """DATABASE_URL_FILE=/run/secrets/url is DATABASE_URL, read from there: how containers are given secrets."""
 
     def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
@@ -248,7 +248,7 @@ class _FileTwins(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         found = {}
-        for name in FILE_TWINS:
+        for name in SETTINGS_WITH_FILE:
             path = self._environment.get(f"{name.lower()}_file")
             if not path:
                 continue
@@ -261,7 +261,7 @@ class _FileTwins(PydanticBaseSettingsSource):
         return found
 
 
-FILE_TWINS = (
+SETTINGS_WITH_FILE = (
     *(name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None),
     "AUTH_ISSUERS",  # an entry may hold a secret
 )

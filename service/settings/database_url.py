@@ -10,27 +10,27 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 KNOWN_TO_LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}  # ssl=true is JDBC's
 # What asyncpg does not look at when it takes the system's roots.
-BESIDE_A_ROOT = {
+IGNORED_WITH_SYSTEM_ROOTS = {
     "sslcert", "sslkey", "sslpassword", "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version",
 }  # fmt: skip
-READ_BY_ASYNCPG = BESIDE_A_ROOT | {
+READ_BY_ASYNCPG = IGNORED_WITH_SYSTEM_ROOTS | {
     "service", "user", "password", "passfile", "dbname", "target_session_attrs", "krbsrvname", "gsslib", "sslmode",
     "sslnegotiation", "sslrootcert",
 }  # fmt: skip
 SENT_TO_THE_SERVER = {"application_name", "options"}
 # What asks for a place or a protection. To leave it out would be to connect elsewhere, or with less.
-DEMANDS = {"hostaddr", "require_auth", "requirepeer", "sslcrldir"}
-DEMANDS_IF_REQUIRED = {"gssencmode", "sslcertmode"}
+UNSUPPORTED_PARAMETERS = {"hostaddr", "require_auth", "requirepeer", "sslcrldir"}
+UNSUPPORTED_IF_REQUIRED = {"gssencmode", "sslcertmode"}
 DEFAULT_PORT = 5432
 # And not a way to ask for TLS that neither libpq nor asyncpg understands, nor a part of a password.
-OF_ANOTHER_DRIVER = r"(?i)(?!\w*(ssl|tls|channel_?binding))[a-z_]\w*=[^@]*"
+OTHER_DRIVER_PARAMETER = r"(?i)(?!\w*(ssl|tls|channel_?binding))[a-z_]\w*=[^@]*"
 
 
 class UnsupportedUrlError(ValueError):
     """What asyncpg cannot keep to and must not forget about. Goes on behind the setting's name: should be ..."""
 
 
-class ForAsyncpg(NamedTuple):
+class AsyncpgTarget(NamedTuple):
     arguments: dict[str, Any]
     left_out: list[str]  # names of parameters
     verified_against: str | None  # where channel_binding was asked for
@@ -63,13 +63,13 @@ def for_yoyo(url: str) -> str:
     return f"postgresql+psycopg://?{urlencode(parameters(url))}"
 
 
-def for_asyncpg(url: str) -> ForAsyncpg:
+def for_asyncpg(url: str) -> AsyncpgTarget:
     """asyncpg would send every parameter that it does not know to the server, which refuses them."""
     given = parameters(url)
     for name, value in given.items():
-        if name in DEMANDS or (name in DEMANDS_IF_REQUIRED and value == "require"):
+        if name in UNSUPPORTED_PARAMETERS or (name in UNSUPPORTED_IF_REQUIRED and value == "require"):
             raise UnsupportedUrlError(f"a URL without {name}, which the driver cannot keep to")
-    arguments: dict[str, Any] = {"server_settings": _taken(SENT_TO_THE_SERVER, given)}
+    arguments: dict[str, Any] = {"server_settings": _pop_named(SENT_TO_THE_SERVER, given)}
     hosts = _hosts(given)
     if hosts:
         arguments["host"] = hosts
@@ -78,9 +78,9 @@ def for_asyncpg(url: str) -> ForAsyncpg:
     verified_against = _require_verification(given, hosts)
     if given.get("sslrootcert") == "system":
         arguments["ssl"] = _system_roots(given)
-    arguments["dsn"] = f"postgresql://?{urlencode(_taken(READ_BY_ASYNCPG, given))}"
+    arguments["dsn"] = f"postgresql://?{urlencode(_pop_named(READ_BY_ASYNCPG, given))}"
     left_out = given.keys() - {"host", "port"} | set(_split(url)[1])
-    return ForAsyncpg(arguments, sorted(left_out), verified_against)
+    return AsyncpgTarget(arguments, sorted(left_out), verified_against)
 
 
 def names_a_pooler(url: str) -> bool:
@@ -102,7 +102,7 @@ def _split(url: str) -> tuple[str, list[str]]:
     kept, unknown = [], []
     for pair in query.split("&") if query else []:
         name = unquote(pair.partition("=")[0])
-        if name not in KNOWN_TO_LIBPQ and re.fullmatch(OF_ANOTHER_DRIVER, unquote(pair)):
+        if name not in KNOWN_TO_LIBPQ and re.fullmatch(OTHER_DRIVER_PARAMETER, unquote(pair)):
             unknown.append(name)
         else:
             kept.append(pair)
@@ -113,7 +113,7 @@ def _hosts(given: Mapping[str, str]) -> list[str]:
     return given["host"].split(",") if "host" in given else []
 
 
-def _taken(names: set[str], given: dict[str, str]) -> dict[str, str]:
+def _pop_named(names: set[str], given: dict[str, str]) -> dict[str, str]:
     return {name: given.pop(name) for name in list(given) if name in names}
 
 
@@ -136,7 +136,7 @@ def _system_roots(given: dict[str, str]) -> bool:
     """libpq's word for it, which asyncpg would take for a file. True is its own for them, with verify-full."""
     if given.pop("sslmode", "verify-full") != "verify-full":
         raise UnsupportedUrlError("a URL with sslmode=verify-full where it says sslrootcert=system")
-    if beside := sorted(BESIDE_A_ROOT & given.keys()):
+    if beside := sorted(IGNORED_WITH_SYSTEM_ROOTS & given.keys()):
         raise UnsupportedUrlError(f"a URL that names a file as sslrootcert beside {beside[0]}")
     del given["sslrootcert"]
     return True
