@@ -1,4 +1,4 @@
-"""One session of the command line's own, beside the pool: for migrations and for the review of the statements."""
+"""A single synchronous connection for the command line: migrations, user commands, and the review of statements."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ RETRYABLE_ERRORS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDete
 
 
 class CommandError(Exception):
-    """What a command cannot do: the database is away or refuses, or it was asked for what there is not. One line."""
+    """A command failed: the database is away or refuses, or what was asked for does not exist. The text is one line."""
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def connected(url: str) -> Iterator[AdminConnection]:
 
 
 def rows(connection: AdminConnection, wanted: Statement, **values: object) -> list[dict[str, Any]]:
-    """Sent again where it meets a lock: the role of the running service waits for none for long (sql/roles.sql)."""
+    """Retries after a lock wait: sql/roles.sql gives the role of the running service a short lock_timeout."""
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
-            # RawCursor: the files speak PostgreSQL's own $1, not psycopg's %s.
+            # RawCursor: the files have PostgreSQL's own $1, not psycopg's %s.
             with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
                 cursor.execute(wanted.text.encode(), wanted.arguments(values))
                 return cursor.fetchall()
@@ -53,5 +53,5 @@ def rows(connection: AdminConnection, wanted: Statement, **values: object) -> li
 
 
 def one_line(error: psycopg.Error) -> str:
-    # The primary message alone: the others may quote a row. A failed connection has no diagnosis, only its text.
+    # Only the primary message: the others may quote a row. A failed connection has no diagnosis, only its text.
     return error.diag.message_primary or " ".join(str(error).split())
