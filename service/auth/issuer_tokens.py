@@ -1,4 +1,7 @@
-"""Tokens of other issuers: who signed is chosen by `iss`, how by the setting, and the user is the issuer's subject."""
+"""Tokens of other issuers, such as Better Auth.
+
+The claim `iss` selects the issuer, the setting AUTH_ISSUERS its algorithms, and the claim `sub` names the user.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,10 +15,10 @@ from service.auth.token_cache import Verified
 from service.field_rules import normal_email
 from service.settings.issuers import Issuer
 
-# Of the issuer, its subject, the email that the token says and when it was issued: the user, made at first sight.
+# Maps issuer, subject, email and time of issue to a user, who is created with the first token.
 FindUser = Callable[[str, str, str | None, float], Awaitable[UUID]]
 
-LEEWAY_SECONDS = 30  # seconds between their clock and ours
+LEEWAY_SECONDS = 30  # by which the issuer's clock and ours may differ
 MAX_SUBJECT_CHARACTERS = 255
 
 
@@ -67,7 +70,7 @@ class IssuerTokens:
         audience = claims.get("aud")
         if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
             raise invalid("made for another audience")
-        # One that does not say when is as old as can be: after a revocation nobody could tell.
+        # A token without `iat` counts as the oldest possible, so that any revocation covers it.
         issued_at = float(claims.get("iat", 0))
         return await self._find_user(issuer.issuer, _subject(claims), _email(claims), issued_at)
 
@@ -80,7 +83,7 @@ def _subject(claims: Claims) -> str:
 
 
 def _email(claims: Claims) -> str | None:
-    """What could not be stored is no address, and no reason to refuse its owner."""
+    """The email if it can be stored, else None: a bad email is no reason to refuse the token."""
     email = claims.get("email")
     return normal_email(email) if isinstance(email, str) else None
 

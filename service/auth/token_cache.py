@@ -1,4 +1,4 @@
-"""Tokens that were verified once, so that it is not done again for every request."""
+"""A cache of verified tokens, so that a token is not verified again for every request."""
 
 import hashlib
 import time
@@ -13,13 +13,13 @@ MAX_TOKENS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whose token it is, and for how long the token itself is good."""
+    """The result of verifying a token: its user, and when it is valid (seconds since 1970)."""
 
     user_id: UUID
     start: float
     end: float
-    is_key_current: Callable[[], bool] | None = None  # where an issuer may withdraw it
-    generation: int | None = None  # of our own tokens, which the database can revoke
+    is_key_current: Callable[[], bool] | None = None  # for issuers that publish keys: they may withdraw one
+    generation: int | None = None  # for our own tokens: the database can revoke a generation
 
     def is_good(self, now: float) -> bool:
         return self.start <= now < self.end and (self.is_key_current is None or self.is_key_current())
@@ -27,12 +27,13 @@ class Verified:
 
 class CachedToken(NamedTuple):
     verified: Verified
-    recheck_at: float  # monotonic; then the database is asked again whether the user has revoked it
+    recheck_at: float  # monotonic; from then on the database is asked again whether the token is revoked
 
 
 class TokenCache:
-    """By a digest, so that no token lies in memory to be found. The one that was not asked about for longest goes
-    first; what is in use is asked about again and again."""
+    """An LRU cache with the SHA-256 digests of tokens as keys, so that no token can be read from memory.
+
+    `remember` counts as a use, `recall` does not: a token in use is rechecked, and so remembered, every few seconds."""
 
     def __init__(self, size: int = MAX_TOKENS) -> None:
         self._size = size
@@ -50,7 +51,7 @@ class TokenCache:
             self._tokens.popitem(last=False)
 
     def forget(self, user_id: UUID) -> None:
-        """A look at every entry, a millisecond at the most, for what a user does once in a while."""
+        """Removes all tokens of a user. This searches every entry: at most a millisecond, and rarely needed."""
         of_user = [digest for digest, found in self._tokens.items() if found.verified.user_id == user_id]
         for digest in of_user:
             del self._tokens[digest]

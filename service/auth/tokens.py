@@ -1,4 +1,4 @@
-"""The service's own tokens: HS256, signed with the secret, verified with it or with the one before it."""
+"""The service's own tokens: HS256, signed with the current secret, verified with it or the previous one."""
 
 import time
 from uuid import UUID
@@ -10,7 +10,7 @@ from service.auth.token_cache import Verified
 from service.formats import parse_uuid
 
 ALGORITHM = "HS256"
-MAX_GENERATION = 2**63 - 1  # what the column can hold
+MAX_GENERATION = 2**63 - 1  # the largest bigint
 
 
 class Tokens:
@@ -27,7 +27,7 @@ class Tokens:
         return jwt.encode(claims, self._secret, ALGORITHM)
 
     def verify(self, token: str) -> Verified:
-        """What a good token says. Whether its user still exists, and has not revoked it, is for the database to say."""
+        """Checks signature and claims. token_users.py checks that the user exists and has not revoked the token."""
         claims = self._signed_claims(token)
         start, end = check_lifetime(claims, time.time())
         if "aud" in claims:
@@ -43,7 +43,7 @@ class Tokens:
 
 
 def _generation_of(claims: Claims) -> int:
-    """A token from before there were generations is of the first."""
+    """The claim `gen`, or 0 for a token from before generations existed."""
     generation = claims.get("gen", 0)
     if type(generation) is not int or not 0 <= generation <= MAX_GENERATION:
         raise invalid("gen is no generation")

@@ -1,4 +1,4 @@
-"""Whose token it is: remembered, our own, or of an issuer that the setting names."""
+"""Finds the user of a token: in the cache, or by verifying it as our own or as another issuer's."""
 
 import asyncio
 import time
@@ -11,11 +11,13 @@ from service.auth.issuer_tokens import IssuerTokens
 from service.auth.token_cache import TokenCache, Verified
 from service.auth.tokens import Tokens
 
-# Of a user and a token's generation: refused where the user is gone or has revoked the token.
+# Takes a user and a generation. Raises INVALID_TOKEN if the user is deleted or has revoked that generation.
 CheckUser = Callable[[UUID, int], Awaitable[None]]
 
 
 class Verifier:
+    """Verifies tokens, each at most once at a time, and remembers the results."""
+
     def __init__(self, own: Tokens, outside: IssuerTokens, check: CheckUser, recheck: float) -> None:
         self._own = own
         self._outside = outside
@@ -23,28 +25,30 @@ class Verifier:
         self._recheck_seconds = recheck
         self._cache = TokenCache()
         self._verifying: dict[str, asyncio.Task[UUID]] = {}
-        self._revocations = 0  # that we know of
+        self._revocations = 0  # counted in this process only
 
     def user_of(self, token: str) -> UUID | Awaitable[UUID]:
-        """At once, where nobody has to be asked. What several requests wait for is verified once."""
+        """The user's id if it is cached, else an awaitable. Requests that wait for the same token share one result."""
         cached = self._cache.recall(token)
         if cached is not None:
             if time.monotonic() < cached.recheck_at:
                 return cached.verified.user_id
             if cached.verified.generation is not None:
                 return self._recheck_user(token, cached.verified)
-        # A request whose client goes does not take the answer away from the others.
+        # Shielded: a request that is cancelled does not cancel the verification for the others.
         return asyncio.shield(self._verifying.get(token) or self._start_verifying(token))
 
     def forget(self, user_id: UUID) -> None:
-        """At once, where a token is revoked: what was being asked meanwhile is not remembered, nor waited for."""
+        """Forgets the tokens of a user who revoked them. Running verifications are neither cached nor shared."""
         self._cache.forget(user_id)
         self._verifying.clear()
         self._revocations += 1
 
     async def _recheck_user(self, token: str, verified: Verified) -> UUID:
-        """Each for itself, as who has signed it is known: questions of the same moment share a statement anyway, and a
-        task that several can wait for is two fifths of what it costs to ask."""
+        """Asks the database whether the token is revoked; its signature is known to be good.
+
+        Requests do not share this one: their queries share a batch anyway, and a task to share would be two fifths of
+        the cost."""
         asked_at, revocations = time.monotonic(), self._revocations
         await self._require_valid_user(verified)
         if revocations == self._revocations:
@@ -53,7 +57,8 @@ class Verifier:
 
     def _start_verifying(self, token: str) -> asyncio.Task[UUID]:
         task = self._verifying[token] = asyncio.create_task(self._verify_and_remember(token, self._verify(token)))
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # where nobody waits any more
+        # Reads the exception: if every request was cancelled, asyncio would log that it was never retrieved.
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return task
 
     def _verify(self, token: str) -> Coroutine[Any, Any, Verified]:
