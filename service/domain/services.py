@@ -1,4 +1,4 @@
-"""What the application opens when it starts and holds while it serves: the argument `services` of the use cases."""
+"""The services of one process, opened at its start and closed at its end: the argument `services` of the use cases."""
 
 import asyncio
 from contextlib import suppress
@@ -32,7 +32,7 @@ class Services(SimpleNamespace):
     rate_limits: RateLimits
     known_networks: KnownNetworks
     cleanup: Cleanup
-    max_tasks: int  # of one user
+    max_tasks: int  # for each user
 
 
 async def open_services(services: Services, settings: Settings) -> None:
@@ -55,7 +55,7 @@ async def open_services(services: Services, settings: Settings) -> None:
 async def close_services(services: Services) -> None:
     services.passwords.close()
     services.issuer_tokens.close()
-    with suppress(TimeoutError):  # a database that does not answer does not hold up a stop
+    with suppress(TimeoutError):  # a database that does not answer must not delay the stop
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await services.background.close()
             await services.database.close()
