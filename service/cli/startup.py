@@ -1,4 +1,4 @@
-"""What has to be true before the first request: a database, its schema, a secret. Once, in the main process."""
+"""Checks and preparations before the first request, once, in the main process: database, schema, secret."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ _log = logging.getLogger("service.cli.startup")
 
 
 class NotReadyError(Exception):
-    """The service must not start like this. One line that names what to do."""
+    """The service must not start like this. The text is one line that says what to do."""
 
 
 def settings_and_log(*, serves: bool = False) -> Settings:
@@ -38,7 +38,7 @@ def settings_and_log(*, serves: bool = False) -> Settings:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What an operator can mend is one line each and an exit code: 2 for a setting, 1 for what it points to."""
+    """Prints errors that an operator can fix as one line each, and exits with 2 for a bad setting, else 1."""
     try:
         yield
     except SettingsError as error:
@@ -51,8 +51,9 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def launched(settings: Settings) -> Iterator[Settings]:
-    """The embedded server runs while the context does, and is migrated; the schema of another is checked. What was
-    found out about its database is in the settings."""
+    """Starts and migrates the embedded server for the duration of the context, or checks the database of DATABASE_URL.
+
+    Yields the settings, with what was found out about the database filled in."""
     if settings.database_url is not None:
         settings.require_secret()
         found = wait_for_database(settings)
@@ -68,12 +69,12 @@ def launched(settings: Settings) -> Iterator[Settings]:
             applied = migrations.apply(url)
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
-        completed(settings)  # the secret is made here, once, before several workers ask for it
+        completed(settings)  # generates the secret, before several workers need it
         yield _share_with_workers(settings, has_pooler=False)
 
 
 def _share_with_workers(settings: Settings, *, has_pooler: bool) -> Settings:
-    """They read their settings anew, and need not look again."""
+    """Passes the answer on in the environment: each worker reads its settings from there, and need not check again."""
     if settings.prepared_statements == "auto":
         settings = settings.model_copy(update={"prepared_statements": "off" if has_pooler else "on"})
         os.environ["PREPARED_STATEMENTS"] = settings.prepared_statements
@@ -82,7 +83,7 @@ def _share_with_workers(settings: Settings, *, has_pooler: bool) -> Settings:
 
 @contextmanager
 def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
-    """For a command, which may run beside a service or without one; `direct` is past any pooler."""
+    """The URL of the database for a command, with or without a running service. `direct` means past any pooler."""
     if settings.database_url is not None:
         yield settings.require_direct_url() if direct else settings.dsn
         return
@@ -94,7 +95,7 @@ def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A signal waits until this is done: yoyo answers an interruption with an error of its own about savepoints."""
+    """Delays signals to the end of the block: yoyo turns an interruption into a misleading error about savepoints."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield
@@ -103,7 +104,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def migrate_embedded(settings: Settings) -> None:
-    """While somebody works on the code: a migration is tried when it is saved, and may be wrong."""
+    """Applies new migrations after a reload in development. A failure is only logged: the file may be unfinished."""
     if settings.database_url is None:
         try:
             for migration_id in migrations.apply(embedded_postgres.url(settings.data_dir)):
@@ -113,7 +114,7 @@ def migrate_embedded(settings: Settings) -> None:
 
 
 def completed(settings: Settings) -> Settings:
-    """What `launched` has started, as any other process finds it."""
+    """The settings with the URL and the secret of the embedded database that `launched` runs, for any process."""
     if settings.database_url is not None:
         return settings
     embedded_postgres.make_private(settings.data_dir)
@@ -124,7 +125,7 @@ def completed(settings: Settings) -> Settings:
 
 
 def wait_for_database(settings: Settings) -> connect.ConnectionFacts:
-    """Containers start in any order, and a server takes a moment to recover from a crash."""
+    """Retries for DATABASE_WAIT seconds: containers start in any order, and crash recovery takes a moment."""
     deadline = time.monotonic() + settings.database_wait
     while True:
         try:
@@ -137,7 +138,7 @@ def wait_for_database(settings: Settings) -> connect.ConnectionFacts:
 
 
 def warn_if_too_many_connections(settings: Settings) -> None:
-    """Behind a pooler the server's number is the pooler's to keep to."""
+    """Warns if the pools of all workers can exceed max_connections. Behind a pooler, the pooler keeps to that limit."""
     if settings.prepared_statements == "off":
         return
     with connected(settings.dsn) as connection:
@@ -153,7 +154,7 @@ def warn_if_too_many_connections(settings: Settings) -> None:
 
 
 def require_schema(settings: Settings) -> None:
-    """A schema ahead of this code is a rolling deploy, and fine."""
+    """Refuses a schema that is behind. One that is ahead is fine: it occurs in a rolling deploy."""
     behind = migrations.pending(settings.dsn)
     if behind:
         raise NotReadyError(f"the schema is behind ({', '.join(behind)}); run: python -m service migrate")

@@ -1,4 +1,4 @@
-"""The commands about one user: show, reset-password, delete. For operators: there is no mail that could help a user."""
+"""The commands for one user: show, reset-password, delete. Operators need them, as the service sends no mail."""
 
 import argparse
 import secrets
@@ -36,7 +36,7 @@ def show_user(options: argparse.Namespace) -> None:
 
 
 def reset_password(options: argparse.Namespace) -> None:
-    """Prints a new one, and nothing else. Every token of the user is void by it."""
+    """Prints a new password, and nothing else. Revokes every token of the user."""
     settings = settings_and_log()
     password = secrets.token_urlsafe(15)
     new_hash = bcrypt.hashpw(password.encode(), bcrypt.gensalt(settings.bcrypt_rounds)).decode()
@@ -57,7 +57,7 @@ def delete_user(options: argparse.Namespace) -> None:
 
 
 def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None:
-    """All but the last tasks of an account with many, each piece in a transaction of its own. Run again, it goes on."""
+    """Deletes all but the last tasks of a large account, each piece in its own transaction. A second run continues."""
     given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": MAX_TASKS_PER_DELETE}
     last = rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
     while last:
@@ -66,7 +66,7 @@ def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None
 
 @contextmanager
 def _user(settings: Settings, email: str) -> Iterator[tuple[AdminConnection, dict[str, Any]]]:
-    """Who logs in with the email. A user of an outside issuer is not known by one."""
+    """The user who logs in with the email. Outside users cannot be found this way."""
     with one_database(settings) as url, connected(url) as connection:
         found = rows(connection, FIND_CREDENTIALS, email=normal_email(email) or email)
         if not found:
