@@ -1,4 +1,4 @@
-"""Every line of the log, in one format on standard output: JSON, or text for people."""
+"""The log: one format for every line on standard output, JSON or text for people."""
 
 import logging
 import logging.config
@@ -16,7 +16,7 @@ from service.log.line_writer import LineWriter
 
 LogFormat = Literal["auto", "json", "text"]
 
-# "time", "level" and "message", and whatever else there is to say.
+# "time", "level" and "message", and further fields.
 LogLine: TypeAlias = dict[str, Any]
 
 
@@ -25,7 +25,7 @@ class Stream(Protocol):
 
 
 class LogOutput(logging.Handler):
-    """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
+    """The handler of all log lines. The access log calls `say` directly: a LogRecord would cost more than the line."""
 
     def __init__(self, layout: Callable[[LogLine], bytes], stream: Stream) -> None:
         super().__init__()
@@ -35,20 +35,21 @@ class LogOutput(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.say(_line_of(record))
-        except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
+        except Exception:  # noqa: BLE001 - as in every handler: logging must not fail its caller
             self.handleError(record)
 
     def say(self, line: LogLine) -> None:
         try:
             layout = self._layout
             self._stream.write(layout(line))
-        except OSError:  # the reader has gone, or a disk is full: no reason to refuse the answer
+        except OSError:  # the reader has closed, or a disk is full: no reason to fail the request
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
 def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> LogOutput:
-    """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass. A process that
-    serves never waits for the reader of its log; a command does, as for what it prints."""
+    """Sets up logging for this process. Of Sanic's own loggers only warnings and errors pass.
+
+    A process that serves never waits for the reader of its log; a command does, as it does for what it prints."""
     is_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
     layout = as_text if is_text else as_json
     fd, waits = sys.stdout.fileno(), not serves
@@ -79,7 +80,7 @@ def _report(dropped: int) -> LogLine:
 
 
 def traceback_without_messages(exception: BaseException) -> str:
-    """Where it happened and what it was, without its message: that may quote a password out of a request."""
+    """The traceback with the exceptions' types only: their messages may quote a password from a request."""
     before = exception.__cause__ or exception.__context__
     frames = "".join(traceback.format_tb(exception.__traceback__))
     return f"{traceback_without_messages(before) if before else ''}{frames}{type(exception).__name__}\n"
@@ -98,7 +99,7 @@ def _line_of(record: logging.LogRecord) -> LogLine:
 
 
 def _reason_of(record: logging.LogRecord, exception: BaseException) -> str:
-    """The driver tells of every try to reach a database that is away: what it met is enough, its frames are its own."""
+    """The traceback. For asyncpg only the exception's type: it logs every try to reach a database that is away."""
     return type(exception).__name__ if record.name.startswith("asyncpg") else traceback_without_messages(exception)
 
 

@@ -1,4 +1,4 @@
-"""Every setting: its name, what it is for, its default, and what it must be."""
+"""All settings: name, type, default, bounds and description."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ A_POSTGRESQL_URL = "a URL like postgresql://user:password@host:5432/name, specia
 
 
 class SettingsError(Exception):
-    """A setting is missing or bad. The message is one line for each, and holds no value of a secret."""
+    """Settings are missing or bad. The text has one line for each and never contains a secret."""
 
 
 class Settings(BaseSettings):
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         return self
 
     def places_per_address(self, connections: int) -> int:
-        """The share of one address in all places; 0: no limit. Behind proxies the addresses are the proxies'."""
+        """The places that one address may have; 0: no limit. Behind proxies all clients have the proxies' addresses."""
         if self.trusted_proxies:
             return 0
         return connections // 2 if self.connections_per_address is None else self.connections_per_address
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         return _revealed(self.database_direct_url) or self.dsn
 
     def require_direct_url(self) -> str:
-        """For migrations, which lock: a session of their own, that no pooler hands to somebody else in between."""
+        """The URL for migrations. Their lock needs a session that no pooler gives to another client in between."""
         if names_a_pooler(self.direct_dsn):
             raise SettingsError("DATABASE_DIRECT_URL: should be set, to the host without -pooler, for migrations")
         return self.direct_dsn
@@ -233,7 +233,7 @@ class Settings(BaseSettings):
 
 
 class _FileSettingsSource(PydanticBaseSettingsSource):
-    """DATABASE_URL_FILE=/run/secrets/url is DATABASE_URL, read from there: how containers are given secrets."""
+    """Reads secrets from files, as containers pass them: DATABASE_URL from the file that DATABASE_URL_FILE names."""
 
     def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
         super().__init__(settings_cls)
@@ -243,7 +243,7 @@ class _FileSettingsSource(PydanticBaseSettingsSource):
                 self._environment.update(source.env_vars)
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """The base class asks for it; `__call__` is all that is used."""
+        """Required by the base class, but unused: `__call__` does the work."""
         return None, field_name, field is None
 
     def __call__(self) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class _FileSettingsSource(PydanticBaseSettingsSource):
 
 SETTINGS_WITH_FILE = (
     *(name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None),
-    "AUTH_ISSUERS",  # an entry may hold a secret
+    "AUTH_ISSUERS",  # an entry may contain a secret
 )
 
 

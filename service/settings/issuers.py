@@ -1,4 +1,4 @@
-"""AUTH_ISSUERS: who else's tokens are taken. Read from the setting, each with what makes a token of theirs good."""
+"""The setting AUTH_ISSUERS: other issuers whose tokens are accepted, and how each token is verified."""
 
 import re
 from ipaddress import ip_address
@@ -20,15 +20,15 @@ Algorithm = Literal["EdDSA", "RS256", "PS256", "ES256", "ES512", "HS256"]
 
 
 class IssuersError(ValueError):
-    """What is wrong with the setting, without any value of it that could be a secret."""
+    """AUTH_ISSUERS is wrong. The text never contains a value that may be a secret."""
 
 
 class UnusableError(Exception):
-    """What an issuer answered is nothing that could be used."""
+    """The answer of an issuer cannot be used."""
 
 
 def _web_address(value: object) -> object:
-    """https, or http where nobody else can listen."""
+    """Accepts https, and http to this machine only."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > MAX_URL_CHARACTERS:
         raise IssuersError(f"is no URL of at most {MAX_URL_CHARACTERS} characters")
     if "?" in value or "#" in value:
@@ -52,7 +52,7 @@ WebAddress = Annotated[str, BeforeValidator(_web_address)]
 
 
 class Issuer(BaseModel):
-    """The defaults are those of Better Auth's jwt plugin."""
+    """One issuer. The defaults fit Better Auth's jwt plugin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -90,7 +90,7 @@ class Issuer(BaseModel):
 
 
 def read_issuers(text: str) -> tuple[Issuer, ...]:
-    """URLs, comma separated, or a JSON list of entries."""
+    """Parses the setting: URLs, comma separated, or a JSON list of entries."""
     if text.lstrip().startswith(("[", "{")):
         try:
             entries = strict_json.read(text.encode())
