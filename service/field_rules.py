@@ -1,4 +1,7 @@
-"""The rules of a field: the first that fails is its message. Limits and names come from the contract that asks."""
+"""The rules of each kind of field. The first rule that fails gives the error message.
+
+Labels and some limits are arguments, because they differ between the contracts.
+"""
 
 import unicodedata
 from collections.abc import Callable
@@ -18,15 +21,15 @@ def _drop_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-# In the documentation a field that may be left out has no default. In a change, what is absent stays as it is; and
-# generators take a default for a promise that the field is always there.
+# Removes the default of an optional field from the OpenAPI document. In a change an absent field stays unchanged, so a
+# default would be wrong; and code generators read a default as a promise that the field is always present.
 may_be_absent = Field(json_schema_extra=_drop_default)
 
-# In the documentation a text with a character that str.strip() leaves. White space is spelled out, because JavaScript's
-# \s lacks some characters of Python's (U+001C to U+001F, U+0085) and has one more (U+FEFF).
+# The OpenAPI pattern for a text with a character that str.strip() keeps. White space is listed, because JavaScript's \s
+# lacks some characters that Python strips (U+001C to U+001F, U+0085) and has one more (U+FEFF).
 NOT_BLANK: JsonDict = {"pattern": r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"}
 
-# The rule counts bytes. More characters than that are too many bytes in any case.
+# The rule counts bytes, while max_length counts characters: more than 72 characters are too many bytes in any case.
 documented_password = Field(
     min_length=MIN_PASSWORD_CHARACTERS,
     max_length=MAX_PASSWORD_BYTES,
@@ -39,7 +42,7 @@ def rule_error(message: str) -> PydanticCustomError:
 
 
 def text(label: str, limit: int, *, empty: str) -> Callable[[object], str]:
-    """Trimmed, and not empty: `empty` is what a null or a blank is told."""
+    """A required text, trimmed. `empty` is the message for null and blank values."""
 
     def check(value: object) -> str:
         trimmed = _storable(label, "" if value is None else value).strip()
@@ -51,7 +54,7 @@ def text(label: str, limit: int, *, empty: str) -> Callable[[object], str]:
 
 
 def optional_text(label: str, limit: int) -> Callable[[object], str | None]:
-    """Trimmed; null and blank are both none."""
+    """An optional text, trimmed. Null and blank both become None."""
 
     def check(value: object) -> str | None:
         if value is None:
@@ -71,7 +74,7 @@ def flag(name: str) -> Callable[[object], bool]:
 
 
 def new_email(value: object) -> str:
-    """An address as it is stored."""
+    """The email of a sign-up, in the form in which it is stored."""
     email = _limited("Email", given_email(value).strip(), MAX_EMAIL_CHARACTERS)
     stored = normal_email(email)
     if stored is None:
@@ -80,7 +83,7 @@ def new_email(value: object) -> str:
 
 
 def given_email(value: object) -> str:
-    """An address at login: any text that is one, because what is no address belongs to nobody."""
+    """The email of a login: any text that is not blank. An invalid address fails later, like an unknown one."""
     email = _storable("Email", "" if value is None else value)
     if not email.strip():
         raise rule_error("Email is required")
@@ -88,15 +91,15 @@ def given_email(value: object) -> str:
 
 
 def normal_email(email: str) -> str | None:
-    """The one place where an address is brought into the form it is stored in and looked up by."""
+    """The form in which an email is stored and looked up; None if it is invalid. No other code does this."""
     email = email.strip()
-    if len(email) > MAX_EMAIL_CHARACTERS:  # none is so long, and to look at a megabyte of accents takes minutes
+    if len(email) > MAX_EMAIL_CHARACTERS:  # no account has it, and normalising a megabyte takes minutes
         return None
     try:
         address = validate_email(email, check_deliverability=False).normalized.lower()
     except EmailNotValidError:
         return None
-    # Lowering may leave letters apart that belong together; then the stored form would not find itself.
+    # lower() may undo the composition of characters. Without NFC the stored form would not normalise to itself.
     return unicodedata.normalize("NFC", address)
 
 
@@ -110,7 +113,7 @@ def new_password(value: object, *, label: str = "Password") -> str:
 
 
 def given_password(value: object, *, label: str = "Password") -> str:
-    """Never trimmed: blanks are characters like others."""
+    """The password of a login. Never trimmed: blanks count as characters."""
     password = _storable(label, "" if value is None else value)
     if not password:
         raise rule_error(f"{label} is required")
