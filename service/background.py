@@ -1,4 +1,4 @@
-"""Work that goes on when nobody waits for it any more: the client has gone, or has its answer."""
+"""Work that outlives its request: the client has disconnected, or has its answer already."""
 
 import asyncio
 import logging
@@ -13,18 +13,20 @@ _log = logging.getLogger("service.background")
 
 
 class Background:
+    """The background tasks of one process."""
+
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()  # the loop alone would let them be collected
+        self._tasks: set[asyncio.Task[Any]] = set()  # strong references: the event loop has only weak ones
 
     async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Waits for it. Whoever stops waiting does not stop it."""
+        """Waits for the work. If the request is cancelled, the work goes on."""
         task = self._start(work)
-        # Where nobody waits any more nobody will ask how it ended, and asyncio would complain.
+        # After a cancelled request the result is never read. Reading it here keeps asyncio from logging that.
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(task)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does not wait. A failure is a line in the log."""
+        """Starts the work and returns. A failure is logged."""
         self._start(work).add_done_callback(_say_failure)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Every error of the API on one page: the table, and the one exception that carries them."""
+"""Every error of the API in one table, and the exception that carries them."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -8,7 +8,7 @@ from sanic.exceptions import SanicException
 
 
 class Code(Enum):
-    """Code, status, the `error` text for people, and when it is answered."""
+    """An error: its status, its `error` text for people, and when it is answered."""
 
     UNAUTHORIZED = 401, "Invalid or missing authentication token", "no token, or not `Bearer`"
     INVALID_TOKEN = (
@@ -58,13 +58,13 @@ class FieldError(NamedTuple):
 
 
 class Problem(SanicException):
-    """An answer that is no success. `reason` is for the log alone.
+    """An error to answer with. `reason` is for the log only.
 
-    A SanicException so that Sanic and what is made for it know its status, and quiet so that they do not report it: the
-    access log has it."""
+    It is a SanicException so that Sanic and integrations such as Sentry know the status. It is quiet so that they do
+    not report it: the access log has it."""
 
     quiet = True
-    retry_after = 1  # seconds; told where it makes sense to come back
+    retry_after = 1  # seconds; sent with the codes in RETRY_CODES
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class Problem(SanicException):
         return self.status_code
 
 
-class NotNow(Problem):
-    """Come back later, and when."""
+class RetryLater(Problem):
+    """A problem that says after how many seconds to retry."""
 
     def __init__(self, reason: str, retry_after: int, code: Code = Code.OVERLOADED) -> None:
         super().__init__(code, reason=reason)

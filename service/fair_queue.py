@@ -1,11 +1,10 @@
-"""Turns at a bounded number of slots, shared fairly between owners, like the right to use a connection of the pool.
+"""A queue for a bounded number of slots, such as connections of a pool, that is fair between owners.
 
-1. An owner has no more than its share of the slots at a time, though others are free: they are for other owners.
-2. Owners with something waiting take turns, one slot each, in the order in which they came. Within one owner the
-   oldest goes first.
-3. A slot that is given back goes to the next in turn at once. Newcomers find none as long as an owner waits for it.
+1. An owner uses at most its share of the slots, even if others are free: those are for other owners.
+2. Waiting owners take turns, one slot each, in the order of arrival. Within one owner the oldest waiter goes first.
+3. A slot that is given back goes to the next waiter at once. Newcomers cannot overtake.
 
-Without a wait this is two dictionary accesses at taking a slot and two at giving it back.
+Without a wait this costs two dictionary accesses for taking a slot and two for giving it back.
 """
 
 import asyncio
@@ -17,21 +16,21 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from service.errors import Code, Problem
 
-NONE_IN_TIME = "no database connection within POOL_TIMEOUT"
+NO_CONNECTION_REASON = "no database connection within POOL_TIMEOUT"
 
 Item = TypeVar("Item")
 
 
 class Waiter(NamedTuple, Generic[Item]):
     given: "asyncio.Future[Item | None]"
-    deadline: float  # of the event loop's clock
+    deadline: float  # on the event loop's clock
 
 
-Line: TypeAlias = deque[Waiter[Item]]
+WaitingLine: TypeAlias = deque[Waiter[Item]]
 
 
 class FairQueue(Generic[Item]):
-    """A slot is passed on with an item, or with None. `when_free` gets the item for which nothing waits."""
+    """Passes a slot on with an item, such as a connection, or None. `when_free` gets items that no owner waits for."""
 
     def __init__(
         self,
@@ -45,14 +44,14 @@ class FairQueue(Generic[Item]):
         self._share = share
         self._timeout_seconds = timeout_seconds
         self._when_free = when_free
-        self._in_use: dict[Hashable, int] = {}  # by owner; no entry is 0
-        self._in_turn: OrderedDict[Hashable, Line[Item]] = OrderedDict()  # by owner, the next one first
-        self._at_limit: dict[Hashable, Line[Item]] = {}  # of owners that have their share in use
-        self._alarm: asyncio.TimerHandle | None = None
+        self._in_use: dict[Hashable, int] = {}  # slots by owner; without an entry for 0
+        self._in_turn: OrderedDict[Hashable, WaitingLine[Item]] = OrderedDict()  # by owner; the next one first
+        self._at_limit: dict[Hashable, WaitingLine[Item]] = {}  # owners that use their whole share
+        self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
-        """For slots that pass nothing on."""
+        """Holds a slot for a block, for slots without an item."""
         if not self.try_take(owner):
             await self.wait(owner)
         try:
@@ -69,23 +68,23 @@ class FairQueue(Generic[Item]):
         return True
 
     async def wait(self, owner: Hashable) -> Item | None:
-        """OVERLOADED after the timeout."""
+        """Waits for a slot and returns its item. Raises OVERLOADED after the timeout."""
         loop = asyncio.get_running_loop()
         waiter = Waiter[Item](loop.create_future(), loop.time() + self._timeout_seconds)
         lines = self._in_turn if self._in_use.get(owner, 0) < self._share else self._at_limit
         lines.setdefault(owner, deque()).append(waiter)
-        if self._alarm is None and waiter.deadline < math.inf:
-            self._alarm = loop.call_at(waiter.deadline, self._refuse_late)
+        if self._timer is None and waiter.deadline < math.inf:
+            self._timer = loop.call_at(waiter.deadline, self._refuse_late)
         given = waiter.given
         try:
             return await given
         except asyncio.CancelledError:
-            if given.done() and not given.cancelled() and not given.exception():  # it was given a slot in this moment
+            if given.done() and not given.cancelled() and not given.exception():  # it got a slot at the same moment
                 self.pass_on(owner, given.result())
             raise
 
     def pass_on(self, owner: Hashable, item: Item | None) -> None:
-        """Gives back a slot of this owner."""
+        """Gives back a slot of this owner, to the next waiter if there is one."""
         in_use = self._in_use[owner] - 1
         if in_use:
             self._in_use[owner] = in_use
@@ -100,7 +99,7 @@ class FairQueue(Generic[Item]):
         self.free += 1
         self._when_free(item)
 
-    def _give_first(self, owner: Hashable, line: "Line[Item]", item: Item | None) -> bool:
+    def _give_first(self, owner: Hashable, line: "WaitingLine[Item]", item: Item | None) -> bool:
         while line:
             given, _ = line.popleft()
             if not given.done():
@@ -113,7 +112,7 @@ class FairQueue(Generic[Item]):
         return False
 
     def _refuse_late(self) -> None:
-        """One timer for all, set to the deadline of the oldest that waits."""
+        """Refuses waiters past their deadline. One timer serves all, set to the earliest deadline."""
         loop = asyncio.get_running_loop()
         now, next_deadline = loop.time(), None
         for lines in (self._in_turn, self._at_limit):
@@ -121,9 +120,9 @@ class FairQueue(Generic[Item]):
                 while line and (line[0].given.done() or line[0].deadline <= now):
                     given, _ = line.popleft()
                     if not given.done():
-                        given.set_exception(Problem(Code.OVERLOADED, reason=NONE_IN_TIME))
+                        given.set_exception(Problem(Code.OVERLOADED, reason=NO_CONNECTION_REASON))
                 if not line:
                     del lines[owner]
                 elif next_deadline is None or line[0].deadline < next_deadline:
                     next_deadline = line[0].deadline
-        self._alarm = None if next_deadline is None else loop.call_at(next_deadline, self._refuse_late)
+        self._timer = None if next_deadline is None else loop.call_at(next_deadline, self._refuse_late)

@@ -1,11 +1,11 @@
-"""JSON of strangers: UTF-8, and no name twice. Of a name that is there twice two readers could each believe another."""
+"""Strict JSON for untrusted input: UTF-8, without duplicate names, which two parsers may read differently."""
 
 import json
 from typing import Any
 
 
 def read(raw: bytes) -> Any:
-    """ValueError or RecursionError where it is something else."""
+    """Raises ValueError or RecursionError for anything else."""
     return json.loads(raw.decode(), object_pairs_hook=_without_duplicates)
 
 

@@ -164,7 +164,7 @@ class Server:
                 os.kill(pid, number)
 
     def _run(self, name: str, *arguments: str) -> None:
-        command = [*embedded_postgres.as_no_root(), str(self._binaries / name), *arguments]
+        command = [*embedded_postgres.no_root_prefix(), str(self._binaries / name), *arguments]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

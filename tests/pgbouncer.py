@@ -53,7 +53,12 @@ class PgBouncer:
         return f"postgresql://{user}@/{database}?host={quote(str(self._directory), safe='')}&port={PORT}"
 
     def start(self) -> None:
-        command = [*embedded_postgres.as_no_root(), str(PROGRAM), "--quiet", str(self._directory / "pgbouncer.ini")]
+        command = [
+            *embedded_postgres.no_root_prefix(),
+            str(PROGRAM),
+            "--quiet",
+            str(self._directory / "pgbouncer.ini"),
+        ]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not (self._directory / f".s.PGSQL.{PORT}").exists():

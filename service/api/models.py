@@ -34,7 +34,7 @@ class SignUp(BaseModel):
     email: Annotated[
         str,
         BeforeValidator(rules.new_email),
-        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
+        Field(max_length=rules.MAX_EMAIL_CHARACTERS, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
     ]
     password: Annotated[
         str,
@@ -96,7 +96,7 @@ class TaskChanges(BaseModel):
     @model_validator(mode="after")
     def _has_a_field(self) -> Self:
         if not self.model_fields_set:
-            raise rules.broken("At least one field is required")
+            raise rules.rule_error("At least one field is required")
         return self
 
     def changes(self) -> Changes:

@@ -1,4 +1,4 @@
-"""What a token says: read without trust, and judged once the signature is known to be good."""
+"""Parses a JWT, verifies its signature and checks its times."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from service.errors import Code, Problem
 
 Claims = dict[str, Any]
 
-# PyJWT's decoder passes over characters that are no base64url, so that one token could be written in many ways.
+# PyJWT's decoder skips characters that are not base64url, so one token could be written in many ways.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
-# datetime's last year. A later time is none at all.
-_LATEST = 253402300799
+# The end of the year 9999, datetime's last. A later time is invalid.
+_LATEST_TIMESTAMP = 253402300799
 
-# The signature is PyJWT's to judge. The claims are judged here, because the order counts: an expired token is expired
-# whatever else is wrong with it, and PyJWT lets through an `exp` that is a text, a float or `true`.
+# PyJWT verifies the signature only. The claims are checked here, for two reasons: an expired token must be reported as
+# expired even if other claims are wrong too, and PyJWT accepts an `exp` that is a text, a float or `true`.
 _SIGNATURE_ONLY: Any = {
     "verify_signature": True,
     "verify_exp": False,
@@ -29,17 +29,17 @@ _SIGNATURE_ONLY: Any = {
     "verify_sub": False,
     "verify_jti": False,
 }
-_NOTHING: Any = _SIGNATURE_ONLY | {"verify_signature": False}
+_NO_CHECKS: Any = _SIGNATURE_ONLY | {"verify_signature": False}
 
 UNREADABLE = (jwt.PyJWTError, ValueError, RecursionError)
 
 
-def untrusted(token: str) -> tuple[dict[str, Any], Claims]:
-    """Header and claims of whoever wrote them: good enough to choose the keys by, and for nothing else."""
+def read_unverified(token: str) -> tuple[dict[str, Any], Claims]:
+    """Header and claims before the signature is verified. Use them only to choose the issuer and the key."""
     if not _COMPACT.fullmatch(token):
         raise invalid("not three parts of base64url")
     try:
-        complete = jwt.decode_complete(token, options=_NOTHING)
+        complete = jwt.decode_complete(token, options=_NO_CHECKS)
         for part in token.split(".")[:2]:
             strict_json.read(jwt.utils.base64url_decode(part))
     except UNREADABLE as error:
@@ -47,8 +47,8 @@ def untrusted(token: str) -> tuple[dict[str, Any], Claims]:
     return complete["header"], complete["payload"]
 
 
-def signed(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
-    """None where another key would have to be tried."""
+def verify_signature(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
+    """The claims, or None if the token was not signed with this key."""
     try:
         claims: Claims = jwt.decode(token, key, list(algorithms), _SIGNATURE_ONLY)
     except jwt.InvalidSignatureError:
@@ -58,10 +58,10 @@ def signed(token: str, key: Any, algorithms: Sequence[str]) -> Claims | None:
     return claims
 
 
-def lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]:
-    """From when until when the token is good, leeway included; refused where that is not now."""
+def check_lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]:
+    """When the token begins and ceases to be valid, leeway included. Raises a problem if that is not now."""
     exp = claims.get("exp")
-    if type(exp) is not int or exp > _LATEST:  # `true` is an int to isinstance
+    if type(exp) is not int or exp > _LATEST_TIMESTAMP:  # not isinstance: it takes `true` for an int
         raise invalid("exp is missing, or no time")
     if exp + leeway <= now:
         raise Problem(Code.TOKEN_EXPIRED)
@@ -74,7 +74,7 @@ def lifetime(claims: Claims, now: float, leeway: int = 0) -> tuple[float, float]
 
 def _time(claims: Claims, name: str) -> float:
     value = claims[name]
-    if type(value) not in (int, float) or not -_LATEST <= value <= _LATEST:  # NaN is on neither side
+    if type(value) not in (int, float) or not -_LATEST_TIMESTAMP <= value <= _LATEST_TIMESTAMP:  # false for NaN as well
         raise invalid(f"{name} is no time")
     return float(value)
 

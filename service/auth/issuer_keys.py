@@ -1,4 +1,4 @@
-"""The keys that an issuer publishes: fetched beside the requests, kept while it is away, and never taken on trust."""
+"""The public keys (JWKS) of an issuer: fetched in the background, cached while it is away, and validated."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from service import strict_json
 from service.auth.key_fetch import Fetch
-from service.errors import NotNow
+from service.errors import RetryLater
 from service.settings.issuers import Issuer, UnusableError
 
-REFRESH_AFTER = 600.0  # keys are fetched anew from time to time, so that one that was withdrawn is noticed
-MAX_AGE = 24 * 3600.0  # for so long the keys of an issuer that is away are good
-COOLDOWN = 3.0  # after a fetch in vain; made-up key ids cost no more than one fetch each time
-MAX_WAITING = 100  # requests with a key id that is not known, until the cooldown is over
+REFRESH_AFTER_SECONDS = 600.0  # keys older than this are fetched again, to notice one that was withdrawn
+MAX_AGE_SECONDS = 24 * 3600.0  # cached keys are used for this long while the issuer is away
+COOLDOWN_SECONDS = 3.0  # after a fetch that failed or lacked the key, so that invented key ids cause few fetches
+MAX_WAITING_REQUESTS = 100  # with an unknown key id, for the end of the cooldown
 MAX_KEYS = 100
 RSA_BITS = range(2048, 8192 + 1)
 
-# What a key must be for an algorithm: kty, and crv where there are several.
+# The key type that each algorithm needs: kty, and crv where a type has several curves.
 KEY_TYPES = {
     "EdDSA": ("OKP", "Ed25519"), "ES256": ("EC", "P-256"), "ES512": ("EC", "P-521"),
     "RS256": ("RSA", None), "PS256": ("RSA", None),
 }  # fmt: skip
-# Who publishes one of these has published the private key, or a shared one: anybody could sign.
+# Members of a private or shared key. An issuer that publishes one of them lets anyone sign tokens.
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-# The y of the points of order 1, 2, 4 and 8 on the curve of Ed25519.
+# The y coordinates of the points of order 1, 2, 4 and 8 on the curve of Ed25519.
 ED25519_PRIME = 2**255 - 19
 SMALL_ORDER = {0, 1, ED25519_PRIME - 1} | {
     int.from_bytes(bytes.fromhex(y), "little")
@@ -49,8 +49,10 @@ _log = logging.getLogger("service.auth.issuer_keys")
 
 @dataclass(frozen=True)
 class IssuerKey:
+    """A published key that passed all checks."""
+
     jwk: dict[str, Any]
-    algorithms: tuple[str, ...]  # those of the setting that fit it; the header of a token chooses among these alone
+    algorithms: tuple[str, ...]  # that the setting allows and the key fits; a token's header chooses among these only
     public: Any = field(compare=False)
 
     @property
@@ -59,7 +61,7 @@ class IssuerKey:
 
 
 class KeySet:
-    """One issuer's keys. At most one fetch is under way, whoever waits for it."""
+    """The keys of one issuer. All requests that need a fetch share one."""
 
     def __init__(
         self, issuer: Issuer, fetch: Fetch, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
@@ -69,52 +71,55 @@ class KeySet:
         self._clock = clock
         self._sleep = sleep
         self._waiting = 0
-        self._looked_at = -math.inf  # when the last fetch began that brought keys
+        self._last_fetch_began_at = -math.inf  # of successful fetches only
         self._keys: dict[str | None, IssuerKey] = {}
         self._fetched_at = -math.inf
-        self._in_vain_at = -math.inf
-        self._failed = False
+        self._last_miss_at = -math.inf
+        self._has_last_fetch_failed = False
         self._fetching: asyncio.Task[None] | None = None
-        self._warming: asyncio.Task[None] | None = None
+        self._first_fetch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """The first fetch goes beside the start. An issuer may have no key yet: Better Auth makes one with its first
-        token, and whoever comes with it does not wait for a cooldown that nobody has caused."""
-        self._warming = asyncio.create_task(self._warm())
+        """Starts the first fetch in the background; it causes no cooldown.
 
-    async def _warm(self) -> None:
+        The issuer may have no key yet, as Better Auth creates one with its first token. A request with that token must
+        not wait for a cooldown."""
+        self._first_fetch = asyncio.create_task(self._fetch_first())
+
+    async def _fetch_first(self) -> None:
         await asyncio.shield(self.refresh())
-        self._in_vain_at = -math.inf
+        self._last_miss_at = -math.inf
 
     async def find(self, kid: str | None) -> IssuerKey | None:
-        """None where the issuer publishes no such key, as of a look that is later than the question. OVERLOADED where
-        that cannot be known now."""
+        """The key with this id, or None if a fetch that began after this call shows that the issuer has no such key.
+
+        Raises OVERLOADED if that cannot be found out now."""
         asked_at = self._clock()
-        if self._are_good and asked_at - self._fetched_at > REFRESH_AFTER and not self._is_cooling:
+        if self._has_good_keys and asked_at - self._fetched_at > REFRESH_AFTER_SECONDS and not self._is_cooling_down:
             self.refresh()
-        while (key := self._get(kid)) is None and self._looked_at < asked_at:
-            if self._is_cooling:
-                await self._cool()
+        while (key := self._get(kid)) is None and self._last_fetch_began_at < asked_at:
+            if self._is_cooling_down:
+                await self._wait_for_cooldown()
             else:
                 await asyncio.shield(self.refresh())
                 if self._get(kid) is None:
-                    self._in_vain_at = self._clock()
+                    self._last_miss_at = self._clock()
         return key
 
     async def newer(self, key: IssuerKey, kid: str | None) -> IssuerKey | None:
-        """Another key under the same id, which explains a signature that this one does not fit."""
-        if not self._is_cooling:
+        """The key that now replaces this one under the same id, or None. Used when a signature does not match."""
+        if not self._is_cooling_down:
             await asyncio.shield(self.refresh())
             if self._get(kid) == key:
-                self._in_vain_at = self._clock()
+                self._last_miss_at = self._clock()
         found = self._get(kid)
         return None if found == key else found
 
-    async def _cool(self) -> None:
-        """Waits until the issuer may be asked again, when there is a point in it, and not with too many others."""
-        wait = max(0.0, self._in_vain_at + COOLDOWN - self._clock())
-        if self._failed or not self._are_good or self._waiting >= MAX_WAITING:
-            raise NotNow(f"no keys of {self._issuer.issuer}", math.ceil(max(1.0, wait)))
+    async def _wait_for_cooldown(self) -> None:
+        """Waits for the cooldown to end. Raises OVERLOADED if the issuer is away, or too many requests wait already."""
+        wait = max(0.0, self._last_miss_at + COOLDOWN_SECONDS - self._clock())
+        if self._has_last_fetch_failed or not self._has_good_keys or self._waiting >= MAX_WAITING_REQUESTS:
+            raise RetryLater(f"no keys of {self._issuer.issuer}", math.ceil(max(1.0, wait)))
         self._waiting += 1
         try:
             await self._sleep(wait)
@@ -130,20 +135,20 @@ class KeySet:
         return self._fetching
 
     def close(self) -> None:
-        for task in (self._warming, self._fetching):
+        for task in (self._first_fetch, self._fetching):
             if task is not None:
                 task.cancel()
 
     @property
-    def _are_good(self) -> bool:
-        return bool(self._keys) and self._clock() - self._fetched_at <= MAX_AGE
+    def _has_good_keys(self) -> bool:
+        return bool(self._keys) and self._clock() - self._fetched_at <= MAX_AGE_SECONDS
 
     @property
-    def _is_cooling(self) -> bool:
-        return self._clock() - self._in_vain_at < COOLDOWN
+    def _is_cooling_down(self) -> bool:
+        return self._clock() - self._last_miss_at < COOLDOWN_SECONDS
 
     def _get(self, kid: str | None) -> IssuerKey | None:
-        if not self._are_good:
+        if not self._has_good_keys:
             return None
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
@@ -154,25 +159,25 @@ class KeySet:
         try:
             self._keys = read_keys(await self._fetch(), self._issuer.algorithms)
         except (OSError, ValueError, RecursionError, UnusableError) as error:
-            # Good keys outlive a bad answer.
-            self._failed, self._in_vain_at = True, self._clock()
+            # A failed fetch does not discard the keys of an earlier one.
+            self._has_last_fetch_failed, self._last_miss_at = True, self._clock()
             age = (
                 f"those of {self._clock() - self._fetched_at:.0f} s ago are kept"
-                if self._are_good
+                if self._has_good_keys
                 else "there are none"
             )
             said = str(error) if isinstance(error, UnusableError) else f"{type(error).__name__} {error}"
-            why = ascii(said)[1:-1][:200]  # of a stranger's making
+            why = ascii(said)[1:-1][:200]  # the issuer's answer can influence this text
             _log.warning("keys of %s: %s; %s", self._issuer.issuer, why, age)
         else:
-            self._failed, self._fetched_at, self._looked_at = False, self._clock(), began_at
+            self._has_last_fetch_failed, self._fetched_at, self._last_fetch_began_at = False, self._clock(), began_at
             _log.info("keys of %s: %d", self._issuer.issuer, len(self._keys))
         finally:
             self._fetching = None
 
 
 def read_keys(body: bytes, algorithms: Sequence[str]) -> dict[str | None, IssuerKey]:
-    """The usable keys by their id. Two with one id are none: nobody could say which was meant."""
+    """The usable keys by their id. Keys that share an id are left out, because the id does not tell them apart."""
     published = strict_json.read(body)
     jwks = published.get("keys") if isinstance(published, dict) else None
     if not isinstance(jwks, list) or len(jwks) > MAX_KEYS:
@@ -187,7 +192,7 @@ def read_keys(body: bytes, algorithms: Sequence[str]) -> dict[str | None, Issuer
 def _read(jwk: Any, algorithms: Sequence[str]) -> IssuerKey | None:
     if not isinstance(jwk, dict) or PRIVATE_MEMBERS & set(jwk) or not isinstance(jwk.get("kid", ""), str):
         return None
-    if jwk.get("use", "sig") != "sig" or "verify" not in _list(jwk.get("key_ops", ["verify"])):
+    if jwk.get("use", "sig") != "sig" or "verify" not in _as_list(jwk.get("key_ops", ["verify"])):
         return None
     fitting = tuple(
         name
@@ -214,9 +219,9 @@ def _is_strong(kty: str, public: Any) -> bool:
 
 
 def _is_of_small_order(point: bytes) -> bool:
-    """Under such a key anybody can write a signature that fits."""
+    """Whether anyone can forge signatures for this Ed25519 key."""
     return (int.from_bytes(point, "little") & (1 << 255) - 1) % ED25519_PRIME in SMALL_ORDER
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The GET itself, and what of an answer is taken. Loaded by who has an issuer with keys to fetch."""
+"""Downloads a list of keys with strict limits. Imported only when an issuer has keys to fetch."""
 
 import time
 
@@ -7,7 +7,7 @@ import httpx
 from service.settings.issuers import UnusableError
 
 MAX_BYTES = 256 * 1024
-MAX_PIECES = 5_000  # of a body in chunks of one byte, each piece costs more than it holds
+MAX_CHUNKS = 5_000  # each chunk costs time, even if it holds one byte
 
 
 def download(url: str, timeout: float) -> bytes:
@@ -18,9 +18,9 @@ def download(url: str, timeout: float) -> bytes:
 
 
 def _get(url: str, timeout: float) -> bytes:
-    """No redirect is followed, no cookie kept, no more read than a list of keys can need."""
+    """Follows no redirect, keeps no cookie, and reads no more than a list of keys can need."""
     deadline = time.monotonic() + timeout
-    # A proxy of the environment sees nothing of https. Plain http is for this machine alone, and goes to no proxy.
+    # https may go through a proxy of the environment, which cannot read it. Plain http is allowed to this machine only.
     trust_env = url.startswith("https:")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     with (
@@ -32,8 +32,8 @@ def _get(url: str, timeout: float) -> bytes:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise UnusableError("answered in an encoding that nobody asked for")
         body = bytearray()
-        for number, piece in enumerate(response.iter_raw()):
-            body += piece
-            if len(body) > MAX_BYTES or number > MAX_PIECES or time.monotonic() > deadline:
-                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_PIECES} pieces or {timeout:.0f} seconds")
+        for number, chunk in enumerate(response.iter_raw()):
+            body += chunk
+            if len(body) > MAX_BYTES or number > MAX_CHUNKS or time.monotonic() > deadline:
+                raise UnusableError(f"more than {MAX_BYTES} bytes, {MAX_CHUNKS} pieces or {timeout:.0f} seconds")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""One GET of a list of keys, in a thread of its own: a name server that hangs holds up neither loop nor exit."""
+"""Fetches a list of keys in a daemon thread, so that a hanging DNS lookup blocks neither event loop nor exit."""
 
 import asyncio
 import threading
@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from service.settings.issuers import UnusableError
 
-TIMEOUT = 5.0
-MAX_STUCK = 3  # threads of one issuer that wait for something that knows no timeout
+TIMEOUT_SECONDS = 5.0
+MAX_STUCK_THREADS = 3  # for each issuer; a DNS lookup has no timeout
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -18,37 +18,37 @@ def fetcher(url: str) -> Fetch:
 
     async def fetch() -> bytes:
         threads[:] = [thread for thread in threads if thread.is_alive()]
-        if len(threads) >= MAX_STUCK:
+        if len(threads) >= MAX_STUCK_THREADS:
             raise UnusableError("the fetches before this one still hang")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
-        threads.append(threading.Thread(target=_work, args=[url, loop, answer], daemon=True))
+        threads.append(threading.Thread(target=_download_in_thread, args=[url, loop, answer], daemon=True))
         threads[-1].start()
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await answer
 
     return fetch
 
 
-def _work(url: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes]") -> None:
-    outcome = _outcome(url)
-    with suppress(RuntimeError):  # the loop is closed: the service has ended meanwhile
-        loop.call_soon_threadsafe(_settle, answer, outcome)
+def _download_in_thread(url: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes]") -> None:
+    outcome = _download_or_error(url)
+    with suppress(RuntimeError):  # the loop is closed: the service has stopped meanwhile
+        loop.call_soon_threadsafe(_resolve, answer, outcome)
 
 
-def _outcome(url: str) -> bytes | Exception:
-    from service.auth.key_download import download  # noqa: PLC0415 - its client is a good part of every start otherwise
+def _download_or_error(url: str) -> bytes | Exception:
+    from service.auth.key_download import download  # noqa: PLC0415 - importing httpx would slow every start down
 
     try:
-        return download(url, TIMEOUT)
+        return download(url, TIMEOUT_SECONDS)
     except (OSError, UnusableError) as error:
         return error
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's answer may cause, it is no answer
+    except Exception as error:  # noqa: BLE001 - any error that the answer causes means no keys
         return UnusableError(type(error).__name__)
 
 
-def _settle(answer: "asyncio.Future[bytes]", outcome: bytes | Exception) -> None:
-    if answer.done():  # nobody waits any more
+def _resolve(answer: "asyncio.Future[bytes]", outcome: bytes | Exception) -> None:
+    if answer.done():  # the caller timed out
         return
     if isinstance(outcome, bytes):
         answer.set_result(outcome)

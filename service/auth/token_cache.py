@@ -1,4 +1,4 @@
-"""Tokens that were verified once, so that it is not done again for every request."""
+"""A cache of verified tokens, so that a token is not verified again for every request."""
 
 import hashlib
 import time
@@ -8,52 +8,53 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-SIZE = 10_000
+MAX_TOKENS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whose token it is, and for how long the token itself is good."""
+    """The result of verifying a token: its user, and when it is valid (seconds since 1970)."""
 
     user_id: UUID
     start: float
     end: float
-    is_key_current: Callable[[], bool] | None = None  # where an issuer may withdraw it
-    generation: int | None = None  # of our own tokens, which the database can revoke
+    is_key_current: Callable[[], bool] | None = None  # for issuers that publish keys: they may withdraw one
+    generation: int | None = None  # for our own tokens: the database can revoke a generation
 
     def is_good(self, now: float) -> bool:
         return self.start <= now < self.end and (self.is_key_current is None or self.is_key_current())
 
 
-class Remembered(NamedTuple):
+class CachedToken(NamedTuple):
     verified: Verified
-    recheck_at: float  # monotonic; then the database is asked again whether the user has revoked it
+    recheck_at: float  # monotonic; from then on the database is asked again whether the token is revoked
 
 
 class TokenCache:
-    """By a digest, so that no token lies in memory to be found. The one that was not asked about for longest goes
-    first; what is in use is asked about again and again."""
+    """An LRU cache with the SHA-256 digests of tokens as keys, so that no token can be read from memory.
 
-    def __init__(self, size: int = SIZE) -> None:
+    `remember` counts as a use, `recall` does not: a token in use is rechecked, and so remembered, every few seconds."""
+
+    def __init__(self, size: int = MAX_TOKENS) -> None:
         self._size = size
-        self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._tokens: OrderedDict[bytes, CachedToken] = OrderedDict()
 
-    def recall(self, token: str) -> Remembered | None:
-        found = self._remembered.get(_digest(token))
+    def recall(self, token: str) -> CachedToken | None:
+        found = self._tokens.get(_digest(token))
         return found if found is not None and found.verified.is_good(time.time()) else None
 
     def remember(self, token: str, verified: Verified, recheck_at: float) -> None:
         digest = _digest(token)
-        self._remembered[digest] = Remembered(verified, recheck_at)
-        self._remembered.move_to_end(digest)
-        if len(self._remembered) > self._size:
-            self._remembered.popitem(last=False)
+        self._tokens[digest] = CachedToken(verified, recheck_at)
+        self._tokens.move_to_end(digest)
+        if len(self._tokens) > self._size:
+            self._tokens.popitem(last=False)
 
     def forget(self, user_id: UUID) -> None:
-        """A look at every entry, a millisecond at the most, for what a user does once in a while."""
-        of_user = [digest for digest, found in self._remembered.items() if found.verified.user_id == user_id]
+        """Removes all tokens of a user. This searches every entry: at most a millisecond, and rarely needed."""
+        of_user = [digest for digest, found in self._tokens.items() if found.verified.user_id == user_id]
         for digest in of_user:
-            del self._remembered[digest]
+            del self._tokens[digest]
 
 
 def _digest(token: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What the database knows of a token's user. Asked at first sight of a token, and again after TOKEN_RECHECK seconds."""
+"""Looks up the user of a token in the database: when the token is first seen, and again after TOKEN_RECHECK seconds."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -19,13 +19,15 @@ async def require_current(database: Database, user_id: UUID, generation: int) ->
         raise invalid("the user is gone, or has revoked the token")
 
 
-async def outside_user(database: Database, issuer: str, subject: str, email: str | None, issued_at: float) -> UUID:
-    """The user of an outside issuer's subject, made at first sight. An email is kept, and nobody is found by it."""
+async def find_or_create_outside_user(
+    database: Database, issuer: str, subject: str, email: str | None, issued_at: float
+) -> UUID:
+    """The user of an issuer's subject, created with the first token. The email is stored, but finds no user."""
     user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
     if user is None:
         moment = formats.time_text(datetime.fromtimestamp(max(issued_at, 0), UTC))
         await database.execute(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email, issued_at=moment)
-        # Looked for again, and not taken from what was saved: a user who was deleted at this very moment shows here.
+        # Read again instead of returned by the INSERT, to notice a user who was deleted at the same moment.
         user = await database.one(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
     if user is None:
         raise invalid("the user was deleted after the token was issued")

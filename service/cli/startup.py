@@ -1,4 +1,4 @@
-"""What has to be true before the first request: a database, its schema, a secret. Once, in the main process."""
+"""Checks and preparations before the first request, once, in the main process: database, schema, secret."""
 
 import logging
 import os
@@ -20,14 +20,14 @@ from service.settings.all_settings import Settings, SettingsError, load_settings
 
 COUNT_CONNECTIONS = statement("health/count_connections", "one")
 
-RETRY_WAIT = 1.0
+RETRY_PAUSE_SECONDS = 1.0
 ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 _log = logging.getLogger("service.cli.startup")
 
 
 class NotReadyError(Exception):
-    """The service must not start like this. One line that names what to do."""
+    """The service must not start like this. The text is one line that says what to do."""
 
 
 def settings_and_log(*, serves: bool = False) -> Settings:
@@ -38,7 +38,7 @@ def settings_and_log(*, serves: bool = False) -> Settings:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What an operator can mend is one line each and an exit code: 2 for a setting, 1 for what it points to."""
+    """Prints errors that an operator can fix as one line each, and exits with 2 for a bad setting, else 1."""
     try:
         yield
     except SettingsError as error:
@@ -51,29 +51,30 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def launched(settings: Settings) -> Iterator[Settings]:
-    """The embedded server runs while the context does, and is migrated; the schema of another is checked. What was
-    found out about its database is in the settings."""
+    """Starts and migrates the embedded server for the duration of the context, or checks the database of DATABASE_URL.
+
+    Yields the settings, with what was found out about the database filled in."""
     if settings.database_url is not None:
         settings.require_secret()
         found = wait_for_database(settings)
         require_schema(settings)
-        connect.say_what_was_understood(settings, found)
-        settings = _for_workers_too(settings, has_pooler=found.has_pooler)
-        compare_connections(settings)
+        connect.log_findings(settings, found)
+        settings = _share_with_workers(settings, has_pooler=found.has_pooler)
+        warn_if_too_many_connections(settings)
         yield settings
         return
     with embedded_postgres.running(settings.data_dir) as url:
         _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
-        with _undisturbed():
+        with _signals_blocked():
             applied = migrations.apply(url)
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
-        completed(settings)  # the secret is made here, once, before several workers ask for it
-        yield _for_workers_too(settings, has_pooler=False)
+        completed(settings)  # generates the secret, before several workers need it
+        yield _share_with_workers(settings, has_pooler=False)
 
 
-def _for_workers_too(settings: Settings, *, has_pooler: bool) -> Settings:
-    """They read their settings anew, and need not look again."""
+def _share_with_workers(settings: Settings, *, has_pooler: bool) -> Settings:
+    """Passes the answer on in the environment: each worker reads its settings from there, and need not check again."""
     if settings.prepared_statements == "auto":
         settings = settings.model_copy(update={"prepared_statements": "off" if has_pooler else "on"})
         os.environ["PREPARED_STATEMENTS"] = settings.prepared_statements
@@ -82,7 +83,7 @@ def _for_workers_too(settings: Settings, *, has_pooler: bool) -> Settings:
 
 @contextmanager
 def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
-    """For a command, which may run beside a service or without one; `direct` is past any pooler."""
+    """The URL of the database for a command, with or without a running service. `direct` means past any pooler."""
     if settings.database_url is not None:
         yield settings.require_direct_url() if direct else settings.dsn
         return
@@ -93,8 +94,8 @@ def one_database(settings: Settings, *, direct: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A signal waits until this is done: yoyo answers an interruption with an error of its own about savepoints."""
+def _signals_blocked() -> Iterator[None]:
+    """Delays signals to the end of the block: yoyo turns an interruption into a misleading error about savepoints."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield
@@ -103,7 +104,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def migrate_embedded(settings: Settings) -> None:
-    """While somebody works on the code: a migration is tried when it is saved, and may be wrong."""
+    """Applies new migrations after a reload in development. A failure is only logged: the file may be unfinished."""
     if settings.database_url is None:
         try:
             for migration_id in migrations.apply(embedded_postgres.url(settings.data_dir)):
@@ -113,7 +114,7 @@ def migrate_embedded(settings: Settings) -> None:
 
 
 def completed(settings: Settings) -> Settings:
-    """What `launched` has started, as any other process finds it."""
+    """The settings with the URL and the secret of the embedded database that `launched` runs, for any process."""
     if settings.database_url is not None:
         return settings
     embedded_postgres.make_private(settings.data_dir)
@@ -123,21 +124,21 @@ def completed(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def wait_for_database(settings: Settings) -> connect.Found:
-    """Containers start in any order, and a server takes a moment to recover from a crash."""
+def wait_for_database(settings: Settings) -> connect.ConnectionFacts:
+    """Retries for DATABASE_WAIT seconds: containers start in any order, and crash recovery takes a moment."""
     deadline = time.monotonic() + settings.database_wait
     while True:
         try:
-            return connect.try_out(settings)
-        except connect.AwayError as error:
+            return connect.probe(settings)
+        except connect.DatabaseAwayError as error:
             if time.monotonic() >= deadline:
                 raise NotReadyError(f"{error} (waited for {settings.database_wait:g} s)") from None
             _log.warning("waiting for the database: %s", error)
-        time.sleep(RETRY_WAIT)
+        time.sleep(RETRY_PAUSE_SECONDS)
 
 
-def compare_connections(settings: Settings) -> None:
-    """Behind a pooler the server's number is the pooler's to keep to."""
+def warn_if_too_many_connections(settings: Settings) -> None:
+    """Warns if the pools of all workers can exceed max_connections. Behind a pooler, the pooler keeps to that limit."""
     if settings.prepared_statements == "off":
         return
     with connected(settings.dsn) as connection:
@@ -153,7 +154,7 @@ def compare_connections(settings: Settings) -> None:
 
 
 def require_schema(settings: Settings) -> None:
-    """A schema ahead of this code is a rolling deploy, and fine."""
+    """Refuses a schema that is behind. One that is ahead is fine: it occurs in a rolling deploy."""
     behind = migrations.pending(settings.dsn)
     if behind:
         raise NotReadyError(f"the schema is behind ({', '.join(behind)}); run: python -m service migrate")

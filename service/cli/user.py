@@ -1,4 +1,4 @@
-"""The commands about one user: show, reset-password, delete. For operators: there is no mail that could help a user."""
+"""The commands for one user: show, reset-password, delete. Operators need them, as the service sends no mail."""
 
 import argparse
 import secrets
@@ -11,14 +11,20 @@ import bcrypt
 from service.cli.startup import one_database, settings_and_log
 from service.db.admin_session import AdminConnection, CommandError, connected, rows
 from service.db.statements import statement
-from service.domain.account_changes import BEFORE_ALL_IDS, CHANGE_PASSWORD, DELETE_TASKS, DELETE_USER, TASKS_AT_ONCE
+from service.domain.account_changes import (
+    BEFORE_ALL_IDS,
+    CHANGE_PASSWORD,
+    DELETE_TASKS,
+    DELETE_USER,
+    MAX_TASKS_PER_DELETE,
+)
 from service.domain.accounts import FIND_CREDENTIALS
 from service.field_rules import normal_email
 from service.settings.all_settings import Settings
 
 COUNT_TASKS = statement("tasks/count_tasks", "one")
 
-MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
+CHANGED_MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
 
 
 def show_user(options: argparse.Namespace) -> None:
@@ -30,14 +36,14 @@ def show_user(options: argparse.Namespace) -> None:
 
 
 def reset_password(options: argparse.Namespace) -> None:
-    """Prints a new one, and nothing else. Every token of the user is void by it."""
+    """Prints a new password, and nothing else. Revokes every token of the user."""
     settings = settings_and_log()
     password = secrets.token_urlsafe(15)
     new_hash = bcrypt.hashpw(password.encode(), bcrypt.gensalt(settings.bcrypt_rounds)).decode()
     with _user(settings, options.email) as (connection, user):
         given = {"user_id": user["id"], "token_generation": user["token_generation"], "password_hash": new_hash}
         if not rows(connection, CHANGE_PASSWORD, **given):
-            raise CommandError(MEANWHILE)
+            raise CommandError(CHANGED_MEANWHILE)
     _print(password)
 
 
@@ -46,13 +52,13 @@ def delete_user(options: argparse.Namespace) -> None:
         [counted] = rows(connection, COUNT_TASKS, user_id=user["id"])
         _delete_in_pieces(connection, user)
         if not rows(connection, DELETE_USER, user_id=user["id"], token_generation=user["token_generation"]):
-            raise CommandError(MEANWHILE)
+            raise CommandError(CHANGED_MEANWHILE)
     _print(f"deleted {user['email']}, tasks: {counted['task_count']}")
 
 
 def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None:
-    """All but the last tasks of an account with many, each piece in a transaction of its own. Run again, it goes on."""
-    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": TASKS_AT_ONCE}
+    """Deletes all but the last tasks of a large account, each piece in its own transaction. A second run continues."""
+    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": MAX_TASKS_PER_DELETE}
     last = rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
     while last:
         last = rows(connection, DELETE_TASKS, after_id=last[0]["id"], **given)
@@ -60,7 +66,7 @@ def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None
 
 @contextmanager
 def _user(settings: Settings, email: str) -> Iterator[tuple[AdminConnection, dict[str, Any]]]:
-    """Who logs in with the email. A user of an outside issuer is not known by one."""
+    """The user who logs in with the email. Outside users cannot be found this way."""
     with one_database(settings) as url, connected(url) as connection:
         found = rows(connection, FIND_CREDENTIALS, email=normal_email(email) or email)
         if not found:

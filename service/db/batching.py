@@ -1,8 +1,10 @@
-"""Requests of the same moment go to the server together: one message, one answer, one commit.
+"""Batching: executions of one statement for several requests share one message, one answer and one commit.
 
-While others of the same statement are on their way they wait until those are back, but no longer than a millisecond,
-and then for as long as others keep coming. Who is alone goes alone. Every statement starts from its owner and its rows
-say whose they are: each finds back to who asked for it, and to nobody else.
+1. A request that is alone in the process is sent at once, without a batch. So is the write of a user that met a lock.
+2. Otherwise it joins the open batch of its statement. An open batch is held while another batch of that statement is
+   in flight, but at most MAX_HOLD_SECONDS. Then it is sent as soon as no more requests join it.
+3. Rows find back to their request by the owner's id: every statement in a batch takes `user_id` and returns it. So no
+   request can get the rows of another owner.
 """
 
 import asyncio
@@ -15,52 +17,57 @@ import asyncpg
 
 from service.background import Background
 from service.db.connect import DatabaseConnection
-from service.db.lock_waits import UNDONE, LockWaits
+from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.statements import BatchKey, Statement, statement
 
 IS_DISTRIBUTED = statement("health/is_distributed", "one")
 
-MOST = 16  # who wait for one batch
-ROWS = 800  # about as many one batch of lists is to bring, going by the last ones
-LONG = 100  # rows: to make an answer of more is long enough for others to be let in before the next
-COMPANY = 0.001  # seconds: what a server in the next room needs for an answer, and one that is far shall not add
-QUIET = 3  # rounds of the event loop: those who are answered in the first are heard again until the third
+MAX_BATCH_SIZE = 16  # requests
+TARGET_BATCH_ROWS = 800  # a batch of lists is kept to about this size, estimated from the last answers
+LONG_ANSWER_ROWS = 100  # after an answer longer than this, other tasks run before the next answer of the batch
+# A nearby server answers within this time. A batch for a distant server is not held for a whole round trip.
+MAX_HOLD_SECONDS = 0.001
+# A batch is sent after so many iterations of the event loop in which no request joined it. A client that is answered
+# in the first of them sends its next request by the third.
+IDLE_ITERATIONS = 3
 
-# The server ended the statement, or itself: not the fault of one of several, and nobody knows what became of a write.
-ENDED = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+# The server ended the statement, or itself. No single execution of the batch caused it, and a write may have happened.
+SERVER_ENDED_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 Rows: TypeAlias = list[asyncpg.Record]
 Send: TypeAlias = Callable[[DatabaseConnection], Awaitable[Rows]]
 
 
 class Run(Protocol):
-    """How Database runs a statement. `owner` is whose share of the pool it takes, unless the arguments say it."""
+    """The type of `Database._run`. It counts against the share of `owner`, or of the owner that the arguments name."""
 
     async def __call__(
         self, statement: Statement, arguments: Sequence[object], send: Send, owner: Hashable = None
     ) -> Rows: ...
 
 
-class UndoneError(Exception):
-    """One of several statements failed, and with it nothing of the others has happened."""
+class BatchUndoneError(Exception):
+    """One execution failed, and the transaction of the whole batch was rolled back."""
 
 
 class Batch:
-    """Several executions of one statement, each for rows that no other one can answer with."""
+    """Several executions of one statement, sent together. No two of them can return the same row."""
 
-    def __init__(self, statement: Statement, key: BatchKey, most: int) -> None:
+    def __init__(self, statement: Statement, key: BatchKey, max_size: int) -> None:
         self.statement = statement
-        self.most = most
+        self.max_size = max_size
         self.size = 0
-        self.owner: Hashable = None  # whose share of the pool it takes: that of its only user, or one of its own
-        self.held: asyncio.TimerHandle | None = None  # until others come back, or it has waited for long enough
+        self.owner: Hashable = None  # its share of the pool: the only user's, or for several users a separate one
+        self.hold_timer: asyncio.TimerHandle | None = None  # None: not held
         self._key = key
-        self._asked: dict[Any, tuple[list[object], list[asyncio.Future[Rows]]]] = {}
+        self._executions: dict[Any, tuple[list[object], list[asyncio.Future[Rows]]]] = {}
 
     def join(self, arguments: list[object]) -> "asyncio.Future[Rows] | None":
-        """None where another one is about the same rows. One task is read once for all who ask for it; lists, which may
-        be large, are not to be held for several."""
-        asked, answers = self._asked.setdefault(self._key.of_arguments(arguments), (arguments, []))
+        """Returns None if the batch already has an execution for the same rows; the caller then runs alone.
+
+        Equal reads of one task share an execution. Equal lists do not: they may be large, and would stay in memory
+        until the slowest of their requests is answered."""
+        asked, answers = self._executions.setdefault(self._key.of_arguments(arguments), (arguments, []))
         reads_one = self.statement.only_reads and self.statement.kind == "one"
         if answers and not (reads_one and asked == arguments):
             return None
@@ -74,64 +81,66 @@ class Batch:
         return answer
 
     @property
-    def is_of_one(self) -> bool:
-        return len(self._asked) == 1
+    def has_one_execution(self) -> bool:
+        return len(self._executions) == 1
 
-    async def wait_for_company(self) -> None:
-        """As long as it has room and rounds of the event loop bring somebody. With little to do they take no time; with
-        much, one message instead of several leaves more for it."""
-        quiet = 0
-        while quiet < QUIET and self.size < self.most:
+    async def wait_for_more(self) -> None:
+        """Waits while there is room and iterations of the event loop bring more requests.
+
+        Under low load these iterations take no time. Under high load one message instead of several saves more time
+        than they take."""
+        idle_iterations = 0
+        while idle_iterations < IDLE_ITERATIONS and self.size < self.max_size:
             size = self.size
             await asyncio.sleep(0)
-            quiet = quiet + 1 if self.size == size else 0
+            idle_iterations = idle_iterations + 1 if self.size == size else 0
 
     async def send(self, connection: DatabaseConnection) -> Rows:
-        everybodys = [arguments for arguments, _ in self._asked.values()]
+        argument_lists = [arguments for arguments, _ in self._executions.values()]
         if not self.statement.only_reads:
-            # Two batches that meet at the same rows shall not wait for each other.
-            everybodys.sort(key=self._key.of_arguments)
+            # The same order in every batch, so that two batches with the same rows cannot deadlock.
+            argument_lists.sort(key=self._key.of_arguments)
         try:
-            if self.is_of_one:
-                return await connection.fetch(self.statement.text, *everybodys[0])
-            rows: Rows = await connection.fetchmany(self.statement.text, everybodys)
+            if self.has_one_execution:
+                return await connection.fetch(self.statement.text, *argument_lists[0])
+            rows: Rows = await connection.fetchmany(self.statement.text, argument_lists)
         except asyncpg.PostgresError as error:
-            if self.statement.only_reads or isinstance(error, ENDED):
+            if self.statement.only_reads or isinstance(error, SERVER_ENDED_ERRORS):
                 raise
-            if self.is_of_one and not isinstance(error, UNDONE):
-                raise  # refused for what it is, and would be again; one that met a lock waits for it by itself
-            raise UndoneError from None
+            if self.has_one_execution and not isinstance(error, RETRYABLE_ERRORS):
+                raise  # the same error would come again; after a lock wait or a deadlock it is retried alone
+            raise BatchUndoneError from None
         return rows
 
     async def distribute(self, rows: Rows) -> None:
-        found: dict[Any, Rows] = {key: [] for key in self._asked}
+        found: dict[Any, Rows] = {key: [] for key in self._executions}
         for key, together in groupby(rows, self._key.of_row):
             found[key].extend(together)
         for key, own in found.items():
-            self._answer(key, own)
-            if len(own) > LONG:
-                await asyncio.sleep(0)  # what is made of it is sent before the next is begun
+            self._resolve(key, own)
+            if len(own) > LONG_ANSWER_ROWS:
+                await asyncio.sleep(0)  # its response is built and sent before the next one is begun
 
-    async def ask_one_by_one(self, alone: Callable[[Statement, list[object]], Awaitable[Rows]]) -> None:
-        """Each is answered when it is done: the one that waits for a lock holds up no other."""
+    async def run_one_by_one(self, run_alone: Callable[[Statement, list[object]], Awaitable[Rows]]) -> None:
+        """Answers each request as soon as its own execution is done: one that waits for a lock delays no other."""
 
-        async def ask(key: object, arguments: list[object]) -> None:
+        async def run_one(key: object, arguments: list[object]) -> None:
             try:
-                found: Rows | Exception = await alone(self.statement, arguments)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is for the request that waits
+                found: Rows | Exception = await run_alone(self.statement, arguments)
+            except Exception as error:  # noqa: BLE001 - any error goes to the request that waits
                 found = error
-            self._answer(key, found)
+            self._resolve(key, found)
 
-        await asyncio.gather(*(ask(key, arguments) for key, (arguments, _) in self._asked.items()))
+        await asyncio.gather(*(run_one(key, arguments) for key, (arguments, _) in self._executions.items()))
 
     def fail(self, error: Exception) -> None:
-        for key in self._asked:
-            self._answer(key, error)
+        for key in self._executions:
+            self._resolve(key, error)
 
-    def _answer(self, key: object, found: Rows | Exception) -> None:
-        for answer in self._asked[key][1]:
+    def _resolve(self, key: object, found: Rows | Exception) -> None:
+        for answer in self._executions[key][1]:
             if answer.done():
-                continue  # whoever waited has gone
+                continue  # the request was cancelled
             if isinstance(found, Exception):
                 answer.set_exception(found)
             else:
@@ -139,94 +148,98 @@ class Batch:
 
 
 class Batches:
+    """The open batches of one process, by statement."""
+
     def __init__(self, run: Run, lock_waits: LockWaits, background: Background) -> None:
         self._run = run
         self._lock_waits = lock_waits
         self._background = background
-        self._present = 0  # who waits for rows, in whatever way
-        self._gathering: dict[str, Batch] = {}  # until the next round of the event loop, or while they are held
-        self._on_their_way: Counter[str] = Counter()  # how many batches of a statement
-        self._joins_writes: bool | None = None  # nobody has asked the server yet
-        self._lengths: defaultdict[str, float] = defaultdict(lambda: LONG)  # of the lists a statement brought lately
+        self._waiting_count = 0  # requests that wait for rows, in a batch or alone
+        self._open_batches: dict[str, Batch] = {}  # by statement; requests may join them until they are sent
+        self._in_flight: Counter[str] = Counter()  # batches sent and not yet answered, by statement
+        self._may_join_writes: bool | None = None  # None: the server was not asked yet
+        self._mean_rows: defaultdict[str, float] = defaultdict(lambda: LONG_ANSWER_ROWS)  # of an answer, by statement
 
     async def rows(self, statement: Statement, key: BatchKey, arguments: list[object]) -> Rows:
-        self._present += 1
+        self._waiting_count += 1
         try:
-            if self._present == 1 or (not statement.only_reads and self._goes_alone(arguments)):
-                return await self._alone(statement, arguments)
-            batch = self._gathering.get(statement.name) or self._new(statement, key)
+            if self._waiting_count == 1 or (not statement.only_reads and self._must_run_alone(arguments)):
+                return await self._run_alone(statement, arguments)
+            batch = self._open_batches.get(statement.name) or self._open_batch(statement, key)
             answer = batch.join(arguments)
             if answer is None:
-                return await self._alone(statement, arguments)
-            if batch.size == batch.most:
-                del self._gathering[statement.name]
-                self._let_go(batch)
+                return await self._run_alone(statement, arguments)
+            if batch.size == batch.max_size:
+                del self._open_batches[statement.name]
+                self._release(batch)
             return await answer
         finally:
-            self._present -= 1
+            self._waiting_count -= 1
 
-    def _new(self, statement: Statement, key: BatchKey) -> Batch:
-        batch = self._gathering[statement.name] = Batch(statement, key, self._most(statement))
-        if self._on_their_way[statement.name]:
-            batch.held = asyncio.get_running_loop().call_later(COMPANY, self._let_go, batch)
+    def _open_batch(self, statement: Statement, key: BatchKey) -> Batch:
+        batch = self._open_batches[statement.name] = Batch(statement, key, self._max_size(statement))
+        if self._in_flight[statement.name]:
+            batch.hold_timer = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._release, batch)
         else:
-            self._background.run(self._together(batch))  # which begins with the next round
+            self._background.run(self._run_batch(batch))  # begins in the next iteration of the event loop
         return batch
 
-    def _let_go(self, batch: Batch) -> None:
-        if batch.held is not None:
-            batch.held.cancel()
-            batch.held = None
-            self._background.run(self._together(batch))
+    def _release(self, batch: Batch) -> None:
+        if batch.hold_timer is not None:
+            batch.hold_timer.cancel()
+            batch.hold_timer = None
+            self._background.run(self._run_batch(batch))
 
-    async def _alone(self, statement: Statement, arguments: list[object]) -> Rows:
+    async def _run_alone(self, statement: Statement, arguments: list[object]) -> Rows:
         rows = await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
-        self._learn(statement, len(rows))
+        self._record_rows(statement, len(rows))
         return rows
 
-    async def _together(self, batch: Batch) -> None:
-        await batch.wait_for_company()
-        if self._gathering.get(batch.statement.name) is batch:
-            del self._gathering[batch.statement.name]
+    async def _run_batch(self, batch: Batch) -> None:
+        await batch.wait_for_more()
+        if self._open_batches.get(batch.statement.name) is batch:
+            del self._open_batches[batch.statement.name]
         try:
-            rows = await self._sent(batch)
+            rows = await self._send_and_release_next(batch)
             await batch.distribute(rows)
-        except UndoneError:
-            await batch.ask_one_by_one(self._alone)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
+        except BatchUndoneError:
+            await batch.run_one_by_one(self._run_alone)
+        except Exception as error:  # noqa: BLE001 - any error goes to the requests that wait
             batch.fail(error)
 
-    async def _sent(self, batch: Batch) -> Rows:
+    async def _send_and_release_next(self, batch: Batch) -> Rows:
         name = batch.statement.name
-        self._on_their_way[name] += 1
+        self._in_flight[name] += 1
         try:
-            return await self._answer_of_server(batch)
+            return await self._send(batch)
         finally:
-            self._on_their_way[name] -= 1
-            if name in self._gathering:
-                self._let_go(self._gathering[name])
+            self._in_flight[name] -= 1
+            if name in self._open_batches:
+                self._release(self._open_batches[name])
 
-    async def _answer_of_server(self, batch: Batch) -> Rows:
-        if self._joins_writes is None and not batch.statement.only_reads:
-            [server] = await self._alone(IS_DISTRIBUTED, [])
-            self._joins_writes = not server["is_distributed"]
-        if not (self._joins_writes or batch.statement.only_reads or batch.is_of_one):
-            raise UndoneError
+    async def _send(self, batch: Batch) -> Rows:
+        if self._may_join_writes is None and not batch.statement.only_reads:
+            [server] = await self._run_alone(IS_DISTRIBUTED, [])
+            self._may_join_writes = not server["is_distributed"]
+        if not (self._may_join_writes or batch.statement.only_reads or batch.has_one_execution):
+            raise BatchUndoneError
         rows = await self._run(batch.statement, [], batch.send, batch.owner)
-        self._learn(batch.statement, len(rows) / batch.size)
+        self._record_rows(batch.statement, len(rows) / batch.size)
         return rows
 
-    def _most(self, statement: Statement) -> int:
+    def _max_size(self, statement: Statement) -> int:
         if statement.kind == "one":
-            return MOST
-        return max(2, min(MOST, int(ROWS / (1 + self._lengths[statement.name]))))
+            return MAX_BATCH_SIZE
+        return max(2, min(MAX_BATCH_SIZE, int(TARGET_BATCH_ROWS / (1 + self._mean_rows[statement.name]))))
 
-    def _learn(self, statement: Statement, length: float) -> None:
-        """A mean in which the last eight answers count for two thirds."""
+    def _record_rows(self, statement: Statement, length: float) -> None:
+        """A moving average in which the last eight answers have two thirds of the weight."""
         if statement.kind == "many":
-            self._lengths[statement.name] += (length - self._lengths[statement.name]) / 8
+            self._mean_rows[statement.name] += (length - self._mean_rows[statement.name]) / 8
 
-    def _goes_alone(self, arguments: list[object]) -> bool:
-        """On Citus each node would commit what is its own, whatever becomes of the rest. And a write that waits for a
-        lock, as for a row that is held in psql, would make the others of its batch wait as well."""
-        return self._joins_writes is False or self._lock_waits.has_met_a_lock(arguments[0])
+    def _must_run_alone(self, arguments: list[object]) -> bool:
+        """Whether a write must not join a batch.
+
+        On Citus each node commits its own part of a batch, even if another part fails. And a write that waits for a
+        lock, for example on a row that an operator holds in psql, would delay the other writes of its batch."""
+        return self._may_join_writes is False or self._lock_waits.has_met_a_lock(arguments[0])

@@ -1,4 +1,4 @@
-"""The ways to run a statement, and the one function from SQLSTATE to error."""
+"""Runs statements: with retries after lock waits, and database errors mapped to the problems of the API."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ import asyncpg
 from service.background import Background
 from service.db.batching import Batches
 from service.db.connect import DatabaseConnection
-from service.db.lock_waits import UNDONE, LockWaits
+from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement
 from service.errors import Code, Problem
@@ -20,16 +20,17 @@ from service.settings.all_settings import Settings
 
 Row: TypeAlias = asyncpg.Record
 
-# A constraint that refuses a row has decided a race or found a user gone. Any other refusal is a mistake of ours.
+# Constraints whose violation is the client's doing: two requests raced, or the user was deleted. A violation of any
+# other constraint is a bug in this service.
 REFUSALS = {
     ("23505", "users_email_key"): Code.EMAIL_EXISTS,
     ("23503", "tasks_user_id_fkey"): Code.INVALID_TOKEN,
     ("23503", "task_counters_user_id_fkey"): Code.INVALID_TOKEN,
 }
 
-# The connection went away, and with it any word of what became of the statement. A TimeoutError is not among them:
-# who waited for so long shall not wait again.
-CUT_OFF = (
+# The connection was lost, so that the result of the statement is unknown. TimeoutError is left out on purpose: a
+# request that has waited for STATEMENT_TIMEOUT must not wait for it a second time.
+CONNECTION_LOST_ERRORS = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -38,29 +39,31 @@ CUT_OFF = (
     ConnectionError,
 )
 
-# Classes of SQLSTATE that say something of the server and nothing of the statement: no room on its disk, no memory.
-SERVER_TROUBLE = ("53", "58")
-TROUBLE_LASTS = 60.0  # unless the statement that met it succeeds before
+# SQLSTATE classes of trouble in the server itself, independent of the statement: disk full, out of memory.
+SERVER_TROUBLE_CLASSES = ("53", "58")
+TROUBLE_SECONDS = 60.0  # ends earlier if the statement that met the trouble succeeds
 
 _log = logging.getLogger("service.db.database")
 
 Result = TypeVar("Result")
 
 
-class Trouble(NamedTuple):
+class ServerTrouble(NamedTuple):
+    """The last error of SERVER_TROUBLE_CLASSES, which /health reports."""
+
     statement: str
     until: float
     reason: str
 
 
 class Database:
-    """One statement is one round trip at the most, unless it meets a lock: no transaction around it, no reset after."""
+    """Runs each statement in at most one round trip, unless it meets a lock: no BEGIN around it, no reset after it."""
 
     def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background) -> None:
         self._pool = pool
         self._lock_waits = lock_waits
         self._batches = Batches(self._run, lock_waits, background)
-        self._trouble: Trouble | None = None
+        self._trouble: ServerTrouble | None = None
 
     @classmethod
     async def connect(cls, settings: Settings, background: Background) -> "Database":
@@ -72,7 +75,7 @@ class Database:
 
     @property
     def trouble(self) -> str | None:
-        """What the server could not do a moment ago, whosever statement it was."""
+        """Why the server failed in the last TROUBLE_SECONDS, in any request; None if it did not."""
         if self._trouble is None or time.monotonic() > self._trouble.until:
             return None
         return self._trouble.reason
@@ -85,7 +88,7 @@ class Database:
         return await self._run(statement, arguments, lambda connection: connection.fetchrow(statement.text, *arguments))
 
     async def must(self, statement: Statement, **values: object) -> Row:
-        """For an INSERT, which returns its row or is refused."""
+        """The row of a statement that always returns one, such as an INSERT."""
         row = await self.one(statement, **values)
         if row is None:
             raise RuntimeError(f"{statement.name} returned no row")
@@ -108,22 +111,22 @@ class Database:
         send: Callable[[DatabaseConnection], Awaitable[Result]],
         owner: Hashable = None,
     ) -> Result:
-        """`owner` is whose share of the pool it takes, unless the arguments say it."""
+        """Counts against the share of `owner`, or of the owner that the arguments name."""
         if owner is None:
             owner = statement.owner(arguments)
         try:
-            result = await self._ask_until_unlocked(statement, arguments, send, owner)
+            result = await self._run_until_unlocked(statement, arguments, send, owner)
         except DRIVER_ERRORS as error:
             problem = problem_of(error)
-            if sqlstate_of(error).startswith(SERVER_TROUBLE):
-                until = time.monotonic() + TROUBLE_LASTS
-                self._trouble = Trouble(statement.name, until, problem.reason or problem.text)
+            if sqlstate_of(error).startswith(SERVER_TROUBLE_CLASSES):
+                until = time.monotonic() + TROUBLE_SECONDS
+                self._trouble = ServerTrouble(statement.name, until, problem.reason or problem.text)
             raise problem from None
         if self._trouble is not None and self._trouble.statement == statement.name:
             self._trouble = None
         return result
 
-    async def _ask_until_unlocked(
+    async def _run_until_unlocked(
         self,
         statement: Statement,
         arguments: Sequence[object],
@@ -133,35 +136,35 @@ class Database:
         lock = statement.lock(arguments)
         try:
             if not self._lock_waits.is_waited_for(lock):
-                return await self._ask(statement, send, owner)
-        except UNDONE:
+                return await self._send(statement, send, owner)
+        except RETRYABLE_ERRORS:
             _log.debug("%s met a lock", statement.name)
         if not statement.only_reads:
             self._lock_waits.remember(owner)
-        return await self._lock_waits.retry(lock, partial(self._ask, statement, send, owner))
+        return await self._lock_waits.retry(lock, partial(self._send, statement, send, owner))
 
-    async def _ask(
+    async def _send(
         self, statement: Statement, send: Callable[[DatabaseConnection], Awaitable[Result]], owner: Hashable
     ) -> Result:
-        """Sends a read once more when its connection dies. Never a write: it may have happened."""
+        """Retries a read once if its connection is lost. A write is never retried: it may have happened."""
         try:
             return await self._pool.run(send, owner)
-        except CUT_OFF:
+        except CONNECTION_LOST_ERRORS:
             if not statement.only_reads:
                 raise
             return await self._pool.run(send, owner)
 
 
 def problem_of(error: Exception) -> Problem:
-    """What went wrong, without the row: `detail` and str() of an error may hold a password's hash."""
+    """The problem for a driver error. Never contains `detail` or str() of the error: they may hold a password hash."""
     if not isinstance(error, asyncpg.PostgresError):
-        # TimeoutError is an OSError: a statement that took longer than STATEMENT_TIMEOUT.
+        # This includes TimeoutError: the statement took longer than STATEMENT_TIMEOUT.
         return Problem(Code.DATABASE_ERROR, reason=type(error).__name__)
     sqlstate = sqlstate_of(error)
     constraint = getattr(error, "constraint_name", None) or ""
     message = getattr(error, "message", "") or ""
     for (state, name), code in REFUSALS.items():
-        # On a shard of Citus it has a number, users_email_key_102008, and from another node the message alone names it.
+        # A Citus shard adds a number, users_email_key_102008; for another node only the message has the name.
         if state == sqlstate and re.search(rf"\b{name}(_\d+)?\b", f"{constraint} {message}"):
             return Problem(code)
     reason = " ".join(part for part in (type(error).__name__, sqlstate, constraint, message) if part)

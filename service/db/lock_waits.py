@@ -1,13 +1,14 @@
-"""Statements that met a lock wait here for their next try, and not on a connection.
+"""Retries of statements that met a lock. Between two tries they hold no connection.
 
-The server ends every wait for a lock after LOCK_TIMEOUT (service/db/connect.py). Nothing has happened then, so the
-statement is sent again, until it succeeds or STATEMENT_TIMEOUT is over. Meanwhile:
+The server ends every lock wait after LOCK_TIMEOUT_SETTING (service/db/connect.py). The statement has not happened then,
+so it is sent again, until it succeeds or STATEMENT_TIMEOUT is over. Meanwhile:
 
-1. Statements that are about the same row form a line. The first asks the server and pauses between its tries; the
-   others wait for their turn, and so do newcomers. When the first succeeds the lock has gone, and the line is drained.
-2. Of all lines together no more than a quarter of the pool asks at a time. A lock on a whole table leaves connections
-   to statements that have nothing to do with it.
-3. The writes of a user that met a lock are sent alone for a while: in a batch they would hold up those of others.
+1. Statements on the same row form a queue. The first retries, with a pause between its tries; the others wait for
+   their turn, and so do newcomers. When the first succeeds the lock is gone, and the queue is drained.
+2. At most a quarter of the pool serves the retries of all queues together. A lock on a whole table leaves connections
+   for statements that do not need that table.
+3. The writes of a user that met a lock are sent without a batch for ALONE_SECONDS: in a batch they would delay the
+   writes of other users.
 """
 
 import asyncio
@@ -20,19 +21,19 @@ import asyncpg
 
 from service.errors import Code, Problem
 
-# The server has undone the statement and says so. It can be sent again, also where it writes.
-UNDONE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# The server has rolled the statement back and says so. It is safe to retry, even a write.
+RETRYABLE_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
-PAUSE_SECONDS = 0.1  # between two tries of a line; the mean delay after a lock has gone is half of it
-ALONE_SECONDS = 10.0  # after the first try, so that a client that comes again after STATEMENT_TIMEOUT is remembered
+RETRY_PAUSE_SECONDS = 0.1  # between two tries of a queue; on average a retry comes half of it after the lock is gone
+ALONE_SECONDS = 10.0  # from the first try; longer than STATEMENT_TIMEOUT, to include a client that retries after it
 MAX_REMEMBERED_OWNERS = 1000
 
-IN_TIME = "a lock was not released within STATEMENT_TIMEOUT"
+LOCK_TIMEOUT_REASON = "a lock was not released within STATEMENT_TIMEOUT"
 
 Result = TypeVar("Result")
 
 
-class Line:
+class LockQueue:
     """Statements that wait for the same lock, in the order of arrival."""
 
     def __init__(self) -> None:
@@ -41,17 +42,19 @@ class Line:
 
 
 class LockWaits:
+    """The queues of one process, by lock."""
+
     def __init__(self, max_asking: int, timeout_seconds: float) -> None:
         self._asking = asyncio.Semaphore(max_asking)
         self._timeout_seconds = timeout_seconds
-        self._lines: dict[Hashable, Line] = {}
-        self._alone_until: dict[Hashable, float] = {}  # by owner, the newest last
+        self._queues: dict[Hashable, LockQueue] = {}
+        self._alone_until: dict[Hashable, float] = {}  # by owner; the newest last
 
     def is_waited_for(self, lock: Hashable) -> bool:
-        return lock in self._lines
+        return lock in self._queues
 
     def has_met_a_lock(self, owner: Hashable) -> bool:
-        """Whether a write of this owner has met one in the last ALONE_SECONDS."""
+        """Whether a write of this owner met a lock in the last ALONE_SECONDS."""
         until = self._alone_until.get(owner) if self._alone_until else None
         if until is None or time.monotonic() < until:
             return until is not None
@@ -65,31 +68,31 @@ class LockWaits:
             del self._alone_until[next(iter(self._alone_until))]
 
     async def retry(self, lock: Hashable, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """DATABASE_ERROR where the lock outlives STATEMENT_TIMEOUT. Nothing has happened then."""
-        line = self._lines.setdefault(lock, Line())
-        line.size += 1
-        end = asyncio.get_running_loop().time() + self._timeout_seconds
-        deadline = asyncio.timeout_at(end)
+        """Raises DATABASE_ERROR if the lock outlives STATEMENT_TIMEOUT. The statement has not happened then."""
+        queue = self._queues.setdefault(lock, LockQueue())
+        queue.size += 1
+        deadline_at = asyncio.get_running_loop().time() + self._timeout_seconds
+        deadline = asyncio.timeout_at(deadline_at)
         try:
-            async with deadline, line.turn:
+            async with deadline, queue.turn:
                 while True:
                     async with self._asking:
-                        deadline.reschedule(None)  # called off on its way, it might have happened or not
-                        with suppress(*UNDONE):
+                        deadline.reschedule(None)  # a write that is cancelled on its way may have happened
+                        with suppress(*RETRYABLE_ERRORS):
                             result = await attempt()
-                            self._close(lock, line)  # newcomers need not stand in it
+                            self._close(lock, queue)  # newcomers need not wait any more
                             return result
-                    deadline.reschedule(end)
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    deadline.reschedule(deadline_at)
+                    await asyncio.sleep(RETRY_PAUSE_SECONDS)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise Problem(Code.DATABASE_ERROR, reason=IN_TIME) from None
+            raise Problem(Code.DATABASE_ERROR, reason=LOCK_TIMEOUT_REASON) from None
         finally:
-            line.size -= 1
-            if not line.size:
-                self._close(lock, line)
+            queue.size -= 1
+            if not queue.size:
+                self._close(lock, queue)
 
-    def _close(self, lock: Hashable, line: Line) -> None:
-        if self._lines.get(lock) is line:
-            del self._lines[lock]
+    def _close(self, lock: Hashable, queue: LockQueue) -> None:
+        if self._queues.get(lock) is queue:
+            del self._queues[lock]

@@ -1,4 +1,4 @@
-"""yoyo behind three verbs: apply, roll back, pending. What a DBA reads is migrations/*.sql and nothing else."""
+"""Applies and rolls back migrations/*.sql with yoyo. A migration is SQL only, so that a DBA can review all of it."""
 
 import getpass
 import os
@@ -19,19 +19,19 @@ from service.db.statements import statement
 from service.settings.database_url import for_yoyo
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-OURS = ("users", "tasks")
-BOOK = "_yoyo_migration"
+OUR_TABLES = ("users", "tasks")
+YOYO_TABLE = "_yoyo_migration"
 
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
 TRY_LOCK = statement("migrations/try_lock_migrations", "one")
 
-LOCK_KEY = 7_466_111  # ours alone; any other number would do
-LOCK_TIMEOUT = 60.0  # a second run waits for the first, but not for ever
+LOCK_KEY = 7_466_111  # of the advisory lock; an arbitrary number
+LOCK_TIMEOUT_SECONDS = 60.0  # for which a second run waits for the first
 
 
 class MigrationError(CommandError):
-    """The database is not ours, or a migration failed. One line."""
+    """A migration failed or was refused. The text is one line."""
 
 
 class Applied(NamedTuple):
@@ -40,7 +40,7 @@ class Applied(NamedTuple):
 
 
 def known() -> list[str]:
-    """Every migration this code was written for, in order."""
+    """The ids of all migrations of this code, in order."""
     return sorted(path.stem for path in MIGRATIONS.glob("[0-9]*.sql") if not path.stem.endswith(".rollback"))
 
 
@@ -55,7 +55,7 @@ def pending(url: str) -> list[str]:
 
 
 def apply(url: str, to: str | None = None) -> list[str]:
-    """Applies what is pending, up to and including `to`. Returns what it applied."""
+    """Applies the pending migrations, up to and including `to`. Returns their ids."""
     with _exclusively(url) as (backend, done):
         chosen = _to_apply(done, to)
         _run(backend, "apply", chosen)
@@ -65,7 +65,7 @@ def apply(url: str, to: str | None = None) -> list[str]:
 
 
 def roll_back(url: str, to: str | None = None) -> list[str]:
-    """Undoes the last migration, or with `to` every one after it, newest first. Returns what it undid."""
+    """Rolls back the last migration, or with `to` all after it, newest first. Returns their ids."""
     with _exclusively(url) as (backend, done):
         chosen = _to_roll_back(done, to)
         _run(backend, "rollback", chosen)
@@ -73,7 +73,7 @@ def roll_back(url: str, to: str | None = None) -> list[str]:
 
 
 def files_to_apply(url: str, to: str | None = None) -> list[Path]:
-    """What `apply` would run, without running it."""
+    """The files that `apply` would run."""
     return [MIGRATIONS / f"{migration_id}.sql" for migration_id in _to_apply(_ids(applied(url)), to)]
 
 
@@ -111,8 +111,9 @@ def _run(backend: Any, direction: Literal["apply", "rollback"], chosen: Sequence
         migration = every[migration_id]
 
         try:
-            # yoyo commits a migration first and writes it down in a second transaction: killed in between, it would
-            # try the same one again for ever. One that cannot run in a transaction has to bear being run again.
+            # The migration and its entry in yoyo's table are committed together. yoyo itself commits the entry in a
+            # second transaction; killed in between, it would run the same migration again, and fail, for ever. A
+            # migration that cannot run in a transaction must be written so that it can run twice.
             with backend.transaction() if migration.use_transactions else nullcontext():
                 migration.process_steps(backend, direction)
                 backend.log_migration(migration, direction)
@@ -123,7 +124,7 @@ def _run(backend: Any, direction: Literal["apply", "rollback"], chosen: Sequence
 
 
 def _grant(backend: Any) -> None:
-    """migrations/post-apply.sql: what the role of the running service may do, as soon as every table is there."""
+    """Runs migrations/post-apply.sql, the grants of the running service, once all tables exist."""
     try:
         backend.run_post_apply(_read())
     except psycopg.Error as error:
@@ -142,7 +143,9 @@ def _read() -> MigrationList:
 
 @contextmanager
 def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
-    """Under our lock, which ends with its session, a row in yoyo's own lock table is what a killed run left behind."""
+    """Lets one migration run work at a time, with an advisory lock, which the server releases when its session ends.
+
+    yoyo's own lock is a row in a table. While we hold the advisory lock, such a row was left behind by a killed run."""
     with connected(url) as connection:
         _lock(connection)
         done = _ids(_applied(connection))
@@ -158,22 +161,22 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
         except LockTimeout:
             raise MigrationError("another migration is running; try again when it has ended") from None
         except psycopg.errors.UndefinedTable:
-            # yoyo could not make its own tables, and does not say so.
+            # yoyo could not create its own tables, and hides that error.
             raise MigrationError("the role of DATABASE_URL may not create tables in this schema") from None
         except psycopg.Error as error:
             raise MigrationError(one_line(error)) from None
 
 
 def _name_the_user() -> None:
-    """yoyo writes down who migrated, and fails where that is a number without a name: a container's user is one."""
+    """Sets LOGNAME if the user has no name, as in a container: yoyo records the user's name and fails without one."""
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # the second from Python 3.13 on
+    except (KeyError, OSError):  # OSError since Python 3.13
         os.environ["LOGNAME"] = str(os.geteuid())
 
 
 def _lock(connection: AdminConnection) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while not rows(connection, TRY_LOCK, lock_key=LOCK_KEY)[0]["is_locked"]:
         if time.monotonic() > deadline:
             raise MigrationError("another migration is running; try again when it has ended")
@@ -181,7 +184,7 @@ def _lock(connection: AdminConnection) -> None:
 
 
 def _refuse_foreign_tables(connection: AdminConnection) -> None:
-    foreign = sorted(set(OURS) & _our_tables(connection))
+    foreign = sorted(set(OUR_TABLES) & _our_tables(connection))
     if foreign:
         raise MigrationError(
             f"the database has a table {' and a table '.join(foreign)} that these migrations did not make; "
@@ -190,7 +193,7 @@ def _refuse_foreign_tables(connection: AdminConnection) -> None:
 
 
 def _applied(connection: AdminConnection) -> list[Applied]:
-    if BOOK not in _our_tables(connection):
+    if YOYO_TABLE not in _our_tables(connection):
         return []
     return [Applied(row["migration_id"], row["applied_at_utc"]) for row in rows(connection, LIST_APPLIED)]
 

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: one within POOL_TIMEOUT or none, and none that died while nobody used it.
+"""The connection pool. A request gets a working connection within POOL_TIMEOUT, or OVERLOADED.
 
-Not asyncpg's own pool. A task, a proxy, a timer and a second look for each statement were a tenth of what a request
-costs the interpreter, and what it does when a connection breaks off had to be taken out of its hands anyway.
+It replaces asyncpg's pool, which needs a task, a proxy object, a timer and a second check for each statement: a tenth
+of the processor time of a request. Its handling of interrupted statements would have to be replaced in any case.
 """
 
 import asyncio
@@ -16,50 +16,58 @@ import asyncpg
 from service.background import Background
 from service.db import connect
 from service.db.connect import GET_SERVER_PID, Connector, DatabaseConnection
-from service.db.lock_waits import UNDONE
+from service.db.lock_waits import RETRYABLE_ERRORS
 from service.errors import Code, Problem
-from service.fair_queue import NONE_IN_TIME, FairQueue
+from service.fair_queue import NO_CONNECTION_REASON, FairQueue
 from service.settings.all_settings import Settings
 
-# A connection that is cut while a statement is on its way to it shows as InternalClientError.
+# asyncpg raises InternalClientError if a connection is lost while a statement is being sent.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-# A server that was suspended, or a firewall on the way, forgets connections without a word. One that was idle for so
-# long is asked first: the alternative is a write of which nobody knows whether it happened.
-TRUSTED_WHEN_IDLE = 30.0
-PATIENCE_WITH_IDLE = 0.5
+# A connection that was idle for longer than this is checked before its next use: a suspended server or a firewall drops
+# idle connections silently, and a write on such a connection would end without a known result.
+TRUST_IDLE_SECONDS = 30.0
+IDLE_CHECK_TIMEOUT_SECONDS = 0.5
 
-CLOSED_WHEN_IDLE = 300.0
-SLOT_RETRY = 0.05
-CALL_OFF_TIMEOUT = 1.0  # a slot of the pool is not to be had until then
+CLOSE_IDLE_SECONDS = 300.0  # idle connections beyond POOL_MIN are closed after this time
+FULL_SERVER_PAUSE_SECONDS = 0.05
+CANCEL_TIMEOUT_SECONDS = 1.0  # for the server to stop an interrupted statement; its slot stays taken meanwhile
 
 _log = logging.getLogger("service.db.pool")
 
 Result = TypeVar("Result")
 
 
-class Idle(NamedTuple):
+class IdleConnection(NamedTuple):
     connection: DatabaseConnection
     since: float
 
     def is_trusted(self) -> bool:
-        return time.monotonic() - self.since < TRUSTED_WHEN_IDLE and not self.connection.is_closed()
+        return time.monotonic() - self.since < TRUST_IDLE_SECONDS and not self.connection.is_closed()
 
 
 class Pool:
+    """The connections of one process. FairQueue decides which owner gets the next one."""
+
     def __init__(
-        self, connect: Callable[[], Awaitable[DatabaseConnection]], most: int, patience: float, background: Background
+        self,
+        connect: Callable[[], Awaitable[DatabaseConnection]],
+        max_connections: int,
+        timeout_seconds: float,
+        background: Background,
     ) -> None:
         self._connect = connect
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
         self._background = background
         # A slot is the right to use a connection, or to open one.
-        self._queue: FairQueue[DatabaseConnection] = FairQueue(most, max(1, most // 4), patience, self._slot_is_free)
+        self._queue: FairQueue[DatabaseConnection] = FairQueue(
+            max_connections, max(1, max_connections // 4), timeout_seconds, self._slot_is_free
+        )
         self._open: set[DatabaseConnection] = set()
-        self._idle: list[Idle] = []  # the one last used is at the end, and the next to be used
+        self._idle: list[IdleConnection] = []  # the last used is at the end, and is used next
         self._all_back: asyncio.Future[None] | None = None
-        self._found_dead_at = 0.0
-        self._next_try = 0.0
+        self._last_found_dead_at = 0.0
+        self._next_retry_at = 0.0
 
     @classmethod
     async def open(cls, settings: Settings, background: Background) -> "Pool":
@@ -69,13 +77,13 @@ class Pool:
             for _ in range(settings.pool_min):
                 pool._make_idle(await pool._new())
         except DRIVER_ERRORS as error:
-            # Of one worker that starts again. It serves as soon as the database is back, and says so until then.
+            # Seen when one worker restarts. It serves as soon as the database is back, and is unhealthy until then.
             _log.warning("starting without a database connection: %s", type(error).__name__)
         background.run(pool._close_unused(settings.pool_min))
         return pool
 
     async def close(self) -> None:
-        """Waits for the statements under way. Cancelled, it cuts them off."""
+        """Waits for running statements. If this is cancelled, their connections are closed at once."""
         try:
             while self._queue.free < self._queue.slots:
                 self._all_back = asyncio.get_running_loop().create_future()
@@ -86,23 +94,23 @@ class Pool:
                 connection.terminate()
 
     async def run(self, send: Callable[[DatabaseConnection], Awaitable[Result]], owner: Hashable = None) -> Result:
-        """An owner has at most a quarter of the connections in use. Without an owner it counts against nothing."""
+        """Sends one statement. An owner uses at most a quarter of the connections. No owner means no limit."""
         if owner is None:
             owner = object()
         connection = await self._take(owner)
         try:
             result = await send(connection)
-        except (asyncpg.IntegrityConstraintViolationError, *UNDONE):
+        except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS):
             self._queue.pass_on(owner, connection)
             raise
         except BaseException:
-            self._background.run(self._give_back_broken_off(connection, owner))
+            self._background.run(self._return_interrupted(connection, owner))
             raise
         self._queue.pass_on(owner, connection)
         return result
 
     async def _take(self, owner: Hashable) -> DatabaseConnection:
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout_seconds
         if not self._queue.try_take(owner) and (given := await self._queue.wait(owner)) is not None:
             if not given.is_closed():
                 return given
@@ -116,8 +124,8 @@ class Pool:
             raise
 
     async def _find_or_open(self, deadline: float) -> DatabaseConnection:
-        """What waits for a slot of the server's waits like what waits for one of the pool's."""
-        reason = NONE_IN_TIME
+        """Finds an idle connection or opens one. If the server has none free, this is retried until the deadline."""
+        reason = NO_CONNECTION_REASON
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 while True:
@@ -125,7 +133,7 @@ class Pool:
                         return await self._find() or await self._new()
                     except asyncpg.TooManyConnectionsError as error:
                         reason = f"{type(error).__name__} for POOL_TIMEOUT"
-                        await self._wait_for_turn()
+                        await self._pause_before_retry()
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
 
@@ -139,7 +147,7 @@ class Pool:
     async def _find(self) -> "DatabaseConnection | None":
         while self._idle:
             idle = self._idle.pop()
-            if idle.is_trusted() or await self._is_there(idle):
+            if idle.is_trusted() or await self._is_alive(idle):
                 return idle.connection
         return None
 
@@ -148,32 +156,34 @@ class Pool:
         self._open.add(connection)
         return connection
 
-    async def _wait_for_turn(self) -> None:
-        """However many wait, a server that is full is asked at a steady pace: it forks for every try."""
+    async def _pause_before_retry(self) -> None:
+        """Spaces all retries of this process evenly: a full server forks a process for every connection attempt."""
         now = time.monotonic()
-        self._next_try = max(now, self._next_try) + SLOT_RETRY
-        await asyncio.sleep(self._next_try - now)
+        self._next_retry_at = max(now, self._next_retry_at) + FULL_SERVER_PAUSE_SECONDS
+        await asyncio.sleep(self._next_retry_at - now)
 
-    async def _is_there(self, idle: Idle) -> bool:
-        there = False
+    async def _is_alive(self, idle: IdleConnection) -> bool:
+        is_alive = False
         try:
-            # Where one like it was dead, to ask each would take all the time there is.
-            if idle.since > self._found_dead_at and not idle.connection.is_closed():
-                await idle.connection.execute(GET_SERVER_PID.text, timeout=PATIENCE_WITH_IDLE)
-                there = True
+            # Connections idle since before another was found dead are dropped: checking each could take too long.
+            if idle.since > self._last_found_dead_at and not idle.connection.is_closed():
+                await idle.connection.execute(GET_SERVER_PID.text, timeout=IDLE_CHECK_TIMEOUT_SECONDS)
+                is_alive = True
         except DRIVER_ERRORS:
-            self._found_dead_at = time.monotonic()
+            self._last_found_dead_at = time.monotonic()
         finally:
-            if not there:
+            if not is_alive:
                 self._drop(idle.connection)
-        return there
+        return is_alive
 
-    async def _give_back_broken_off(self, connection: DatabaseConnection, owner: Hashable) -> None:
-        """Its server may still be at work: until it says that it has stopped nobody else gets it, and no answer waits
-        for that. One that says nothing is dropped."""
+    async def _return_interrupted(self, connection: DatabaseConnection, owner: Hashable) -> None:
+        """Returns a connection whose statement was interrupted, by a timeout, a cancelled request or an error.
+
+        Its server process may still run the statement. The connection is usable once it answers again, and is dropped
+        if it does not within CANCEL_TIMEOUT_SECONDS. This runs in the background: no response waits for it."""
         usable: DatabaseConnection | None = None
         try:
-            async with asyncio.timeout(CALL_OFF_TIMEOUT):
+            async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
                 await connection.execute(GET_SERVER_PID.text)
             usable = connection
         except DRIVER_ERRORS:  # TimeoutError is an OSError
@@ -184,18 +194,18 @@ class Pool:
             self._queue.pass_on(owner, usable)
 
     def _make_idle(self, connection: DatabaseConnection) -> None:
-        self._idle.append(Idle(connection, time.monotonic()))
+        self._idle.append(IdleConnection(connection, time.monotonic()))
 
     def _drop(self, connection: DatabaseConnection) -> None:
         connection.terminate()
         self._open.discard(connection)
 
-    async def _close_unused(self, least: int) -> None:
-        """Those that a rush has left behind. What is used again and again is at the end of the list."""
+    async def _close_unused(self, min_connections: int) -> None:
+        """Closes connections that a peak in load has left idle. They are at the front of the list."""
         while True:
-            await asyncio.sleep(CLOSED_WHEN_IDLE / 10)
-            while len(self._idle) > least and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
+            await asyncio.sleep(CLOSE_IDLE_SECONDS / 10)
+            while len(self._idle) > min_connections and time.monotonic() - self._idle[0].since > CLOSE_IDLE_SECONDS:
                 connection = self._idle.pop(0).connection
                 with suppress(*DRIVER_ERRORS):
-                    await connection.close(timeout=CALL_OFF_TIMEOUT)
+                    await connection.close(timeout=CANCEL_TIMEOUT_SECONDS)
                 self._drop(connection)

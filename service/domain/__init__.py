@@ -1,1 +1,1 @@
-"""What the API means, without HTTP: tasks, accounts, limits. The owner is the first argument of every function."""
+"""The use cases of the API, without HTTP: tasks, accounts, limits. Each function takes the owner as an argument."""

@@ -1,4 +1,4 @@
-"""Accounts: what both contracts mean by signing up, logging in and being somebody. No HTTP in here."""
+"""Sign-up and login, for both contracts. No HTTP in here."""
 
 from typing import NamedTuple
 
@@ -19,23 +19,25 @@ class SignedIn(NamedTuple):
 
 
 async def sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
-    """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment. Like a
-    login it goes on when the client has gone: to leave is no way around what it costs."""
+    """Raises EMAIL_EXISTS if the address is taken. The unique key decides, so two sign-ups cannot race.
+
+    It runs to its end even if the client disconnects: otherwise a client could avoid being counted by leaving early."""
     return await services.background.finish(_sign_up(services, email, password, network))
 
 
 async def _sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
     async with services.rate_limits.sign_up(network) as attempt:
         password_hash = await services.passwords.hash(password)
-        attempt.stays = True
+        attempt.stays_counted = True
         digest = services.known_networks.digest(email, network)
         user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash, network=digest)
     return signed_in(services, user)
 
 
 async def log_in(services: Services, email: str, password: str, network: str) -> SignedIn:
-    """INVALID_CREDENTIALS, after the same work, whether the address is unknown or the password wrong. It goes on when
-    the client has gone: an attempt that was counted is taken back where it was a success."""
+    """Raises INVALID_CREDENTIALS, after the same amount of work, if the address is unknown or the password wrong.
+
+    It runs to its end even if the client disconnects, so that the count of a successful attempt is taken back."""
     return await services.background.finish(_log_in(services, normal_email(email) or email, password, network))
 
 
@@ -46,7 +48,7 @@ async def _log_in(services: Services, email: str, password: str, network: str) -
         await services.rate_limits.count_email(attempt, email, is_known_network=is_known)
         matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
         if user is None or not matches:
-            attempt.stays = True
+            attempt.stays_counted = True
             raise Problem(Code.INVALID_CREDENTIALS)
     services.known_networks.remember(user, network)
     if services.passwords.is_outdated(user["password_hash"]):

@@ -1,4 +1,4 @@
-"""What goes away by itself: rows whose time is over. Done now and then, while somebody does what makes such rows."""
+"""Deletes expired rows: old attempts, and records of deleted users. Runs in the background of other requests."""
 
 import time
 
@@ -9,7 +9,7 @@ from service.db.statements import statement
 FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "exec")
 FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "exec")
 
-INTERVAL = 60.0  # seconds, at the least; a database that nobody asks for anything may go to sleep
+MIN_INTERVAL_SECONDS = 60.0  # there is no timer, so that an unused database can be suspended
 
 
 class Cleanup:
@@ -18,10 +18,10 @@ class Cleanup:
         self._background = background
         self._due_at = 0.0
 
-    def consider(self) -> None:
+    def run_if_due(self) -> None:
         now = time.monotonic()
         if now >= self._due_at:
-            self._due_at = now + INTERVAL
+            self._due_at = now + MIN_INTERVAL_SECONDS
             self._background.run(self._forget())
 
     async def _forget(self) -> None:

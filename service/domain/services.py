@@ -1,4 +1,4 @@
-"""What the application opens when it starts and holds while it serves: the argument `services` of the use cases."""
+"""The services of one process, opened at its start and closed at its end: the argument `services` of the use cases."""
 
 import asyncio
 from contextlib import suppress
@@ -19,7 +19,7 @@ from service.domain.tasks import NO_QUOTA
 from service.settings import processors
 from service.settings.all_settings import Settings
 
-CLOSE_SECONDS = 1.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 
 
 class Services(SimpleNamespace):
@@ -32,7 +32,7 @@ class Services(SimpleNamespace):
     rate_limits: RateLimits
     known_networks: KnownNetworks
     cleanup: Cleanup
-    max_tasks: int  # of one user
+    max_tasks: int  # for each user
 
 
 async def open_services(services: Services, settings: Settings) -> None:
@@ -45,7 +45,7 @@ async def open_services(services: Services, settings: Settings) -> None:
     services.rate_limits = RateLimits(services.database, services.background, services.cleanup, settings)
     services.known_networks = KnownNetworks(services.database, services.background, settings)
     services.max_tasks = settings.tasks_per_user or NO_QUOTA
-    find_user = partial(token_users.outside_user, services.database)
+    find_user = partial(token_users.find_or_create_outside_user, services.database)
     services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user)
     services.issuer_tokens.start()
     check = partial(token_users.require_current, services.database)
@@ -55,7 +55,7 @@ async def open_services(services: Services, settings: Settings) -> None:
 async def close_services(services: Services) -> None:
     services.passwords.close()
     services.issuer_tokens.close()
-    with suppress(TimeoutError):  # a database that does not answer does not hold up a stop
-        async with asyncio.timeout(CLOSE_SECONDS):
+    with suppress(TimeoutError):  # a database that does not answer must not delay the stop
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await services.background.close()
             await services.database.close()

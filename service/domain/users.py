@@ -1,4 +1,4 @@
-"""A user, as the token of a request names one. The token may outlive its user."""
+"""The user that a token names. A token may outlive its user."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ async def get_user(database: Database, user_id: UUID) -> Row:
 
 
 async def require_user(database: Database, user_id: UUID) -> None:
-    """After a miss: a token outlives its user, and then nothing is there for another reason than "not found"."""
+    """Raises INVALID_TOKEN if the user is deleted. Called when no task was found, as that may be the reason."""
     if await database.one(USER_EXISTS, user_id=user_id) is None:
         raise user_is_gone()
 

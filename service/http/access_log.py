@@ -10,12 +10,12 @@ from time import perf_counter
 from sanic import HTTPResponse
 
 from service.http.request import Request
-from service.log.lines import Line, Output
+from service.log.lines import LogLine, LogOutput
 
 _requests = logging.getLogger("service.requests")
 
 
-def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
+def log_requests(output: LogOutput) -> Callable[[Request, HTTPResponse], None]:
     def log(request: Request, response: HTTPResponse) -> None:
         """A response middleware: the answer is decided, and about to be sent."""
         level = logging.ERROR if response.status >= 500 else logging.INFO
@@ -23,7 +23,7 @@ def log_requests(output: Output) -> Callable[[Request, HTTPResponse], None]:
             return
         started = request.began_at
         route = request.route
-        line: Line = {
+        line: LogLine = {
             "time": datetime.now(UTC),
             "level": "info" if level == logging.INFO else "error",
             "message": "request",

@@ -10,7 +10,7 @@ from sanic_routing.exceptions import NoMethod, NotFound
 from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
 from service.http.request import Request
 from service.http.responses import json_response
-from service.log.lines import story_of
+from service.log.lines import traceback_without_messages
 
 REQUEST_TIMEOUT = 408
 
@@ -61,7 +61,7 @@ def problem_of(exception: Exception) -> Problem:
         return exception
     if isinstance(exception, SanicException) and exception.status_code != 500:
         return _problem_of_http(exception.status_code)
-    return Problem(Code.INTERNAL_ERROR, reason=story_of(exception))
+    return Problem(Code.INTERNAL_ERROR, reason=traceback_without_messages(exception))
 
 
 def _problem_of_http(status: int) -> Problem:

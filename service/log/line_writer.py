@@ -1,4 +1,4 @@
-"""Writes lines to standard output without ever waiting for its reader, which may be a pipe that nothing empties."""
+"""Writes log lines to standard output without blocking, even if its reader is a pipe that is never emptied."""
 
 import fcntl
 import io
@@ -16,24 +16,26 @@ from functools import partial
 from select import PIPE_BUF, select
 from typing import Any
 
-CATCH_UP_SECONDS = 0.1  # between two looks whether the reader goes on, where no line comes that would notice it
+CATCH_UP_SECONDS = 0.1  # between two checks whether the reader reads again, while no new line checks it
 
-Write = Callable[[bytes], int | None]  # how many bytes were taken; as with every raw stream, None where none could be
+Write = Callable[[bytes], int | None]  # returns the number of bytes written, or None if it would block
 
 
 class LineWriter:
-    """A line that the reader does not take at once is dropped and counted. When it reads again, the first line it gets
-    says how many are missing. Lines of several processes share a pipe: up to PIPE_BUF bytes are written whole or not at
-    all, longer ones only where they fit, and what was begun is finished before anything else."""
+    """Drops and counts the lines that the reader does not take at once.
+
+    When it reads again, the first line it gets is a report of how many are missing. Several processes may share the
+    pipe, so lines must not mix: a line of up to PIPE_BUF bytes is written whole or not at all, a longer one only if it
+    fits, and a line that was partly written is finished before anything else."""
 
     def __init__(self, fd: int, report: Callable[[int], bytes]) -> None:
         self._fd = fd
         self._report = report
         self._write = unblocked(fd)
-        self._lock = threading.RLock()  # a destructor may log while another line is written
-        self._rest = b""  # of a line of which a part was taken
+        self._lock = threading.RLock()  # reentrant: a destructor may log while a line is being written
+        self._rest = b""  # of a partly written line
         self._dropped = 0
-        self._is_behind = False  # a rest or a report is due
+        self._is_behind = False  # a rest or a report must be written first
         self._is_watched = False
 
     def write(self, line: bytes) -> None:
@@ -41,14 +43,14 @@ class LineWriter:
         if self._is_behind or size > PIPE_BUF:
             self._write_in_turn(line)
             return
-        write = self._write  # cheaper than to call it as if it were a method
+        write = self._write  # faster than self._write(line)
         taken = write(line)
         if taken != size:
             with self._lock:
                 self._fall_behind(line, taken or 0)
 
     def _write_in_turn(self, line: bytes) -> None:
-        """After what is due, and where the whole of it fits."""
+        """Writes a line after what is due, and only if all of it fits."""
         with self._lock:
             if self._is_behind and not self._catch_up():
                 self._dropped += 1
@@ -60,7 +62,7 @@ class LineWriter:
 
     def _catch_up(self) -> bool:
         try:
-            # A pipe that has no room for a line may have some for the report, long before anything is read.
+            # A pipe without room for a line may have room for the short report, although nothing was read yet.
             if not select((), (self._fd,), (), 0)[1]:
                 return False
             while self._rest or self._dropped:
@@ -72,7 +74,7 @@ class LineWriter:
                     self._dropped = 0
                 self._rest = due[taken:]
         except OSError:
-            self._rest = b""  # another reader would not know what it belongs to
+            self._rest = b""  # a new reader cannot make sense of half a line
             raise
         self._is_behind = False
         return True
@@ -85,11 +87,11 @@ class LineWriter:
         self._is_behind = True
         if not self._is_watched:
             self._is_watched = True
-            with suppress(RuntimeError):  # the interpreter ends
+            with suppress(RuntimeError):  # the interpreter is shutting down
                 threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """A thread, so that the report does not wait for the next line."""
+        """Runs in a thread, so that the report does not have to wait for the next line."""
         is_due = True
         while is_due:
             time.sleep(CATCH_UP_SECONDS)
@@ -98,23 +100,24 @@ class LineWriter:
             with self._lock:
                 try:
                     is_due = self._is_behind and not self._catch_up()
-                except OSError:  # the reader has gone: the next line says so
+                except OSError:  # the reader has closed: the next line reports it
                     is_due = False
                 self._is_watched = is_due
 
 
 def unblocked(fd: int) -> Write:
-    """The flag O_NONBLOCK of the descriptor itself is shared with the shell, and with every process that writes to the
-    same pipe: it is never set."""
+    """A function that writes to the descriptor without blocking.
+
+    It never sets O_NONBLOCK on the descriptor itself, because the shell and every process on the same pipe share it."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         return partial(_send, socket.socket(fileno=os.dup(fd)))
     if not stat.S_ISFIFO(mode) and not os.isatty(fd):
-        return io.FileIO(fd, "w", closefd=False).write  # a file takes everything
-    if sys.platform == "linux":  # elsewhere it would be the same description, with the same flags
-        with suppress(OSError):  # it is another user's, or there is no /proc
+        return io.FileIO(fd, "w", closefd=False).write  # a file never blocks for a reader
+    if sys.platform == "linux":  # elsewhere opening it gives the same open file with the same flags
+        with suppress(OSError):  # it belongs to another user, or there is no /proc
             own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-            return io.FileIO(own, "w", closefd=False).write  # open as long as the process is
+            return io.FileIO(own, "w", closefd=False).write  # stays open until the process ends
     return partial(_write_where_it_fits, fd)
 
 
@@ -125,7 +128,7 @@ def _send(connection: socket.socket, data: bytes) -> int | None:
 
 
 def _write_where_it_fits(fd: int, data: bytes) -> int:
-    """A pipe that is said to be writable takes PIPE_BUF bytes without waiting."""
+    """Relies on POSIX: a pipe that select() reports as writable takes PIPE_BUF bytes without blocking."""
     taken = 0
     while taken < len(data) and select((), (fd,), (), 0)[1]:
         taken += os.write(fd, data[taken : taken + PIPE_BUF])
@@ -133,8 +136,10 @@ def _write_where_it_fits(fd: int, data: bytes) -> int:
 
 
 def has_room(fd: int, size: int) -> bool:
-    """Whether a pipe takes so many bytes at once, asked for lines that it would otherwise break. It has so many pages,
-    and writes share one where they fit into it: two pages in a row hold more than the bytes of one."""
+    """Whether a pipe takes this many bytes at once. Asked for lines longer than PIPE_BUF, which it may split.
+
+    A pipe has a fixed number of pages, and small writes share a page. Two neighbouring pages always hold more than one
+    page of bytes, which bounds the number of pages in use."""
     if not stat.S_ISFIFO(os.fstat(fd).st_mode) or not hasattr(fcntl, "F_GETPIPE_SZ"):
         return True
     unread = array("i", [0])
@@ -153,13 +158,13 @@ class _Unblocked(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:  # what has a buffer: bytes, from the text layer
+    def write(self, data: Any) -> int:  # Any: a bytes-like object from the text layer
         self._write(data)
         return len(data)
 
 
 def unblock_stderr() -> None:
-    """What Python itself says there, of a line that cannot be made for example, is lost where its reader stalls."""
+    """Lets Python's own messages on standard error be lost, instead of blocking the service, if its reader stalls."""
     if sys.stderr is not None:
         raw = _Unblocked(sys.stderr.fileno())
         sys.stderr = io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)

@@ -1,4 +1,4 @@
-"""Every line of the log, in one format on standard output: JSON, or text for people."""
+"""The log: one format for every line on standard output, JSON or text for people."""
 
 import logging
 import logging.config
@@ -16,18 +16,18 @@ from service.log.line_writer import LineWriter
 
 LogFormat = Literal["auto", "json", "text"]
 
-# "time", "level" and "message", and whatever else there is to say.
-Line: TypeAlias = dict[str, Any]
+# "time", "level" and "message", and further fields.
+LogLine: TypeAlias = dict[str, Any]
 
 
 class Stream(Protocol):
     def write(self, line: bytes, /) -> object: ...
 
 
-class Output(logging.Handler):
-    """Of every line. Those of requests come without a record: to make and pass on one costs more than the line."""
+class LogOutput(logging.Handler):
+    """The handler of all log lines. The access log calls `say` directly: a LogRecord would cost more than the line."""
 
-    def __init__(self, layout: Callable[[Line], bytes], stream: Stream) -> None:
+    def __init__(self, layout: Callable[[LogLine], bytes], stream: Stream) -> None:
         super().__init__()
         self._layout = layout
         self._stream = stream
@@ -35,25 +35,26 @@ class Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.say(_line_of(record))
-        except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
+        except Exception:  # noqa: BLE001 - as in every handler: logging must not fail its caller
             self.handleError(record)
 
-    def say(self, line: Line) -> None:
+    def say(self, line: LogLine) -> None:
         try:
             layout = self._layout
             self._stream.write(layout(line))
-        except OSError:  # the reader has gone, or a disk is full: no reason to refuse the answer
+        except OSError:  # the reader has closed, or a disk is full: no reason to fail the request
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
-def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Output:
-    """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass. A process that
-    serves never waits for the reader of its log; a command does, as for what it prints."""
-    as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
-    layout = as_people_read_it if as_text else as_json
+def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> LogOutput:
+    """Sets up logging for this process. Of Sanic's own loggers only warnings and errors pass.
+
+    A process that serves never waits for the reader of its log; a command does, as it does for what it prints."""
+    is_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
+    layout = as_text if is_text else as_json
     fd, waits = sys.stdout.fileno(), not serves
     stream = FileIO(fd, "w", closefd=False) if waits else LineWriter(fd, lambda dropped: layout(_report(dropped)))
-    output = Output(layout, stream)
+    output = LogOutput(layout, stream)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -73,40 +74,40 @@ def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Outp
     return output
 
 
-def _report(dropped: int) -> Line:
+def _report(dropped: int) -> LogLine:
     message = f"{dropped} lines of the log were dropped"
     return {"time": datetime.now(UTC), "level": "warning", "message": message, "dropped": dropped}
 
 
-def story_of(exception: BaseException) -> str:
-    """Where it happened and what it was, without its message: that may quote a password out of a request."""
+def traceback_without_messages(exception: BaseException) -> str:
+    """The traceback with the exceptions' types only: their messages may quote a password from a request."""
     before = exception.__cause__ or exception.__context__
     frames = "".join(traceback.format_tb(exception.__traceback__))
-    return f"{story_of(before) if before else ''}{frames}{type(exception).__name__}\n"
+    return f"{traceback_without_messages(before) if before else ''}{frames}{type(exception).__name__}\n"
 
 
-def _line_of(record: logging.LogRecord) -> Line:
-    line: Line = {
+def _line_of(record: logging.LogRecord) -> LogLine:
+    line: LogLine = {
         "time": datetime.fromtimestamp(record.created, UTC),
-        "level": _name_of(record.levelno),
+        "level": _level_name(record.levelno),
         "message": record.getMessage(),
     }
     line |= getattr(record, "fields", {})
     if record.exc_info and record.exc_info[1]:
-        line["reason"] = _told_by(record, record.exc_info[1])
+        line["reason"] = _reason_of(record, record.exc_info[1])
     return line
 
 
-def _told_by(record: logging.LogRecord, exception: BaseException) -> str:
-    """The driver tells of every try to reach a database that is away: what it met is enough, its frames are its own."""
-    return type(exception).__name__ if record.name.startswith("asyncpg") else story_of(exception)
+def _reason_of(record: logging.LogRecord, exception: BaseException) -> str:
+    """The traceback. For asyncpg only the exception's type: it logs every try to reach a database that is away."""
+    return type(exception).__name__ if record.name.startswith("asyncpg") else traceback_without_messages(exception)
 
 
-def as_json(line: Line) -> bytes:
+def as_json(line: LogLine) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def as_people_read_it(line: Line) -> bytes:
+def as_text(line: LogLine) -> bytes:
     fields = line.copy()
     moment, level, text = (fields.pop(name) for name in ("time", "level", "message"))
     reason = fields.pop("reason", None)
@@ -119,5 +120,5 @@ def as_people_read_it(line: Line) -> bytes:
 
 
 @cache
-def _name_of(level: int) -> str:
+def _level_name(level: int) -> str:
     return logging.getLevelName(level).lower()

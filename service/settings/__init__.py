@@ -1,1 +1,1 @@
-"""Every setting, and the settings that need parsing."""
+"""All settings, and the parsers of DATABASE_URL and AUTH_ISSUERS."""

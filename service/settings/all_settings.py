@@ -1,4 +1,4 @@
-"""Every setting: its name, what it is for, its default, and what it must be."""
+"""All settings: name, type, default, bounds and description."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ A_POSTGRESQL_URL = "a URL like postgresql://user:password@host:5432/name, specia
 
 
 class SettingsError(Exception):
-    """A setting is missing or bad. The message is one line for each, and holds no value of a secret."""
+    """Settings are missing or bad. The text has one line for each and never contains a secret."""
 
 
 class Settings(BaseSettings):
@@ -133,7 +133,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _can_be_kept_to(cls, url: SecretStr | None) -> SecretStr | None:
+    def _is_supported(cls, url: SecretStr | None) -> SecretStr | None:
         try:
             _ = url and for_asyncpg(url.get_secret_value())
         except UnsupportedUrlError as error:
@@ -169,13 +169,13 @@ class Settings(BaseSettings):
 
     @field_validator("log_level", "log_format", "prepared_statements", "fast_path", mode="before")
     @classmethod
-    def _in_any_case(cls, value: object, info: Any) -> object:
+    def _ignore_case(cls, value: object, info: Any) -> object:
         if not isinstance(value, str):
             return value
         return value.upper() if info.field_name == "log_level" else value.lower()
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _settings_agree(self) -> Self:
         for name, other in (("better_auth_secret", "jwt_secret"), ("better_auth_secret_old", "jwt_secret_old")):
             values = {value for value in (getattr(self, name), getattr(self, other)) if value is not None}
             if len(values) > 1:
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         return self
 
     def places_per_address(self, connections: int) -> int:
-        """The share of one address in all places; 0: no limit. Behind proxies the addresses are the proxies'."""
+        """The places that one address may have; 0: no limit. Behind proxies all clients have the proxies' addresses."""
         if self.trusted_proxies:
             return 0
         return connections // 2 if self.connections_per_address is None else self.connections_per_address
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         return _revealed(self.database_direct_url) or self.dsn
 
     def require_direct_url(self) -> str:
-        """For migrations, which lock: a session of their own, that no pooler hands to somebody else in between."""
+        """The URL for migrations. Their lock needs a session that no pooler gives to another client in between."""
         if names_a_pooler(self.direct_dsn):
             raise SettingsError("DATABASE_DIRECT_URL: should be set, to the host without -pooler, for migrations")
         return self.direct_dsn
@@ -228,12 +228,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the name is pydantic-settings'
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        twins = _FileTwins(settings_cls, env_settings, dotenv_settings)
-        return init_settings, twins, env_settings, dotenv_settings
+        files = _FileSettingsSource(settings_cls, env_settings, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
 
-class _FileTwins(PydanticBaseSettingsSource):
-    """DATABASE_URL_FILE=/run/secrets/url is DATABASE_URL, read from there: how containers are given secrets."""
+class _FileSettingsSource(PydanticBaseSettingsSource):
+    """Reads secrets from files, as containers pass them: DATABASE_URL from the file that DATABASE_URL_FILE names."""
 
     def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
         super().__init__(settings_cls)
@@ -243,12 +243,12 @@ class _FileTwins(PydanticBaseSettingsSource):
                 self._environment.update(source.env_vars)
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """The base class asks for it; `__call__` is all that is used."""
+        """Required by the base class, but unused: `__call__` does the work."""
         return None, field_name, field is None
 
     def __call__(self) -> dict[str, Any]:
         found = {}
-        for name in FILE_TWINS:
+        for name in SETTINGS_WITH_FILE:
             path = self._environment.get(f"{name.lower()}_file")
             if not path:
                 continue
@@ -261,9 +261,9 @@ class _FileTwins(PydanticBaseSettingsSource):
         return found
 
 
-FILE_TWINS = (
+SETTINGS_WITH_FILE = (
     *(name.upper() for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None),
-    "AUTH_ISSUERS",  # an entry may hold a secret
+    "AUTH_ISSUERS",  # an entry may contain a secret
 )
 
 

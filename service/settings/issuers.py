@@ -1,4 +1,4 @@
-"""AUTH_ISSUERS: who else's tokens are taken. Read from the setting, each with what makes a token of theirs good."""
+"""The setting AUTH_ISSUERS: other issuers whose tokens are accepted, and how each token is verified."""
 
 import re
 from ipaddress import ip_address
@@ -8,9 +8,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Validati
 
 from service import strict_json
 
-MAX_ISSUER = 255
+MAX_URL_CHARACTERS = 255
 MIN_SECRET_BYTES = 32
-SHARED = "HS256"
+SYMMETRIC_ALGORITHM = "HS256"
 
 _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?"
@@ -20,17 +20,17 @@ Algorithm = Literal["EdDSA", "RS256", "PS256", "ES256", "ES512", "HS256"]
 
 
 class IssuersError(ValueError):
-    """What is wrong with the setting, without any value of it that could be a secret."""
+    """AUTH_ISSUERS is wrong. The text never contains a value that may be a secret."""
 
 
 class UnusableError(Exception):
-    """What an issuer answered is nothing that could be used."""
+    """The answer of an issuer cannot be used."""
 
 
 def _web_address(value: object) -> object:
-    """https, or http where nobody else can listen."""
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > MAX_ISSUER:
-        raise IssuersError(f"is no URL of at most {MAX_ISSUER} characters")
+    """Accepts https, and http to this machine only."""
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > MAX_URL_CHARACTERS:
+        raise IssuersError(f"is no URL of at most {MAX_URL_CHARACTERS} characters")
     if "?" in value or "#" in value:
         raise IssuersError("has a query or a fragment")
     parts = _ADDRESS.fullmatch(value)
@@ -52,7 +52,7 @@ WebAddress = Annotated[str, BeforeValidator(_web_address)]
 
 
 class Issuer(BaseModel):
-    """The defaults are those of Better Auth's jwt plugin."""
+    """One issuer. The defaults fit Better Auth's jwt plugin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -69,7 +69,7 @@ class Issuer(BaseModel):
             raise IssuersError("an entry is no object with an issuer")
         defaults: dict[str, Any] = {"audience": given["issuer"]}
         if given.get("secret") is not None:
-            defaults["algorithms"] = [SHARED]
+            defaults["algorithms"] = [SYMMETRIC_ALGORITHM]
         else:
             defaults["algorithms"] = ["EdDSA"]
             defaults["jwks_url"] = f"{given['issuer'].rstrip('/')}/api/auth/jwks"
@@ -80,17 +80,17 @@ class Issuer(BaseModel):
         if not self.audience.strip() or not self.audience.isprintable() or not self.algorithms:
             raise IssuersError("an audience or a list of algorithms is empty")
         if self.secret is not None:
-            if self.algorithms != [SHARED] or self.jwks_url:
+            if self.algorithms != [SYMMETRIC_ALGORITHM] or self.jwks_url:
                 raise IssuersError("an entry with a secret has no jwks_url and no algorithm but HS256")
             if len(self.secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
                 raise IssuersError(f"a secret is shorter than {MIN_SECRET_BYTES} bytes")
-        elif SHARED in self.algorithms:
+        elif SYMMETRIC_ALGORITHM in self.algorithms:
             raise IssuersError("HS256 needs a secret")
         return self
 
 
 def read_issuers(text: str) -> tuple[Issuer, ...]:
-    """URLs, comma separated, or a JSON list of entries."""
+    """Parses the setting: URLs, comma separated, or a JSON list of entries."""
     if text.lstrip().startswith(("[", "{")):
         try:
             entries = strict_json.read(text.encode())

@@ -1,4 +1,4 @@
-"""How many processors this process may use: those it may run on, and no more than the quota of its cgroup."""
+"""The number of processors that this process may use: limited by its CPU affinity and the quotas of its cgroups."""
 
 import os
 import re
@@ -10,24 +10,24 @@ from typing import NamedTuple
 class Mount(NamedTuple):
     """A line of /proc/self/mountinfo."""
 
-    root: str  # the part of the hierarchy that is mounted: of a container often its own cgroup alone
+    root: str  # the mounted part of the hierarchy: in a container often only its own cgroup
     point: str
     kind: str
     options: list[str]
 
 
 def usable(root: Path = Path("/")) -> int:
-    """At least 1. Rounded down: threads that compute without a pause leave what is over to the event loop."""
+    """At least 1. A fraction is rounded down, so that hashing threads leave the rest to the event loop."""
     return max(1, int(min([runnable(), *quotas(root)])))
 
 
 def runnable() -> int:
-    """The affinity (taskset, a cpuset) where the system has one; `os.cpu_count()` is the whole machine's."""
+    """The CPU affinity (taskset, cpuset) if the system has one. `os.cpu_count()` counts the whole machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def quotas(root: Path) -> Iterator[float]:
-    """In processors, of this process's cgroup and of each above it that can be seen, in both versions of cgroups."""
+    """The quotas, in processors, of this process's cgroup and its visible parents, for cgroups v1 and v2."""
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -43,10 +43,10 @@ def quotas(root: Path) -> Iterator[float]:
 
 
 def _groups(root: Path, mount: Mount, path: PurePosixPath) -> Iterator[Path]:
-    """From the process's own up to the one that is mounted, whose parents are out of sight."""
+    """The cgroup of this process and its parents, up to the mounted one: its parents are not visible."""
     top = root / mount.point.lstrip("/")
     own = top / path.relative_to(mount.root) if path.is_relative_to(mount.root) else top
-    if ".." in path.parts or not own.is_dir():  # the path is of another namespace
+    if ".." in path.parts or not own.is_dir():  # the path is from another namespace
         own = top
     yield from (own, *(each for each in own.parents if each.is_relative_to(top)))
 
@@ -58,7 +58,7 @@ def _quota_of_v2(group: Path) -> float | None:
 
 
 def _quota_of_v1(group: Path) -> float | None:
-    """Negative where there is none."""
+    """Negative without a quota."""
     [quota] = _lines(group / "cpu.cfs_quota_us") or ["-1"]
     [period] = _lines(group / "cpu.cfs_period_us") or ["100000"]
     return int(quota) / int(period)
@@ -73,12 +73,12 @@ def _mounts(root: Path) -> Iterator[Mount]:
 
 
 def _unescaped(text: str) -> str:
-    r"""A blank is `\040` there, and the `\x2d` of systemd's names `\134x2d`."""
+    r"""Decodes octal escapes of mountinfo: `\040` is a blank, and `\134x2d` the `\x2d` in names of systemd."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(errors="surrogateescape").splitlines()
-    except OSError:  # the root of the hierarchy has no quota; and another system no such file
+    except OSError:  # the root of the hierarchy has no quota file, and other systems have no such files
         return []

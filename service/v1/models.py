@@ -33,7 +33,7 @@ class SignUp(BaseModel):
     email: Annotated[
         str,
         BeforeValidator(rules.new_email),
-        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
+        Field(max_length=rules.MAX_EMAIL_CHARACTERS, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
     ]
     password: Annotated[
         str,

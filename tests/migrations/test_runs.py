@@ -64,7 +64,7 @@ def test_two_runs_at_once_apply_each_migration_once(empty_database: str, tmp_pat
 
 
 def test_a_run_that_waits_too_long_gives_up(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT_SECONDS", 0.3)
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
 

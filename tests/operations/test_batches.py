@@ -67,7 +67,7 @@ def test_all_but_the_first_of_a_moment_share_one_round_trip(
 def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_back(
     own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batching, "MAX_HOLD_SECONDS", 3 * GENEROUS)
 
     async def story() -> None:
         async with database_at(patient(wiretap.url)) as database:
@@ -106,7 +106,7 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
                 before = wiretap.sent.copy()
                 for owner in owners[1:]:
                     asked.append(updating(database, owner))
-                    for _ in range(batching.QUIET - 1):
+                    for _ in range(batching.IDLE_ITERATIONS - 1):
                         await asyncio.sleep(0)
                 answers = await at_once(*asked[1:])
             answers.insert(0, await asked[0])
@@ -118,8 +118,8 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
 
 
 def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
-    monkeypatch.setattr(batching, "MOST", 3)
+    monkeypatch.setattr(batching, "MAX_HOLD_SECONDS", 3 * GENEROUS)
+    monkeypatch.setattr(batching, "MAX_BATCH_SIZE", 3)
 
     async def story() -> None:
         async with database_at(patient(own_database.runtime)) as database:
@@ -138,7 +138,7 @@ def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: 
 
 
 def test_a_batch_is_sent_at_once_when_the_one_before_is_back(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batching, "MAX_HOLD_SECONDS", 3 * GENEROUS)
 
     async def story() -> None:
         async with database_at(urls.runtime) as database:
@@ -155,7 +155,7 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
     async def story() -> None:
         async with database_at(wiretap.url, pool=1) as database:
             [owner] = await new_owners(database, 1)
-            more = 2 * batching.MOST
+            more = 2 * batching.MAX_BATCH_SIZE
             ids = [owner.task, *(str(uuid4()) for _ in range(more))]
             for _ in range(2):
                 before = wiretap.sent.copy()
@@ -172,7 +172,7 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
 def test_of_lists_as_many_go_together_as_the_last_ones_were_short(
     wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "ROWS", 10)
+    monkeypatch.setattr(batching, "TARGET_BATCH_ROWS", 10)
 
     async def trips(database: Database, owners: list[Owner]) -> int:
         before = wiretap.sent.copy()
@@ -212,7 +212,7 @@ def test_others_are_let_in_between_the_answers_of_long_lists(urls: Urls, monkeyp
             assert seen == ["an answer", "others", *["an answer"] * 4, *["others"] * 4]  # the first goes alone
 
             seen.clear()
-            monkeypatch.setattr(batching, "LONG", 1)
+            monkeypatch.setattr(batching, "LONG_ANSWER_ROWS", 1)
             await at_once(*(listed(database, owner) for owner in owners))
             await asyncio.sleep(0)
             assert seen == ["an answer", "others"] * USERS
@@ -223,7 +223,7 @@ def test_others_are_let_in_between_the_answers_of_long_lists(urls: Urls, monkeyp
 def test_everybody_gets_what_is_theirs_and_nothing_else(urls: Urls) -> None:
     async def story() -> None:
         async with database_at(urls.runtime) as database:
-            owners = await new_owners(database, 2 * batching.MOST)
+            owners = await new_owners(database, 2 * batching.MAX_BATCH_SIZE)
             strangers = owners[1:] + owners[:1]
             lists = [tasks.list_tasks(database, owner.id) for owner in owners]
             own = [tasks.get_task(database, owner.id, str(task["id"])) for owner in owners for task in owner.tasks]

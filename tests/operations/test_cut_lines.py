@@ -109,7 +109,7 @@ def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(
     line: Line, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write on it would wait for STATEMENT_TIMEOUT, and nobody would know whether it happened."""
-    monkeypatch.setattr(pool, "TRUSTED_WHEN_IDLE", 0.0)
+    monkeypatch.setattr(pool, "TRUST_IDLE_SECONDS", 0.0)
 
     async def twice() -> list[str]:
         made = []
@@ -127,8 +127,8 @@ def test_of_many_that_died_while_they_were_idle_one_is_asked(
     line: Line, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To ask each would take longer than anybody waits."""
-    monkeypatch.setattr(pool, "TRUSTED_WHEN_IDLE", 0.0)
-    monkeypatch.setattr(pool, "PATIENCE_WITH_IDLE", 1.0)
+    monkeypatch.setattr(pool, "TRUST_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "IDLE_CHECK_TIMEOUT_SECONDS", 1.0)
 
     async def after_the_night() -> str:
         async with connected(line, pool_max=20, pool_timeout=12) as database:

@@ -112,13 +112,13 @@ def test_the_endpoints_table_is_that_of_the_openapi_document() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    password = f"{field_rules.MIN_PASSWORD} characters to {field_rules.MAX_PASSWORD_BYTES} bytes"
+    password = f"{field_rules.MIN_PASSWORD_CHARACTERS} characters to {field_rules.MAX_PASSWORD_BYTES} bytes"
     contracts = (february, january)
 
     assert [row.strip("| ").split(" | ") for row in rows(section(FRONTENDS, "Limits"))] == [
         ["title, after trimming", *(f"1 to {each.TITLE_LIMIT} characters" for each in contracts)],
         ["description, after trimming", *(f"{each.DESCRIPTION_LIMIT} characters" for each in contracts)],
-        ["email", *[f"{field_rules.MAX_EMAIL} characters"] * 2],
+        ["email", *[f"{field_rules.MAX_EMAIL_CHARACTERS} characters"] * 2],
         ["password", *[password] * 2],
         ["tasks in a list", *[str(LIST_LIMIT)] * 2],
         ["tasks of a user", *[str(defaults["tasks_per_user"])] * 2],

@@ -104,7 +104,7 @@ def test_a_lock_that_outlives_statement_timeout_is_a_database_error_and_nothing_
                 answers = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
 
             assert [code_of(answer) for answer in answers[3:4]] == [Code.DATABASE_ERROR]
-            assert answers[3].reason == lock_waits.IN_TIME
+            assert answers[3].reason == lock_waits.LOCK_TIMEOUT_REASON
             assert await tasks.list_tasks(database, owners[3].id) == owners[3].tasks
             del answers[3], owners[3]
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
@@ -230,7 +230,7 @@ async def rounds(number: int = 20) -> None:
 
 
 def test_of_statements_that_wait_for_one_row_only_the_first_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_waits, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
     async def story() -> None:
         waits = LockWaits(4, GENEROUS)
@@ -250,7 +250,7 @@ def test_of_statements_that_wait_for_one_row_only_the_first_asks(monkeypatch: py
 
 
 def test_a_line_that_has_got_its_lock_is_closed_to_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_waits, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
     async def story() -> None:
         waits = LockWaits(4, GENEROUS)
@@ -268,7 +268,7 @@ def test_a_line_that_has_got_its_lock_is_closed_to_newcomers(monkeypatch: pytest
 
 
 def test_over_all_rows_no_more_ask_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_waits, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
     async def story() -> None:
         asks = Asks(LockWaits(2, GENEROUS))

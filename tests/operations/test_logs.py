@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from service.log.lines import Line, Output, as_json, as_people_read_it
+from service.log.lines import LogLine, LogOutput, as_json, as_text
 from tests import support
 from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email, sign_up
 
@@ -116,9 +116,9 @@ def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connectio
         assert secret not in logged
 
 
-@pytest.mark.parametrize("layout", [as_json, as_people_read_it])
+@pytest.mark.parametrize("layout", [as_json, as_text])
 def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_own_by_name(
-    layout: Callable[[Line], bytes],
+    layout: Callable[[LogLine], bytes],
 ) -> None:
     password = "hunter" + "22"
     with pytest.raises(ValueError, match=password) as raised:
@@ -128,7 +128,7 @@ def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_
 
     def told(name: str) -> str:
         lines = BytesIO()
-        Output(layout, lines).handle(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
+        LogOutput(layout, lines).handle(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
         return lines.getvalue().decode()
 
     ours, drivers = told("service.app"), told("asyncpg.pool")
@@ -141,7 +141,7 @@ def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_
 
 def test_a_line_that_cannot_be_made_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     lines = BytesIO()
-    output = Output(as_json, lines)
+    output = LogOutput(as_json, lines)
 
     said: list[dict[str, Any]] = [
         {"msg": "%d tasks", "args": ("three",)},

@@ -264,7 +264,7 @@ def test_a_statement_that_fails_gives_its_connection_back(urls: Urls) -> None:
 
 
 def test_a_connection_that_says_nothing_is_dropped_and_replaced(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "CALL_OFF_TIMEOUT", 0.2)
+    monkeypatch.setattr(pools, "CANCEL_TIMEOUT_SECONDS", 0.2)
 
     async def story() -> None:
         async with pool_to(line.url, 1) as pool:
@@ -384,7 +384,7 @@ def test_closing_that_is_cancelled_cuts_off(urls: Urls) -> None:
 
 
 def test_an_idle_connection_that_answers_is_used_again(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "TRUSTED_WHEN_IDLE", 0.0)
+    monkeypatch.setattr(pools, "TRUST_IDLE_SECONDS", 0.0)
 
     async def story() -> None:
         async with pool_to(urls.runtime, 1) as pool:
@@ -397,8 +397,8 @@ def test_an_idle_connection_that_answers_is_used_again(urls: Urls, monkeypatch: 
 def test_an_idle_connection_that_is_found_dead_is_cut_off_and_forgotten(
     urls: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "TRUSTED_WHEN_IDLE", 0.0)
-    monkeypatch.setattr(pools, "PATIENCE_WITH_IDLE", 0.2)
+    monkeypatch.setattr(pools, "TRUST_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(pools, "IDLE_CHECK_TIMEOUT_SECONDS", 0.2)
 
     async def story() -> None:
         opened: list[DatabaseConnection] = []
@@ -426,7 +426,7 @@ def test_an_idle_connection_that_is_found_dead_is_cut_off_and_forgotten(
 def test_idle_connections_are_dropped_unasked_where_one_used_after_them_was_found_dead(
     urls: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "PATIENCE_WITH_IDLE", 0.2)
+    monkeypatch.setattr(pools, "IDLE_CHECK_TIMEOUT_SECONDS", 0.2)
 
     async def story() -> None:
         asked: list[None] = []
@@ -443,7 +443,7 @@ def test_idle_connections_are_dropped_unasked_where_one_used_after_them_was_foun
         async with pool_to(line.url, 3, connect=connect) as pool:
             all_have_one = asyncio.Barrier(3)
             before = await asyncio.gather(*(pool.run(lambda used: used_with(all_have_one, used)) for _ in range(3)))
-            monkeypatch.setattr(pools, "TRUSTED_WHEN_IDLE", 0.0)
+            monkeypatch.setattr(pools, "TRUST_IDLE_SECONDS", 0.0)
             line.forget_all()
             assert await pool.run(pid) not in before
             assert len(asked) == 1
@@ -463,7 +463,7 @@ def test_idle_connections_are_dropped_unasked_where_one_used_after_them_was_foun
 def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool_min(
     urls: Urls, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
-    monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
+    monkeypatch.setattr(pools, "CLOSE_IDLE_SECONDS", 0.1)
 
     async def story() -> None:
         background = Background()
@@ -492,7 +492,7 @@ def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool
 def test_a_connection_that_was_used_last_outlives_the_others_of_a_rush(
     urls: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
+    monkeypatch.setattr(pools, "CLOSE_IDLE_SECONDS", 0.1)
 
     async def story() -> None:
         background = Background()

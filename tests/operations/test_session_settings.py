@@ -49,8 +49,8 @@ def test_the_server_reports_back_what_a_connection_sets_word_for_word(urls: Urls
         connection = await Connector(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)()
         try:
             settings = connection.get_settings()
-            return {name: getattr(settings, name) for name in connect.FORM_OF_TIMES}
+            return {name: getattr(settings, name) for name in connect.TIME_FORMAT_SETTINGS}
         finally:
             await connection.close()
 
-    assert asyncio.run(reported()) == connect.FORM_OF_TIMES
+    assert asyncio.run(reported()) == connect.TIME_FORMAT_SETTINGS

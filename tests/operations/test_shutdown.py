@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from service.domain.services import CLOSE_SECONDS
+from service.domain.services import CLOSE_TIMEOUT_SECONDS
 from service.server.places import JUST_CAME_SECONDS
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
@@ -199,7 +199,7 @@ def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
 def test_by_default_it_ends_within_ten_seconds(make_app: Callable[[], ServerApp]) -> None:
     grace = make_app().config.GRACEFUL_SHUTDOWN_TIMEOUT
 
-    assert load_settings().drain + grace + CLOSE_SECONDS <= 9
+    assert load_settings().drain + grace + CLOSE_TIMEOUT_SECONDS <= 9
 
 
 class Load:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.domain.account_changes import TASKS_AT_ONCE
+from service.domain.account_changes import MAX_TASKS_PER_DELETE
 from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, Service, User
@@ -78,17 +78,17 @@ def test_delete_of_many_tasks_works_in_pieces_and_goes_on_where_it_was_killed(
     kept = bob.creates(FEBRUARY)
     ann.creates(FEBRUARY)
     many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
-    database.execute(many.encode(), [ann.id, 2 * TASKS_AT_ONCE])
+    database.execute(many.encode(), [ann.id, 2 * MAX_TASKS_PER_DELETE])
     left = "SELECT count(*) FROM tasks WHERE user_id = %s"
 
     with psycopg.connect(urls.admin) as other:
         second = "SELECT id FROM tasks WHERE user_id = %s ORDER BY id LIMIT 1 OFFSET %s"
-        [task_id] = other.execute(second.encode(), [ann.id, TASKS_AT_ONCE + 9]).fetchone() or [None]
+        [task_id] = other.execute(second.encode(), [ann.id, MAX_TASKS_PER_DELETE + 9]).fetchone() or [None]
         other.execute("SELECT FROM tasks WHERE user_id = %s AND id = %s FOR UPDATE", [ann.id, task_id])
         command = [sys.executable, "-m", "service", "user", "delete", ann.email]
         environment = support.environment(DATABASE_URL=database_url)
         with subprocess.Popen(command, cwd=tmp_path, env=environment) as killed:
-            while database.execute(left.encode(), [ann.id]).fetchone() != (1 + TASKS_AT_ONCE,):
+            while database.execute(left.encode(), [ann.id]).fetchone() != (1 + MAX_TASKS_PER_DELETE,):
                 assert killed.poll() is None
                 time.sleep(0.05)
             killed.kill()
@@ -104,7 +104,7 @@ def test_delete_of_many_tasks_works_in_pieces_and_goes_on_where_it_was_killed(
 def test_delete_me_of_many_tasks_works_in_pieces(ann: User, bob: User, database: psycopg.Connection) -> None:
     kept = bob.creates(FEBRUARY)
     many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
-    database.execute(many.encode(), [ann.id, 2 * TASKS_AT_ONCE])
+    database.execute(many.encode(), [ann.id, 2 * MAX_TASKS_PER_DELETE])
 
     assert ann.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
 

@@ -13,7 +13,7 @@ import pytest
 
 from service.auth import key_download, key_fetch
 from service.auth.issuer_keys import (
-    COOLDOWN,
+    COOLDOWN_SECONDS,
 )
 from service.auth.key_download import MAX_BYTES, download
 from service.settings.issuers import UnusableError
@@ -34,10 +34,10 @@ def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publishe
     publisher.answers["/big"] = lambda: (200, {}, b" " * (MAX_BYTES + 1))
     publisher.answers["/zipped"] = lambda: (200, {"Content-Encoding": "gzip"}, b"x")
 
-    assert json.loads(download(publisher.url + PATH, key_fetch.TIMEOUT)) == {"keys": publisher.keys}
+    assert json.loads(download(publisher.url + PATH, key_fetch.TIMEOUT_SECONDS)) == {"keys": publisher.keys}
     for path in ("/away", "/big", "/zipped", "/nowhere"):
         with pytest.raises(UnusableError):
-            download(publisher.url + path, key_fetch.TIMEOUT)
+            download(publisher.url + path, key_fetch.TIMEOUT_SECONDS)
     assert publisher.asked.count(PATH) == 1
 
 
@@ -46,26 +46,26 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
     publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
 
     for _ in range(2):
-        assert download(publisher.url + PATH, key_fetch.TIMEOUT) == b"{}"
+        assert download(publisher.url + PATH, key_fetch.TIMEOUT_SECONDS) == b"{}"
 
     assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
     assert [headers["Accept"] for headers in publisher.headers] == ["application/json"] * 2
 
 
 def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_fetch, "TIMEOUT", 0.05)
+    monkeypatch.setattr(key_fetch, "TIMEOUT_SECONDS", 0.05)
     let_go = threading.Event()
     monkeypatch.setattr(key_download, "download", lambda *_: let_go.wait(30) and b"")
 
     async def story() -> None:
         fetch = key_fetch.fetcher("https://issuer.example")
-        for _ in range(key_fetch.MAX_STUCK):
+        for _ in range(key_fetch.MAX_STUCK_THREADS):
             with pytest.raises(TimeoutError):
                 await fetch()
         with pytest.raises(UnusableError, match="still hang"):
             await fetch()
         let_go.set()
-        monkeypatch.setattr(key_fetch, "TIMEOUT", 30.0)
+        monkeypatch.setattr(key_fetch, "TIMEOUT_SECONDS", 30.0)
         while True:
             await asyncio.sleep(0.01)
             with suppress(UnusableError):
@@ -97,7 +97,7 @@ def test_an_issuer_that_never_answers_is_503_for_its_users_and_nobody_else_waits
     for contract in (FEBRUARY, JANUARY):
         refused = ask(service, key.sign(claims_of(away)), contract)
         assert (refused.status_code, refused.json()) == (503, OVERLOADED)
-        assert 1 <= int(refused.headers["Retry-After"]) <= COOLDOWN
+        assert 1 <= int(refused.headers["Retry-After"]) <= COOLDOWN_SECONDS
         assert ask(service, ann.token, contract).status_code == 200
     late = ask(service, key.sign(claims_of(publisher.url)), FEBRUARY)
     assert (late.status_code, late.json()) == (503, OVERLOADED)

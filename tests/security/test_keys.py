@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from service.auth.issuer_keys import (
-    COOLDOWN,
-    MAX_AGE,
-    REFRESH_AFTER,
+    COOLDOWN_SECONDS,
+    MAX_AGE_SECONDS,
+    REFRESH_AFTER_SECONDS,
     IssuerKey,
     KeySet,
 )
-from service.errors import NotNow
+from service.errors import RetryLater
 from service.settings.issuers import Issuer, UnusableError
 from tests.issuers import Signer, ed_key, published
 
@@ -53,7 +53,7 @@ def outcome(found: Coroutine[Any, Any, IssuerKey | None]) -> Awaitable[str]:
     async def of() -> str:
         try:
             key = await found
-        except NotNow as problem:
+        except RetryLater as problem:
             return f"come back in {problem.retry_after}"
         return "none" if key is None else str(key.kid)
 
@@ -91,7 +91,7 @@ def test_made_up_kids_wait_for_their_turn_and_cost_one_fetch_in_each_cooldown() 
 
         assert flood == ["none"] * 100 + ["come back in 3"] * 20
         assert source.fetches == 3
-        assert source.now >= 1000 + COOLDOWN
+        assert source.now >= 1000 + COOLDOWN_SECONDS
         assert await outcome(known.find(key.kid)) == key.kid
 
     run(story)
@@ -107,7 +107,7 @@ def test_a_key_that_is_new_during_a_cooldown_is_waited_for_and_not_refused() -> 
         source.published = [new, old]
 
         assert await outcome(known.find(new.kid)) == new.kid
-        assert source.now == pytest.approx(1000 + COOLDOWN, abs=0.1)
+        assert source.now == pytest.approx(1000 + COOLDOWN_SECONDS, abs=0.1)
 
     run(story)
 
@@ -125,7 +125,7 @@ def test_another_key_under_the_same_id_is_looked_for_once_in_each_cooldown() -> 
 
         source.published = [new]
         for _ in range(5):  # what is asked during a cooldown does not make it longer
-            source.now += COOLDOWN / 5
+            source.now += COOLDOWN_SECONDS / 5
             found = await known.newer(key, "same")
         assert found is not None
         assert found.jwk == new.jwk
@@ -145,7 +145,7 @@ def test_a_rotation_is_picked_up_with_the_first_token_of_the_new_key_and_again()
             source.published = [new]
             assert await outcome(known.find(new.kid)) == new.kid
             assert await outcome(known.find(old.kid)) == "none"
-            source.now += COOLDOWN
+            source.now += COOLDOWN_SECONDS
 
     run(story)
 
@@ -160,7 +160,7 @@ def test_a_key_that_was_withdrawn_is_noticed_in_time_and_nobody_waits_for_it() -
         assert known.is_current(key, key.kid)
         source.published = [new]
 
-        source.now += REFRESH_AFTER + 1
+        source.now += REFRESH_AFTER_SECONDS + 1
         assert await outcome(known.find(old.kid)) == old.kid
         await known.refresh()
 
@@ -185,18 +185,18 @@ def test_good_keys_outlive_an_issuer_that_is_away_for_a_bounded_time(
         assert found is not None
         source.fault = fault
 
-        source.now += MAX_AGE - 1
+        source.now += MAX_AGE_SECONDS - 1
         await known.refresh()
         assert await outcome(known.find(key.kid)) == key.kid
         assert known.is_current(found, found.kid)
         assert "those of 86399 s ago are kept" in caplog.text
 
-        source.now += COOLDOWN
+        source.now += COOLDOWN_SECONDS
         assert not known.is_current(found, found.kid)
         assert await outcome(known.find(key.kid)) == "come back in 3"
 
         source.fault = None
-        source.now += COOLDOWN
+        source.now += COOLDOWN_SECONDS
         assert await outcome(known.find(key.kid)) == key.kid
 
     run(story)

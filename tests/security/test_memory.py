@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.auth import issuer_tokens
-from service.auth.issuer_keys import MAX_AGE, KeySet
+from service.auth.issuer_keys import MAX_AGE_SECONDS, KeySet
 from service.auth.issuer_tokens import IssuerTokens
 from service.auth.token_cache import TokenCache, Verified
 from service.errors import Problem
@@ -105,7 +105,7 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
         assert verified.is_good(time.time())
 
-        now[0] += MAX_AGE + 1
+        now[0] += MAX_AGE_SECONDS + 1
         assert not verified.is_good(time.time())
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
         assert verified.is_good(time.time())

@@ -198,7 +198,7 @@ def test_many_clients_that_come_again_at_once_are_let_in_one_after_another(monke
         return next(hashes) >= 0
 
     monkeypatch.setattr(bcrypt, "checkpw", check)
-    monkeypatch.setattr(passwords, "REFUSED_AFTER", 0.01)
+    monkeypatch.setattr(passwords, "REFUSE_AFTER_SECONDS", 0.01)
 
     async def come_again() -> None:
         while True:

@@ -90,8 +90,8 @@ def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psy
     insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x')"
 
     assert refused_by(row, insert, ["Ann@example.com"]) == "users_email_lower_case"
-    assert refused_by(row, insert, ["é" * field_rules.MAX_EMAIL]) is None
-    assert refused_by(row, insert, ["é" * (field_rules.MAX_EMAIL + 1)]) == "users_email_length"
+    assert refused_by(row, insert, ["é" * field_rules.MAX_EMAIL_CHARACTERS]) is None
+    assert refused_by(row, insert, ["é" * (field_rules.MAX_EMAIL_CHARACTERS + 1)]) == "users_email_length"
 
 
 def test_a_user_has_five_known_networks_at_the_most(row: psycopg.Connection) -> None:
