@@ -77,6 +77,11 @@ class Problem(Exception):  # noqa: N818 - half of them are the client's doing an
         self.reason = reason
 
 
+class LoggableError(Exception):
+    """A bug in this code, answered with INTERNAL_ERROR. The log shows its message, which never quotes a request. The
+    messages of other exceptions stay out of the log: they may quote a password."""
+
+
 class NotNow(Problem):
     """Come back later, and when."""
 
