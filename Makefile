@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity bench lint format migrate lock plans collection clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity bench lint format migrate lock generated clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,11 +57,12 @@ capacity: $(VENV)/ready ## What a request costs in processor time, and a row in 
 bench: $(VENV)/ready ## What a request costs here and elsewhere, in 45 minutes (SHORT=1: in two, and nothing is written; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
-lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, and of the SQL all that needs no server
+lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, the SQL, and generated files that are out of date
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python -m service sql check --no-server
+	@$(BIN)/python -m tests.generated --check
 	@$(BIN)/sqlfluff lint sql
 	@$(BIN)/sqlfluff lint $(LANDED) migrations
 	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(filter-out %.rollback.sql $(BY_THEMSELVES),$(MIGRATIONS))
@@ -82,11 +83,8 @@ lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 		tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
-plans: $(VENV)/ready ## Make sql/plans/, the plan of each statement on a database of 5 000 users with 20 tasks each
-	@$(BIN)/python -m tests.plans
-
-collection: $(VENV)/ready ## Make service/openapi/todo.http, the requests for an editor's HTTP client, from the document
-	@$(BIN)/python -m service.cli.collection
+generated: $(VENV)/ready ## Write what is made from the code: the index in sql/README.md, todo.http, and the plans in sql/plans/
+	@$(BIN)/python -m tests.generated
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -86,6 +86,11 @@ class Problem(SanicException):
         return self.status_code
 
 
+class LoggableError(Exception):
+    """A bug in this code, answered with INTERNAL_ERROR. The log shows its message, which never quotes a request. The
+    messages of other exceptions stay out of the log: they may quote a password."""
+
+
 class RetryLater(Problem):
     """A problem that says after how many seconds to retry."""
 

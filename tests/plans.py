@@ -1,7 +1,4 @@
-"""The plan of each statement on a database of a size that somebody could run, without what differs between two runs.
-
-python -m tests.plans    writes sql/plans/ anew
-"""
+"""The plan of each statement on a database of a realistic size, without the parts that differ between two runs."""
 
 import shutil
 import tempfile
@@ -50,7 +47,7 @@ SHOWN = (
 
 @contextmanager
 def seeded_database(server_url: str) -> Iterator[str]:
-    """Analyzed once, and then left alone by the server."""
+    """Analyzed once; autovacuum is off, so the statistics stay the same."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("SELECT pg_reload_conf()")
@@ -95,7 +92,8 @@ def indexes_of(plan: Plan) -> str:
     return ", ".join(dict.fromkeys(node["Index Name"] for node in nodes(plan) if "Index Name" in node)) or "none"
 
 
-def main() -> None:
+def write() -> None:
+    """Writes sql/plans/ from scratch: a file of a statement that is gone disappears."""
     directory = Path(tempfile.mkdtemp())
     try:
         with embedded_postgres.running(directory / "data") as server_url, seeded_database(server_url) as url:
@@ -106,7 +104,3 @@ def main() -> None:
                 file.write_text("\n".join([*reduced(plan), ""]))
     finally:
         shutil.rmtree(directory)
-
-
-if __name__ == "__main__":
-    main()

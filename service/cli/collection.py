@@ -1,16 +1,13 @@
-"""Writes todo.http, requests for an editor's HTTP client, from the OpenAPI document: make collection."""
+"""Writes todo.http, requests for an editor's HTTP client, from the OpenAPI document: make generated."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from service.app import CONTRACTS
-from service.openapi.document import openapi
-
 FILE = Path(__file__).resolve().parents[1] / "openapi" / "todo.http"
 
 HEAD = """\
-# Made from the OpenAPI document by `make collection`. Set the variables, then send what you like.
+# Made from the OpenAPI document by `make generated`. Set the variables, then send what you like.
 @base = http://127.0.0.1:8000
 @token = paste the token of a sign-up or a login
 @task_id = paste the id of a task
@@ -35,7 +32,3 @@ def _request(method: str, path: str, operation: dict[str, Any]) -> str:
         example = operation["requestBody"]["content"]["application/json"]["example"]
         lines += ["Content-Type: application/json", "", json.dumps(example)]
     return "\n".join([*lines, ""])
-
-
-if __name__ == "__main__":
-    FILE.write_text(collection(openapi(CONTRACTS)), encoding="utf-8")

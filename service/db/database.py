@@ -14,7 +14,7 @@ from service.db.batching import Batches
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
-from service.db.statements import Statement
+from service.db.statements import Statement, StatementCallError
 from service.errors import Code, Problem
 from service.settings.all_settings import Settings
 
@@ -91,7 +91,7 @@ class Database:
         """The row of a statement that always returns one, such as an INSERT."""
         row = await self.one(statement, **values)
         if row is None:
-            raise RuntimeError(f"{statement.name} returned no row")
+            raise StatementCallError(f"sql/{statement.name}.sql returned no row")
         return row
 
     async def many(self, statement: Statement, **values: object) -> list[Row]:

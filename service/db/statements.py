@@ -1,4 +1,4 @@
-"""The files under sql/, read once: their headers name what goes in and out, the server gets them as they stand."""
+"""Loads the statements of sql/. A file's header names its parameters and columns; the text is sent as it stands."""
 
 import re
 from collections.abc import Callable, Hashable, Sequence
@@ -7,7 +7,9 @@ from functools import cache
 from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+from service.errors import LoggableError
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -19,18 +21,25 @@ _COLUMN = re.compile(r"-- -> (\w+)  *(\S+)")
 _INDEX = re.compile(r"-- index: (\w+(?:, \w+)*)")
 _REASON = re.compile(r"-- across owners: (.+)")
 _PATTERNS = {"-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- across owners:": _REASON}
+_AS = "as"  # `-- -> as tasks/list_tasks`: the columns of that statement. SQL reserves the word: no column is named so.
+
+Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
 
 
-class StatementError(Exception):
-    """A file under sql/ is missing, or its header does not say what the loader needs. Starts with the place."""
+class StatementError(LoggableError):
+    """A file under sql/ is missing, or its header is incomplete or wrong. The message starts with file and line."""
 
     def __init__(self, path: str, line: int, why: str) -> None:
         super().__init__(f"{path}:{line}: {why}")
         self.path, self.line, self.why = path, line, why
 
 
+class StatementCallError(LoggableError):
+    """A call passes other parameters than the header lists, or an INSERT returned no row. Names the file."""
+
+
 class BatchKey(NamedTuple):
-    """What an execution of a statement and the rows of its answer have in common, and no other execution has."""
+    """Tells the rows of several executions in one batch apart: computed from the arguments and from each row."""
 
     of_arguments: Callable[[Sequence[object]], Any]
     of_row: Callable[[Any], Any]
@@ -44,30 +53,44 @@ OF_TASK = BatchKey(itemgetter(0, 1), itemgetter("user_id", "id"))
 class Statement:
     name: str
     kind: str
-    purpose: str  # the first line of prose; what more a reviewer needs may follow it
-    parameters: tuple[tuple[str, str], ...]
-    columns: tuple[tuple[str, str], ...]
+    purpose: str  # the first line of prose in the header
+    parameters: Fields
+    columns: Fields
     index: str
-    across_owners: str | None  # why it may look at rows of all users; only sql/maintenance/ may
-    only_reads: bool  # and may be sent again when nobody knows what became of it
-    key: BatchKey | None  # where the rows of several owners can be told apart
+    across_owners: str | None  # why it reads rows of all users; only allowed in sql/maintenance/
+    only_reads: bool  # may be retried when the connection was lost
+    key: BatchKey | None  # None: cannot be batched with executions for other users
     text: str
 
     def arguments(self, values: dict[str, object]) -> list[object]:
-        """The values in the order of the header's $1, $2, ...; a name too many or too few is a fault of the caller."""
-        if len(values) != len(self.parameters):
-            raise TypeError(f"{self.name} takes {[name for name, _ in self.parameters]}, not {list(values)}")
-        return [values[name] for name, _ in self.parameters]
+        """The values in the order of the header's $1, $2, ..."""
+        try:
+            found = [values[name] for name, _ in self.parameters]
+        except KeyError:
+            found = None
+        if found is None or len(values) != len(found):
+            wanted = ", ".join(name for name, _ in self.parameters) or "no parameter"
+            raise StatementCallError(f"sql/{self.name}.sql takes {wanted}, not {', '.join(values) or 'nothing'}")
+        return found
+
+    def columns_reader(self, *names: str) -> Callable[[Any], tuple[Any, ...]]:
+        """A function that reads two or more columns of a row. It reads by position, which is faster than by name, and
+        the positions are looked up here, once."""
+        positions = {name: position for position, (name, _) in enumerate(self.columns)}
+        missing = [name for name in names if name not in positions]
+        if missing:
+            raise StatementError(f"sql/{self.name}.sql", 1, f"does not return {', '.join(missing)}")
+        return itemgetter(*(positions[name] for name in names))
 
     def owner(self, arguments: Sequence[object]) -> Hashable:
-        """Whose share of the pool an execution takes: the user's, or without one that of what it is about, like the
-        bucket of a limit, an email, or issuer and subject."""
+        """The owner in the pool's fair queue: the user. A statement without one has a key of what it is about: the
+        bucket of a rate limit, an email, an issuer with a subject."""
         if not arguments or self.parameters[0][1].endswith("[]"):
             return self.name
         return arguments[0] if self.parameters[0][0] == "user_id" else tuple(arguments[:2])
 
     def lock(self, arguments: Sequence[object]) -> Hashable:
-        """A key that executions share if they wait for the same lock. A read waits for a table, never for a row."""
+        """Executions with the same key wait for the same lock. A read can only wait for a table, never for a row."""
         if self.only_reads or not arguments:
             return self.name
         if self.key is OF_TASK:
@@ -78,7 +101,7 @@ class Statement:
 
 @cache
 def statement(name: str, kind: str) -> Statement:
-    """The statement of sql/<name>.sql. Modules ask when they are imported, so a missing file stops the start."""
+    """The statement of sql/<name>.sql. Modules call this at import, so a missing file stops the start."""
     found = read(name)
     if found.kind != kind:
         raise StatementError(f"sql/{name}.sql", 1, f"is :{found.kind}, and is used as :{kind}")
@@ -86,29 +109,34 @@ def statement(name: str, kind: str) -> Statement:
 
 
 def read(name: str, root: Path = SQL) -> Statement:
+    return parse(name, _text(name, root), lambda other: _File(other, _text(other, root)).columns())
+
+
+def _text(name: str, root: Path) -> str:
     path = root / f"{name}.sql"
     if not path.is_file():
         raise StatementError(f"sql/{name}.sql", 1, "is missing")
     if "/" not in name:
         raise StatementError(f"sql/{name}.sql", 1, "must lie in one of the folders, where it is reviewed")
     try:
-        return parse(name, path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise StatementError(f"sql/{name}.sql", 1, "is no UTF-8") from None
 
 
 def names(root: Path = SQL) -> list[str]:
-    """Every statement there is. roles.sql is none: it is for psql."""
+    """All statements. roles.sql is a script for psql, not a statement."""
     found = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.sql"))
     return sorted(name for name in found if name != ROLES)
 
 
-def parse(name: str, text: str) -> Statement:
+def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
+    """`columns_of` returns the columns of another statement, for `-- -> as`."""
     file = _File(name, text)
     kind = file.kind()
     file.check_body()
     parameters = file.parameters()
-    columns = tuple((match[1], match[2]) for match in file.all(_COLUMN))
+    columns = file.columns(columns_of)
     purpose, index = file.purpose_and_index()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
     only_reads = file.only_reads()
@@ -117,15 +145,15 @@ def parse(name: str, text: str) -> Statement:
 
 
 def _key(parameters: list[str], columns: set[str], *, reads_one: bool) -> BatchKey | None:
-    """A transaction of several writes has one of each owner, in the order of the owners. So it never holds one task
-    while it waits for another of the same owner, and cannot deadlock with the deletion of that owner's account."""
+    """A batch of writes holds one write per owner, sorted by owner. So it never holds one task's lock while it waits
+    for another task of the same owner, and cannot deadlock with the deletion of that owner's account."""
     if parameters[:1] != ["user_id"] or "user_id" not in columns:
         return None
     return OF_TASK if reads_one and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
 
 
 class _File:
-    """A header, which is every line of comment that the file starts with, and the statement below it."""
+    """The header, which is the comment lines at the top of the file, and the statement below it."""
 
     def __init__(self, name: str, text: str) -> None:
         self._name = name
@@ -149,10 +177,11 @@ class _File:
             raise self._refusal(line, "must hold exactly one statement, without a semicolon")
 
     def only_reads(self) -> bool:
-        """PostgreSQL lets nothing below a SELECT write: a WITH that does comes first. Functions are for the review."""
+        """A statement that starts with SELECT cannot write, except through functions, which the review checks: in
+        PostgreSQL a write inside a query needs a WITH in front."""
         return self._body.startswith("SELECT ")
 
-    def parameters(self) -> tuple[tuple[str, str], ...]:
+    def parameters(self) -> Fields:
         listed = self.all(_PARAMETER)
         if [int(match[1]) for match in listed] != list(range(1, len(listed) + 1)):
             raise self._refusal(2, "must list its parameters as $1, $2, ... in order")
@@ -161,6 +190,22 @@ class _File:
         if len({match[2] for match in listed}) != len(listed):
             raise self._refusal(2, "must give each parameter a name of its own")
         return tuple((match[2], match[3]) for match in listed)
+
+    def columns(self, columns_of: Callable[[str], Fields] | None = None) -> Fields:
+        """Without `columns_of`, `-- -> as` is refused: a file that others refer to lists its columns itself."""
+        found: list[tuple[str, str]] = []
+        for match in self.all(_COLUMN):
+            if match[1] != _AS:
+                found.append((match[1], match[2]))
+                continue
+            line = self._header.index(match.string) + 1
+            if columns_of is None:
+                raise self._refusal(line, "must list its columns itself, because another file refers to it")
+            try:
+                found += columns_of(match[2])
+            except StatementError as error:
+                raise self._refusal(line, f"cannot take the columns of {match[2]}: {error}") from None
+        return tuple(found)
 
     def purpose_and_index(self) -> tuple[str, str]:
         purpose = [line.removeprefix("-- ") for line in self._header[1:] if _pattern_of(line) is None]
@@ -184,5 +229,5 @@ class _File:
 
 
 def _pattern_of(line: str) -> re.Pattern[str] | None:
-    """What a line of the header has to look like; None for the name and for a line of the purpose."""
+    """The pattern that this header line must match. None for the name and for prose."""
     return next((pattern for start, pattern in _PATTERNS.items() if line.startswith(start)), None)

@@ -1,5 +1,9 @@
-"""Tasks: what both contracts mean by them. The owner is the first argument of everything. No HTTP in here."""
+"""Create, list, read, update and delete tasks, the same for both contracts. No HTTP here.
 
+The owner's id is the first argument after the database in every function.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,31 +25,37 @@ DELETE_TASK = statement("tasks/delete_task", "one")
 LIST_LIMIT = 1000
 NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
+# The fields of a task, from the parameters of the statements, each with the value for a request that does not send it.
+# A field is NULL at creation; a change has a flag for each, `set_title` for `title`.
+NO_FIELDS: dict[str, Any] = {name: None for name, _ in CREATE_TASK.parameters if name not in {"user_id", "max_tasks"}}
+NO_CHANGES: dict[str, Any] = {
+    name: value
+    for flag, _ in UPDATE_TASK.parameters
+    if flag.startswith("set_")
+    for name, value in ((flag, False), (flag.removeprefix("set_"), None))
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The fields that were sent, by their column's name. A description of None was sent to clear it."""
+    """The fields of a request that changes a task, by column name. A description of None clears it."""
 
     sent: dict[str, Any]
 
     def flags_and_values(self) -> dict[str, Any]:
-        sent = self.sent
-        return {
-            "set_title": "title" in sent,
-            "title": sent.get("title"),
-            "set_description": "description" in sent,
-            "description": sent.get("description"),
-            "set_is_completed": "is_completed" in sent,
-            "is_completed": sent.get("is_completed"),
-        }
+        return {f"set_{field}": True for field in self.sent} | self.sent
 
 
-async def create_task(
-    database: Database, user_id: UUID, title: str, description: str | None, max_tasks: int = NO_QUOTA
-) -> Row:
-    """QUOTA_EXCEEDED where the owner has `max_tasks`. Before that the tasks themselves are counted, once a minute at
-    the most. INVALID_TOKEN where the owner is gone: the foreign key says so."""
-    values = {"user_id": user_id, "title": title, "description": description, "max_tasks": max_tasks}
+def columns_reader(*names: str) -> Callable[[Row], tuple[Any, ...]]:
+    """A function that reads these columns of a task's row. Every statement that returns tasks has the same columns:
+    those of tasks/list_tasks (`-- -> as` in their headers)."""
+    return LIST_TASKS.columns_reader(*names)
+
+
+async def create_task(database: Database, user_id: UUID, fields: dict[str, Any], max_tasks: int = NO_QUOTA) -> Row:
+    """QUOTA_EXCEEDED when the owner has `max_tasks` already; the tasks are counted again before that, at most once a
+    minute. INVALID_TOKEN when the owner was deleted: the foreign key refuses the row."""
+    values = NO_FIELDS | fields | {"user_id": user_id, "max_tasks": max_tasks}
     task = await database.one(CREATE_TASK, **values)
     if task is None:
         await database.one(RECOUNT_TASKS, user_id=user_id)
@@ -58,19 +68,19 @@ async def create_task(
 async def list_tasks(
     database: Database, user_id: UUID, after: Row | None = None, max_rows: int = LIST_LIMIT
 ) -> list[Row]:
-    """The newest, or those that come after one of them, newest first."""
+    """The newest tasks first: from the start, or from behind the task `after` on."""
     if after is None:
         rows = await database.many(LIST_TASKS, user_id=user_id, max_rows=max_rows)
     else:
         begin = {"created_at": after["created_at"], "task_id": after["id"]}
         rows = await database.many(LIST_TASKS_AFTER, user_id=user_id, max_rows=max_rows, **begin)
     if not rows:
-        await require_user(database, user_id)  # with an account its tasks go: an empty page alone does not tell
+        await require_user(database, user_id)  # a deleted account has no tasks either, and must get 401
     return rows
 
 
 async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:
-    """NOT_FOUND if it does not exist, is another user's, or `task_id` is no id."""
+    """NOT_FOUND if it does not exist, belongs to another user, or `task_id` is not a UUID."""
     return await _one(database, GET_TASK, user_id, task_id)
 
 
@@ -78,7 +88,8 @@ async def update_task(database: Database, user_id: UUID, task_id: str, changes: 
     """NOT_FOUND as in get_task. Without any change the task stays as it is, `updated_at` included."""
     if not changes.sent:
         return await get_task(database, user_id, task_id)
-    return await _one(database, UPDATE_TASK, user_id, task_id, **changes.flags_and_values())
+    values = NO_CHANGES | changes.flags_and_values()
+    return await _one(database, UPDATE_TASK, user_id, task_id, **values)
 
 
 async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
@@ -87,9 +98,9 @@ async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
 
 
 async def _one(database: Database, statement: Statement, user_id: UUID, task_id: str, **values: object) -> Row:
-    number = parse_uuid(task_id)
-    if number is not None:
-        row = await database.one(statement, user_id=user_id, task_id=number, **values)
+    task_uuid = parse_uuid(task_id)
+    if task_uuid is not None:
+        row = await database.one(statement, user_id=user_id, task_id=task_uuid, **values)
         if row is not None:
             return row
     await require_user(database, user_id)

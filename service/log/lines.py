@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import orjson
 
+from service.errors import LoggableError
 from service.log.line_writer import LineWriter
 
 LogFormat = Literal["auto", "json", "text"]
@@ -80,10 +81,12 @@ def _report(dropped: int) -> LogLine:
 
 
 def traceback_without_messages(exception: BaseException) -> str:
-    """The traceback with the exceptions' types only: their messages may quote a password from a request."""
+    """Traceback and type of an exception and of its causes. The message is left out, because it may quote a password of
+    the request, except where the class promises that it does not."""
     before = exception.__cause__ or exception.__context__
     frames = "".join(traceback.format_tb(exception.__traceback__))
-    return f"{traceback_without_messages(before) if before else ''}{frames}{type(exception).__name__}\n"
+    message = f": {exception}" if isinstance(exception, LoggableError) else ""
+    return f"{traceback_without_messages(before) if before else ''}{frames}{type(exception).__name__}{message}\n"
 
 
 def _line_of(record: logging.LogRecord) -> LogLine:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from psycopg import RawCursor
 
 from service.db.admin_session import CommandError, connected
-from service.db.statements import Statement, names, read
+from service.db.statements import Statement, StatementCallError, names, read
 from service.review.plans import explain_generic
 
 NULL = "NULL"
@@ -27,7 +27,7 @@ def explain(url: str, name: str, given: Mapping[str, str]) -> list[str]:
 def _values(statement: Statement, given: Mapping[str, str]) -> list[object]:
     try:
         return statement.arguments({name: None if value == NULL else value for name, value in given.items()})
-    except (KeyError, TypeError):
+    except StatementCallError:
         wanted = " ".join(f"{name}=..." for name, _ in statement.parameters) or "no parameter"
         raise CommandError(f"{statement.name} takes {wanted}") from None
 

@@ -49,7 +49,7 @@ def _columns(reviewed: Reviewed, columns: Described) -> Iterator[Finding]:
     for (name, wanted), (_, type_names) in zip(listed, columns, strict=True):
         if wanted not in type_names:
             message = f"{name} is {wanted} in the header and {_or(type_names)} for the server"
-            yield reviewed.finding_in_header(message, f"-- -> {name} ")
+            yield reviewed.finding_in_header(message, f"-- -> {name} ", "-- -> as ")
 
 
 def _describe(text: str, catalog: Catalog) -> tuple[list[set[str]], Described]:

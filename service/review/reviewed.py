@@ -38,7 +38,8 @@ class Reviewed:
             return Finding(self.path, self._line_of(lambda line: not line.startswith("--")), message)
         return Finding(self.path, self.statement.text.encode()[:at].count(b"\n") + 1, message)
 
-    def finding_in_header(self, message: str, start: str) -> Finding:
+    def finding_in_header(self, message: str, *start: str) -> Finding:
+        """At the first line that starts with one of these."""
         return Finding(self.path, self._line_of(lambda line: line.startswith(start)), message)
 
     def _line_of(self, is_wanted: Callable[[str], bool]) -> int:

@@ -7,13 +7,7 @@
 -- $2 title        text
 -- $3 description  text
 -- $4 max_tasks    bigint
--- -> id            uuid
--- -> user_id       uuid
--- -> title         text
--- -> description   text
--- -> is_completed  boolean
--- -> created_at    timestamptz
--- -> updated_at    timestamptz
+-- -> as tasks/list_tasks
 -- index: none
 WITH /* tasks/create_task */ counted AS (
     INSERT INTO task_counters (user_id, task_count)

@@ -4,13 +4,7 @@
 -- $2 created_at  timestamptz
 -- $3 task_id     uuid
 -- $4 max_rows    bigint
--- -> id            uuid
--- -> user_id       uuid
--- -> title         text
--- -> description   text
--- -> is_completed  boolean
--- -> created_at    timestamptz
--- -> updated_at    timestamptz
+-- -> as tasks/list_tasks
 -- index: tasks_newest_first
 SELECT /* tasks/list_tasks_after */ id, user_id, title, description, is_completed, created_at, updated_at
 FROM tasks

@@ -8,13 +8,7 @@
 -- $6 description       text
 -- $7 set_is_completed  boolean
 -- $8 is_completed      boolean
--- -> id            uuid
--- -> user_id       uuid
--- -> title         text
--- -> description   text
--- -> is_completed  boolean
--- -> created_at    timestamptz
--- -> updated_at    timestamptz
+-- -> as tasks/list_tasks
 -- index: tasks_pkey
 UPDATE /* tasks/update_task */ tasks
 SET

@@ -7,25 +7,42 @@ from typing import Any
 
 from service.cli import embedded_postgres
 from service.db import statements
-from service.domain.tasks import LIST_LIMIT, NO_QUOTA
+from service.domain.tasks import LIST_LIMIT, NO_CHANGES, NO_FIELDS, NO_QUOTA
 from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
 from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
 
 # The ids follow from numbers (see database.py), so that one prepared statement asks for another user each time.
 USER = "md5('user ' || :n)::uuid"
 TASK = "md5('task ' || :n || ' ' || :k)::uuid"
+ONE = {"user_id": USER, "task_id": TASK}
+LISTED = {"user_id": USER, "max_rows": f"{LIST_LIMIT}"}
+CREATED = dict.fromkeys(NO_FIELDS, "NULL") | {
+    "user_id": USER,
+    "title": f"'{TITLE}'",
+    "description": f"'{DESCRIPTION}'",
+    "max_tasks": f"{NO_QUOTA}",
+}
+UPDATED = {name: "NULL" if value is None else "false" for name, value in NO_CHANGES.items()} | {
+    **ONE,
+    "set_title": "true",
+    "title": f"'{TITLE}, again'",
+    "set_is_completed": "true",
+    "is_completed": "true",
+}
 STATEMENTS = {
-    LIST_20.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
-    LIST_200.name: ("tasks/list_tasks", (USER, f"{LIST_LIMIT}")),
-    READ.name: ("tasks/get_task", (USER, TASK)),
-    CREATE.name: ("tasks/create_task", (USER, f"'{TITLE}'", f"'{DESCRIPTION}'", f"{NO_QUOTA}")),
-    UPDATE.name: ("tasks/update_task", (USER, TASK, "true", f"'{TITLE}, again'", "false", "NULL", "true", "true")),
+    LIST_20.name: ("tasks/list_tasks", LISTED),
+    LIST_200.name: ("tasks/list_tasks", LISTED),
+    READ.name: ("tasks/get_task", ONE),
+    CREATE.name: ("tasks/create_task", CREATED),
+    UPDATE.name: ("tasks/update_task", UPDATED),
 }
 
 
 def script(route: Route, database: Database) -> str:
     name, values = STATEMENTS[route.name]
-    text = re.sub(r"\$(\d+)", lambda found: values[int(found[1]) - 1], statements.read(name).text)
+    statement = statements.read(name)
+    arguments = statement.arguments(dict(values))
+    text = re.sub(r"\$(\d+)", lambda found: str(arguments[int(found[1]) - 1]), statement.text)
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     users = route.users(database)
     numbers = [f"\\set n random({users[0]}, {users[-1]})", f"\\set k random(1, {TASKS_EACH})"]

@@ -12,9 +12,11 @@ import httpx
 import psycopg
 import pytest
 
+from service.api import models as february
 from service.domain.tasks import LIST_LIMIT
 from service.http.json_stream import FIRST_ROWS, PIECE_BYTES, ROWS_AT_ONCE
-from tests.support import FEBRUARY, FRONTEND, Contract, Service, User, peak_of_memory
+from service.v1 import models as january
+from tests.support import FEBRUARY, FRONTEND, JANUARY, Contract, Service, User, peak_of_memory
 
 EXPORT = "/api/auth/me/export"
 LONG_ANSWERS = ("/api/tasks", "/v1/api/tasks", EXPORT)
@@ -32,22 +34,21 @@ SELECT %s, 'Task ' || n, {description}, n %% 3 = 0, now() - n / 4 * interval '1 
 FROM generate_series(1, %s) AS n
 """
 LARGE = FILL.format(description=SIZES["largest"])
-NEWEST_FIRST = """
-SELECT id::text, user_id::text, title, description, is_completed, created_at, updated_at
-FROM tasks WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT %s
-"""
+NEWEST_FIRST = "SELECT id::text FROM tasks WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT %s"
 
 
-def as_sent(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def as_sent(value: object) -> str:
+    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(value, datetime) else str(value)
 
 
 def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit: int = LIST_LIMIT) -> bytes:
     """The tasks' part of the answer, made of the rows by other means than the service's."""
-    names = ("id", "user_id", "title", "description", flag, "created_at", "updated_at")
-    rows = database.execute(NEWEST_FIRST, [user.id, limit]).fetchall()
-    items = [dict(zip(names, [*row[:5], *map(as_sent, row[5:])], strict=True)) for row in rows]
-    return b'"tasks":' + json.dumps(items, ensure_ascii=False, separators=(",", ":")).encode() + b"}"
+    fields = (january.Task if flag == JANUARY.flag else february.Task).model_fields
+    columns = ", ".join(FEBRUARY.flag if name == flag else name for name in fields)
+    query = NEWEST_FIRST.replace("id::text", columns)
+    rows = database.execute(query.encode(), [user.id, limit]).fetchall()
+    items = [dict(zip(fields, row, strict=True)) for row in rows]
+    return b'"tasks":' + json.dumps(items, ensure_ascii=False, separators=(",", ":"), default=as_sent).encode() + b"}"
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -11,7 +11,7 @@ from service.db import migrations
 from service.db.admin_session import connected, rows
 from service.db.migrations import MIGRATIONS, MigrationError
 from service.domain.accounts import CREATE_USER
-from service.domain.tasks import CREATE_TASK, RECOUNT_TASKS
+from service.domain.tasks import CREATE_TASK, NO_FIELDS, RECOUNT_TASKS
 from tests.support import SECRET, command
 
 FIRST, *_, LAST = migrations.known()
@@ -61,7 +61,7 @@ def test_the_counters_go_and_come_back_empty_and_the_tasks_are_counted_anew(empt
     migrations.apply(empty_database)
     with connected(empty_database) as connection:
         [user] = rows(connection, CREATE_USER, email="a@example.com", password_hash="x", network=b"x")
-        given = {"user_id": user["id"], "title": "x", "description": None, "max_tasks": 2}
+        given = NO_FIELDS | {"user_id": user["id"], "title": "x", "max_tasks": 2}
         rows(connection, CREATE_TASK, **given)
         assert [row["task_count"] for row in rows(connection, RECOUNT_TASKS, user_id=user["id"])] == [0]
         assert len(rows(connection, CREATE_TASK, **given)) == 1

@@ -40,7 +40,7 @@ def updating(database: Database, owner: Owner) -> "asyncio.Task[Row]":
     [
         lambda database, owner: tasks.list_tasks(database, owner.id),
         lambda database, owner: tasks.get_task(database, owner.id, owner.task),
-        lambda database, owner: tasks.create_task(database, owner.id, "third", None),
+        lambda database, owner: tasks.create_task(database, owner.id, {"title": "third"}),
         lambda database, owner: tasks.update_task(database, owner.id, owner.task, DONE),
         lambda database, owner: tasks.delete_task(database, owner.id, owner.task),
         lambda database, owner: token_users.require_current(database, owner.id, 0),
@@ -188,7 +188,7 @@ def test_of_lists_as_many_go_together_as_the_last_ones_were_short(
                 await tasks.list_tasks(database, owners[0].id)
             assert await trips(database, owners) == 1 + 2  # three lists of two tasks, of ten rows
             for _ in range(3):
-                await tasks.create_task(database, owners[0].id, "third", None)
+                await tasks.create_task(database, owners[0].id, {"title": "third"})
             for _ in range(50):
                 await tasks.list_tasks(database, owners[0].id)
             assert await trips(database, owners) == 1 + 3
@@ -240,7 +240,7 @@ def test_everybody_gets_what_is_theirs_and_nothing_else(urls: Urls) -> None:
             del answers[: len(own)]
             assert [code_of(answer) for answer in answers] == [Code.NOT_FOUND] * len(foreign)
 
-            new = await at_once(*(tasks.create_task(database, owner.id, str(owner.id), None) for owner in owners))
+            new = await at_once(*(tasks.create_task(database, owner.id, {"title": str(owner.id)}) for owner in owners))
             assert [(row["user_id"], row["title"]) for row in new] == [(owner.id, str(owner.id)) for owner in owners]
             kept = await at_once(*(tasks.list_tasks(database, owner.id) for owner in owners))
             assert kept == [[row, *owner.tasks] for row, owner in zip(new, owners, strict=True)]
@@ -271,7 +271,7 @@ def test_one_user_who_asks_for_one_task_is_answered_from_one_read_and_each_write
             before = wiretap.sent.copy()
             lists = await at_once(*(tasks.list_tasks(database, owner.id) for _ in range(10)))
             listed = wiretap.sent - before
-            made = await at_once(*(tasks.create_task(database, owner.id, "again", None) for _ in range(10)))
+            made = await at_once(*(tasks.create_task(database, owner.id, {"title": "again"}) for _ in range(10)))
             changed = await at_once(
                 *(tasks.update_task(database, owner.id, owner.task, Changes({"title": f"{n}"})) for n in range(10))
             )

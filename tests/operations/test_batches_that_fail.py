@@ -26,6 +26,7 @@ from tests.operations.owners import (
 from tests.operations.stories import tell
 from tests.operations.wiretap import Wiretap
 
+THIRD = {"title": "third"}
 TITLES = ["zeroth", *["third"] * (USERS - 1)]
 
 
@@ -35,7 +36,7 @@ def test_a_write_that_is_refused_takes_no_other_with_it(urls: Urls) -> None:
             owners = await new_owners(database)
             await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
             owners[3] = Owner(uuid4(), [])
-            answers = await at_once(*(tasks.create_task(database, owner.id, "third", None) for owner in owners))
+            answers = await at_once(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
 
             assert [code_of(answer) for answer in answers[3:4]] == [Code.INVALID_TOKEN]
             del answers[3], owners[3]
@@ -52,7 +53,7 @@ def test_a_write_that_found_no_company_is_refused_the_first_time(wiretap: Wireta
             [owner] = await new_owners(database, 1)
             for _ in range(2):  # the first time asks whether writes may go together
                 before = wiretap.sent.copy()
-                asked = (tasks.create_task(database, each, "third", None) for each in (owner.id, uuid4()))
+                asked = (tasks.create_task(database, each, THIRD) for each in (owner.id, uuid4()))
                 answers = await at_once(*asked)
 
             assert (wiretap.sent - before)["Execute"] == 2
@@ -135,7 +136,7 @@ def test_on_citus_every_write_goes_alone(own_database: Urls) -> None:
             for _ in range(2):
                 owners = await new_owners(database)
                 before = tap.sent.copy()
-                answers = await at_once(*(tasks.create_task(database, owner.id, "third", None) for owner in owners))
+                answers = await at_once(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
             assert dict(tap.sent - before) == {"Bind": USERS, "Execute": USERS, "Sync": USERS}
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 
@@ -153,7 +154,7 @@ def test_who_goes_leaves_the_others_served(urls: Urls, goes: int, caplog: pytest
         async with database_at(urls.runtime) as database:
             owners = await new_owners(database)
             await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
-            asked = [asyncio.create_task(tasks.create_task(database, owner.id, "third", None)) for owner in owners]
+            asked = [asyncio.create_task(tasks.create_task(database, owner.id, THIRD)) for owner in owners]
             await asyncio.sleep(0)  # all have asked, and nothing is on its way but what the first of them wants
             asked[goes].cancel()
             answers = await at_once(*asked)
@@ -177,7 +178,7 @@ def test_reads_that_are_cut_off_are_asked_again_and_writes_are_not(own_database:
             line.cut_at, line.cuts_left = b"third", 1
             answers = await at_once(
                 *(
-                    tasks.create_task(database, owner.id, title, None)
+                    tasks.create_task(database, owner.id, {"title": title})
                     for owner, title in zip(owners, TITLES, strict=True)
                 )
             )

@@ -116,7 +116,7 @@ def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(
         async with connected(line, pool_max=1) as database:
             for title in ("before the night", "after it"):
                 line.forget_all()
-                row = await tasks.create_task(database, UUID(ann.id), title, None)
+                row = await tasks.create_task(database, UUID(ann.id), {"title": title})
                 made.append(row["title"])
         return made
 
@@ -135,7 +135,7 @@ def test_of_many_that_died_while_they_were_idle_one_is_asked(
             await asyncio.gather(*(database.one(GET_USER, user_id=uuid4()) for _ in range(20)))  # one alone has a share
             assert len(line.connections) >= 20
             line.forget_all()
-            row = await tasks.create_task(database, UUID(ann.id), "after it", None)
+            row = await tasks.create_task(database, UUID(ann.id), {"title": "after it"})
             return str(row["title"])
 
     assert asyncio.run(after_the_night()) == "after it"

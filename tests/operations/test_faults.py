@@ -13,6 +13,7 @@ from sanic import HTTPResponse
 from sanic_testing.reusable import ReusableClient
 
 from service.db import migrations
+from service.domain.users import GET_USER
 from service.http.request import Request
 from service.server.sanic_app import ServerApp
 from tests import databases, support
@@ -52,6 +53,29 @@ def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alo
     assert logged.count('"request_id":"broken-1"') == logged.count("in broken") == 1
     assert "UnicodeDecodeError" in logged
     assert "test_faults.py" in logged
+    assert "hunter22" not in logged
+
+
+def test_a_call_with_a_wrong_parameter_is_an_internal_error_and_the_log_names_file_and_parameters(
+    capfd: pytest.CaptureFixture[str], make_app: Callable[[], ServerApp]
+) -> None:
+    app = make_app()
+
+    async def wrong(request: Request) -> HTTPResponse:
+        await request.app.ctx.database.one(GET_USER, email=f"{'hunter'}22")
+        raise AssertionError
+
+    app.add_route(wrong, "/api/wrong")
+    with ReusableClient(app, port=support.free_port()) as client:
+        _, answer = client.get("/api/wrong")
+
+    assert answer is not None
+    assert (answer.status, answer.json) == (
+        500,
+        {"error": "An internal server error occurred", "code": "INTERNAL_ERROR"},
+    )
+    logged = capfd.readouterr().out
+    assert logged.count("StatementCallError: sql/accounts/get_user.sql takes user_id, not email") == 1
     assert "hunter22" not in logged
 
 

@@ -46,7 +46,7 @@ async def uses(database: Database, owner: Owner) -> list[Any]:
     return [
         await tasks.get_task(database, owner.id, owner.task),
         await tasks.update_task(database, owner.id, owner.task, DONE),
-        await tasks.create_task(database, owner.id, "third", None),
+        await tasks.create_task(database, owner.id, {"title": "third"}),
     ]
 
 
@@ -155,7 +155,7 @@ def test_a_lock_on_a_table_leaves_a_connection_to_statements_on_others(own_datab
                         tasks.get_task(database, owner.id, owner.task),
                         tasks.list_tasks(database, owner.id),
                         tasks.update_task(database, owner.id, owner.task, DONE),
-                        tasks.create_task(database, owner.id, "third", None),
+                        tasks.create_task(database, owner.id, {"title": "third"}),
                     )
                 ]
                 users = [await get_user(database, owner.id) for owner in owners]

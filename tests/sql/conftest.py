@@ -1,17 +1,17 @@
-"""What the statements are judged on: another server beside that of the services, and copies with faults in them."""
+"""Databases for the checks of the statements, and copies of statements with faults in them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from service.cli import embedded_postgres
 from service.db import migrations
-from service.db.statements import SQL
 from tests import databases
 from tests.plans import seeded_database
-from tests.sql.faults import Plant
+from tests.sql.faults import SMALL_TREE, Plant
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +49,45 @@ def any_server(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def small_url(server_url: str) -> Iterator[str]:
+    """A database with the schema of the planted statements. No test changes it."""
+    with databases.new_database(server_url) as url:
+        yield with_small_schema(url)
+
+
+@pytest.fixture(scope="session")
+def older_small_url(installed_url: str) -> Iterator[str]:
+    with databases.new_database(installed_url) as url:
+        yield with_small_schema(url)
+
+
+@pytest.fixture
+def own_small_url(empty_database: str) -> str:
+    """A database with the schema of the planted statements, for a test that changes it."""
+    return with_small_schema(empty_database)
+
+
+@pytest.fixture(params=["the server of the tests", "an older one"])
+def any_small_url(request: pytest.FixtureRequest) -> str:
+    fixture = "small_url" if request.param == "the server of the tests" else "older_small_url"
+    url: str = request.getfixturevalue(fixture)
+    return url
+
+
+def with_small_schema(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        connection.execute((SMALL_TREE / "schema.sql").read_bytes())
+    return url
+
+
 @pytest.fixture
 def plant(tmp_path: Path) -> Plant:
-    """A copy of one file of sql/ with a text in it replaced, or a new file, in a tree of its own."""
+    """Writes a copy of one file of the small tree with a text replaced, or a new file. Returns the root of the tree."""
     root = tmp_path / "sql"
 
     def plant(name: str, *replaced: tuple[str, str], new: str | None = None) -> Path:
-        text = (SQL / f"{name}.sql").read_text() if new is None else new
+        text = (SMALL_TREE / "sql" / f"{name}.sql").read_text() if new is None else new
         for good, bad in replaced:
             assert good in text
             text = text.replace(good, bad)

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from service.db.admin_session import CommandError
-from service.review.explain import explain
+from service.domain.tasks import NO_FIELDS
+from service.review.explain import NULL, explain
 from tests.databases import Urls
 from tests.support import User, command
 
@@ -24,7 +25,8 @@ def test_a_statement_without_parameters_is_explained_too(any_server: str) -> Non
 
 
 def test_with_values_it_is_run_and_undone(urls: Urls, database: psycopg.Connection, ann: User) -> None:
-    values = {"user_id": ann.id, "title": "It's 100 % mine", "description": "NULL", "max_tasks": "10000"}
+    sent = {"user_id": ann.id, "title": "It's 100 % mine", "max_tasks": "10000"}
+    values = dict.fromkeys(NO_FIELDS, NULL) | sent
 
     shown = "\n".join(explain(urls.runtime, "tasks/create_task", values))
 

@@ -1,8 +1,10 @@
-"""What the loader refuses: a file that does not say what a reviewer and the code need."""
+"""The loader: what it reads from a header, and the files and calls that it refuses."""
+
+from pathlib import Path
 
 import pytest
 
-from service.db.statements import StatementError, parse, statement
+from service.db.statements import StatementCallError, StatementError, parse, read, statement
 
 GOOD = """\
 -- name: get_task :one
@@ -74,7 +76,84 @@ def test_a_missing_file_and_another_kind_are_refused() -> None:
         statement("tasks/get_task", "many")
 
 
-@pytest.mark.parametrize("values", [{}, {"user_id": 1}, {"user_id": 1, "task_id": 2, "title": 3}])
-def test_a_call_with_other_parameters_is_a_fault(values: dict[str, object]) -> None:
-    with pytest.raises(TypeError, match=r"tasks/get_task takes \['user_id', 'task_id'\]"):
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, "nothing"),
+        ({"user_id": 1}, "user_id"),
+        ({"user_id": 1, "id": 2}, "user_id, id"),
+        ({"user_id": 1, "task_id": 2, "title": 3}, "user_id, task_id, title"),
+    ],
+)
+def test_a_call_with_other_parameters_is_refused_and_names_the_file_and_no_value(
+    values: dict[str, object], names: str
+) -> None:
+    with pytest.raises(StatementCallError) as refused:
         parse("tasks/get_task", GOOD).arguments(values)
+
+    assert str(refused.value) == f"sql/tasks/get_task.sql takes user_id, task_id, not {names}"
+
+
+LIST = """\
+-- name: list_tasks :many
+-- The owner's tasks.
+-- $1 user_id  uuid
+-- -> id       uuid
+-- -> user_id  uuid
+-- index: tasks_pkey
+SELECT /* tasks/list_tasks */ id, user_id
+FROM tasks
+WHERE user_id = $1
+LIMIT 9
+"""
+AS_LIST = GOOD.replace("-- -> id  uuid", "-- -> as tasks/list_tasks")
+
+
+def tree(root: Path, **texts: str) -> Path:
+    (root / "tasks").mkdir()
+    for name, text in texts.items():
+        (root / "tasks" / f"{name}.sql").write_text(text)
+    return root
+
+
+def test_columns_as_those_of_another_file_are_its_columns(tmp_path: Path) -> None:
+    root = tree(tmp_path, list_tasks=LIST, get_task=AS_LIST)
+
+    assert read("tasks/get_task", root).columns == (("id", "uuid"), ("user_id", "uuid"))
+
+
+def test_columns_of_another_file_may_be_followed_by_more(tmp_path: Path) -> None:
+    longer = AS_LIST.replace("-- index", "-- -> place  bigint\n-- index")
+    root = tree(tmp_path, list_tasks=LIST, get_task=longer)
+
+    assert read("tasks/get_task", root).columns == (("id", "uuid"), ("user_id", "uuid"), ("place", "bigint"))
+
+
+@pytest.mark.parametrize(
+    ("list_tasks", "why"),
+    [
+        (None, "sql/tasks/list_tasks.sql:1: is missing"),
+        (LIST.replace("-- -> id       uuid", "-- -> id"), "sql/tasks/list_tasks.sql:4: cannot be read: -- -> id"),
+        (
+            LIST.replace("-- -> id       uuid", "-- -> as tasks/get_task"),
+            "sql/tasks/list_tasks.sql:4: must list its columns itself, because another file refers to it",
+        ),
+    ],
+)
+def test_columns_of_a_file_that_does_not_list_them_are_refused_at_the_line_that_asks(
+    tmp_path: Path, list_tasks: str | None, why: str
+) -> None:
+    root = tree(tmp_path, get_task=AS_LIST, **({"list_tasks": list_tasks} if list_tasks else {}))
+
+    with pytest.raises(StatementError) as refused:
+        read("tasks/get_task", root)
+
+    assert str(refused.value) == f"sql/tasks/get_task.sql:5: cannot take the columns of tasks/list_tasks: {why}"
+
+
+def test_a_reader_of_columns_reads_them_by_name_whatever_their_positions() -> None:
+    parsed = parse("tasks/list_tasks", LIST)
+
+    assert parsed.columns_reader("user_id", "id")(("the id", "the owner", "more")) == ("the owner", "the id")
+    with pytest.raises(StatementError, match=r"^sql/tasks/list_tasks\.sql:1: does not return title$"):
+        parsed.columns_reader("id", "title")

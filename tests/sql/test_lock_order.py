@@ -11,7 +11,7 @@ import pytest
 from service.db.admin_session import rows
 from service.db.statements import Statement
 from service.domain.account_changes import BEFORE_ALL_IDS, DELETE_TASKS, DELETE_USER
-from service.domain.tasks import CREATE_TASK, DELETE_TASK, RECOUNT_TASKS
+from service.domain.tasks import CREATE_TASK, DELETE_TASK, NO_FIELDS, RECOUNT_TASKS
 from tests.databases import Urls
 from tests.support import new_email
 
@@ -99,7 +99,7 @@ def test_a_create_that_waits_for_the_deletion_of_the_account_is_refused_by_the_f
     other: psycopg.Connection, asks: Asks, owner: str
 ) -> None:
     other.execute(LOCK, [owner])
-    asked = asks(CREATE_TASK, user_id=owner, title="late", description=None, max_tasks=9)
+    asked = asks(CREATE_TASK, **NO_FIELDS | {"user_id": owner, "title": "late", "max_tasks": 9})
 
     other.execute("DELETE FROM users WHERE id = %s", [owner])
     other.commit()

@@ -12,7 +12,16 @@ import pytest
 
 from service.auth.token_users import CHECK_TOKEN
 from service.db.statements import Statement
-from service.domain.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
+from service.domain.tasks import (
+    CREATE_TASK,
+    DELETE_TASK,
+    GET_TASK,
+    LIST_TASKS,
+    LIST_TASKS_AFTER,
+    NO_CHANGES,
+    NO_FIELDS,
+    UPDATE_TASK,
+)
 from service.review.plans import Plan, nodes
 from tests.plans import TASKS_EACH
 
@@ -111,12 +120,7 @@ def test_a_page_reads_what_it_answers(read: Read, find: Find, user: UUID, task: 
 
 
 def test_what_is_about_one_task_reads_one_and_a_delete_its_counter_twice(read: Read, user: UUID, task: UUID) -> None:
-    left_alone = {
-        name: None if value else False
-        for field in ("title", "description", "is_completed")
-        for name, value in ((f"set_{field}", False), (field, True))
-    }
-    changed = left_alone | {"set_is_completed": True, "is_completed": True}
+    changed = NO_CHANGES | {"set_is_completed": True, "is_completed": True}
 
     assert read(GET_TASK, user_id=user, task_id=task) == (1, 1)
     assert read(UPDATE_TASK, user_id=user, task_id=task, **changed) == (1, 1)
@@ -124,7 +128,7 @@ def test_what_is_about_one_task_reads_one_and_a_delete_its_counter_twice(read: R
 
 
 def test_a_new_task_reads_none(read: Read, user: UUID) -> None:
-    assert read(CREATE_TASK, user_id=user, title="x", description=None, max_tasks=10_000) == (0, 1)
+    assert read(CREATE_TASK, **NO_FIELDS | {"user_id": user, "title": "x", "max_tasks": 10_000}) == (0, 1)
 
 
 def test_a_token_is_looked_up_by_one_row(read: Read, user: UUID) -> None:

@@ -41,6 +41,8 @@ from service.domain.tasks import (
     GET_TASK,
     LIST_TASKS,
     LIST_TASKS_AFTER,
+    NO_CHANGES,
+    NO_FIELDS,
     NO_QUOTA,
     RECOUNT_TASKS,
     UPDATE_TASK,
@@ -55,12 +57,7 @@ from tests.support import new_email
 EMAIL = new_email()
 HOME = b"h" * 16
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-TASK_COLUMNS = ["id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"]
-LEFT_ALONE = {
-    "set_title": False, "title": None,
-    "set_description": False, "description": None,
-    "set_is_completed": False, "is_completed": None,
-}  # fmt: skip
+TASK_COLUMNS = [name for name, _ in LIST_TASKS.columns]
 
 Run = Callable[..., list[asyncpg.Record]]
 
@@ -99,7 +96,7 @@ def new_user(run: Run) -> UUID:
 
 
 def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
-    given = {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
+    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
     [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
     return task
 
@@ -276,7 +273,7 @@ def test_create_task_refuses_an_owner_who_is_gone(run: Run) -> None:
 
 
 def test_the_first_create_of_an_owner_makes_the_counter_and_no_task(run: Run, owner: UUID) -> None:
-    given = {"user_id": owner, "title": "x", "description": None, "max_tasks": 1}
+    given = NO_FIELDS | {"user_id": owner, "title": "x", "max_tasks": 1}
 
     assert run(CREATE_TASK, **given) == run(CREATE_TASK, **given) == run(LIST_TASKS, user_id=owner, max_rows=9) == []
     assert recounted(run, owner) == [0]
@@ -286,7 +283,7 @@ def test_the_first_create_of_an_owner_makes_the_counter_and_no_task(run: Run, ow
 
 
 def test_a_deleted_task_leaves_room_for_one_and_a_missing_one_for_none(run: Run, owner: UUID, stranger: UUID) -> None:
-    given = {"user_id": owner, "title": "x", "description": None, "max_tasks": 2}
+    given = NO_FIELDS | {"user_id": owner, "title": "x", "max_tasks": 2}
     first, *_ = new_task(run, owner), new_task(run, owner)
     other = new_task(run, stranger)
 
@@ -320,7 +317,7 @@ def test_delete_tasks_takes_whole_pieces_in_the_order_of_ids(run: Run, owner: UU
     assert run(DELETE_TASKS, after_id=ids[3], **given) == []
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=9)] == [ids[4]]
     assert run(LIST_TASKS, user_id=stranger, max_rows=9) == [kept]
-    room_for_one = {"user_id": owner, "title": "x", "description": None, "max_tasks": 2}
+    room_for_one = NO_FIELDS | {"user_id": owner, "title": "x", "max_tasks": 2}
     assert [len(run(CREATE_TASK, **room_for_one)) for _ in range(2)] == [1, 0]
 
 
@@ -387,7 +384,7 @@ def test_update_task_changes_what_is_flagged_and_nothing_else(run: Run, owner: U
     task = new_task(run, owner)
     flags = {f"set_{column}": True for column in change}
 
-    [changed] = run(UPDATE_TASK, user_id=owner, task_id=task["id"], **(LEFT_ALONE | change | flags))
+    [changed] = run(UPDATE_TASK, user_id=owner, task_id=task["id"], **NO_CHANGES | change | flags)
 
     assert dict(changed) == dict(task) | change
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
@@ -395,7 +392,7 @@ def test_update_task_changes_what_is_flagged_and_nothing_else(run: Run, owner: U
 
 def test_update_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
     task = new_task(run, owner)
-    change = LEFT_ALONE | {"set_title": True, "title": "Mine"}
+    change = NO_CHANGES | {"set_title": True, "title": "Mine"}
 
     assert run(UPDATE_TASK, user_id=stranger, task_id=task["id"], **change) == []
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]

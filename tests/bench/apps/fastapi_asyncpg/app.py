@@ -1,5 +1,6 @@
 """FastAPI over asyncpg, with the statements of sql/, but no quota: no ORM, and no model between a row and its JSON."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,16 @@ FIND_CREDENTIALS, LIST_TASKS, GET_TASK, UPDATE_TASK = (
 CREATE_TASK, DELETE_TASK = (
     (Path(__file__).resolve().parents[1] / f"{name}.sql").read_text() for name in ("create_task", "delete_task")
 )
+
+
+# The names in the header, like `-- $3 set_title  boolean`. A field of sql/ that this peer does not know stays as it is.
+UPDATE_PARAMETERS = re.findall(r"^-- \$\d+ (\w+)", UPDATE_TASK, re.MULTILINE)
+
+
+def update_arguments(values: dict[str, Any], sent: dict[str, Any]) -> list[Any]:
+    return [
+        name.removeprefix("set_") in sent if name.startswith("set_") else values.get(name) for name in UPDATE_PARAMETERS
+    ]
 
 
 @asynccontextmanager
@@ -96,9 +107,8 @@ async def get_task(task_id: UUID, user_id: UserId, pool: Database) -> Response:
 @app.put("/api/tasks/{task_id}")
 async def update_task(task_id: UUID, changes: TaskChanges, user_id: UserId, pool: Database) -> Response:
     sent = changes.sent()
-    columns = ("title", "description", "is_completed")
-    flags_and_values = [value for name in columns for value in (name in sent, sent.get(name))]
-    return answer(found(await pool.fetchrow(UPDATE_TASK, user_id, task_id, *flags_and_values)))
+    values = {"user_id": user_id, "task_id": task_id} | sent
+    return answer(found(await pool.fetchrow(UPDATE_TASK, *update_arguments(values, sent))))
 
 
 @app.delete("/api/tasks/{task_id}")

@@ -24,6 +24,11 @@ const GET_TASK = statement('tasks/get_task')
 const UPDATE_TASK = statement('tasks/update_task')
 const DELETE_TASK = read('../delete_task.sql')
 
+// The names in the header, like `-- $3 set_title  boolean`. A field of sql/ that this peer does not know stays as it is.
+const UPDATE_PARAMETERS = Array.from(UPDATE_TASK.matchAll(/^-- \$\d+ (\w+)/gm), ([, name]) => name)
+const updateArguments = (values) =>
+  UPDATE_PARAMETERS.map((name) => values[name] ?? (name.startsWith('set_') ? false : null))
+
 // What the server sends, 2026-01-31 12:00:00.123456+00, as the contract writes it. A Date would lose the microseconds.
 function timestamp(text) {
   const fraction = text.slice(20, -3)
@@ -174,15 +179,21 @@ async function serve() {
 
   const updating = { onRequest, schema: { params, body: taskChanges, response: { 200: task } } }
   app.put('/api/tasks/:taskId', updating, async ({ userId, params, body }) => {
-    const { title, description, is_completed: isCompleted } = body
-    const sent = [title, description, isCompleted].map((value) => value !== undefined)
-    if (!sent.includes(true)) throw invalid([{ field: 'body', message: 'At least one field is required' }])
-    return one(UPDATE_TASK, [
-      userId, params.taskId,
-      sent[0], title?.trim() ?? null,
-      sent[1], description?.trim() || null,
-      sent[2], isCompleted ?? null,
-    ])
+    const { title, description, is_completed } = body
+    const values = {
+      user_id: userId,
+      task_id: params.taskId,
+      set_title: title !== undefined,
+      title: title?.trim(),
+      set_description: description !== undefined,
+      description: description?.trim() || null,
+      set_is_completed: is_completed !== undefined,
+      is_completed,
+    }
+    if (!(values.set_title || values.set_description || values.set_is_completed)) {
+      throw invalid([{ field: 'body', message: 'At least one field is required' }])
+    }
+    return one(UPDATE_TASK, updateArguments(values))
   })
 
   const deleting = { onRequest, schema: { params, response: { 200: deleted } } }

@@ -1,0 +1,30 @@
+-- name: delete_task :one
+-- Deletes one task of the owner.
+-- $1 user_id  uuid
+-- $2 task_id  uuid
+-- -> id       uuid
+-- -> user_id  uuid
+-- index: task_counters_pkey, tasks_pkey
+WITH /* tasks/delete_task */ counter AS (
+    SELECT user_id
+    FROM task_counters
+    WHERE user_id = $1
+    FOR NO KEY UPDATE
+),
+
+gone AS (
+    DELETE FROM tasks
+    USING (SELECT count(*) AS counters FROM counter) AS held
+    WHERE tasks.user_id = $1 AND tasks.id = $2
+    RETURNING tasks.id, tasks.user_id
+),
+
+uncounted AS (
+    UPDATE task_counters
+    SET task_count = greatest(task_counters.task_count - 1, 0)
+    FROM gone
+    WHERE task_counters.user_id = $1
+)
+
+SELECT id, user_id
+FROM gone

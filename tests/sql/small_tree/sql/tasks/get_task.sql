@@ -1,0 +1,15 @@
+-- name: get_task :one
+-- One task of the owner.
+-- $1 user_id  uuid
+-- $2 task_id  uuid
+-- -> id            uuid
+-- -> user_id       uuid
+-- -> title         text
+-- -> description   text
+-- -> is_completed  boolean
+-- -> created_at    timestamptz
+-- -> updated_at    timestamptz
+-- index: tasks_pkey
+SELECT /* tasks/get_task */ id, user_id, title, description, is_completed, created_at, updated_at
+FROM tasks
+WHERE user_id = $1 AND id = $2
