@@ -1,5 +1,5 @@
 # The image of the service: what it needs to run, and nothing to build, test or keep data with.
-# It takes a PostgreSQL of your own (DATABASE_URL), and writes nothing but the sockets of several WORKERS in /tmp.
+# It takes a PostgreSQL of your own (DATABASE_URL), and keeps no file.
 
 FROM python:3.11.14-slim-bookworm AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \

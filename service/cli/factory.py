@@ -1,14 +1,15 @@
 """The application for Sanic's own command line: sanic service.cli.factory:app_factory --factory."""
 
 import atexit
+import multiprocessing
 from argparse import Namespace
 from contextlib import ExitStack
 
 from service.app import create_app
 from service.cli.startup import completed, launched, migrate_embedded, one_line_errors, where_data_lies
-from service.http.client_address import warn_once
+from service.http.client_address import share_warning
 from service.log.line_writer import unblock_stderr
-from service.server import workers
+from service.server import stop_signals
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 
@@ -16,8 +17,9 @@ from service.settings.all_settings import load_settings
 def app_factory(_: Namespace | None = None) -> ServerApp:
     """Sanic calls it with its arguments, in the main process and in each worker."""
     unblock_stderr()
-    workers.end_quietly_while_starting()
-    workers.keep_helper()
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker:
+        stop_signals.exit_at_once()  # until Sanic has handlers of its own
     with one_line_errors():
         settings = load_settings()
         app = create_app(completed(settings), where_data_lies=where_data_lies(settings))
@@ -28,7 +30,7 @@ def app_factory(_: Namespace | None = None) -> ServerApp:
             running.enter_context(launched(settings))
 
     async def launch_without_manager(app: ServerApp) -> None:
-        if not workers.is_worker():
+        if not is_worker:
             atexit.register(running.close)
             await launch(app)
 
@@ -39,10 +41,9 @@ def app_factory(_: Namespace | None = None) -> ServerApp:
         migrate_embedded(settings)
 
     app.main_process_start(launch)
-    app.main_process_start(warn_once)
-    app.main_process_ready(workers.mend_manager)
+    app.main_process_start(share_warning)
     app.main_process_stop(end)
     app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened
     app.before_reload_trigger(migrate)
-    app.before_server_stop(workers.ignore_more_signals)
+    app.before_server_stop(stop_signals.ignore_more_signals)
     return app

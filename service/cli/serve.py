@@ -1,6 +1,10 @@
-"""The service as one command: its port, what has to be true before the first request, and Sanic."""
+"""The service as one command: its port, what has to be true before the first request, and the processes that serve."""
 
+import gc
 import signal
+import socket
+from functools import partial
+from multiprocessing.connection import Connection
 from types import FrameType
 
 from sanic import Sanic
@@ -8,47 +12,76 @@ from sanic.worker.loader import AppLoader
 
 from service.app import create_app
 from service.cli.factory import app_factory
-from service.cli.startup import completed, launched, where_data_lies
+from service.cli.startup import completed, launched, one_line_errors, where_data_lies
 from service.db.migrations import MIGRATIONS
 from service.db.statements import SQL
-from service.http.client_address import warn_once
+from service.http.client_address import share_warning, warning_token
 from service.log.line_writer import unblock_stderr
-from service.server import listen_socket, workers
+from service.server import listen_socket, stop_signals
+from service.server.sanic_app import ServerApp, longest_stop
+from service.server.supervisor import Supervisor
 from service.settings.all_settings import Settings
+
+BACKLOG = 2048
 
 
 def serve(settings: Settings, *, reload: bool) -> None:
     unblock_stderr()
-    # Until Sanic has handlers of its own, a signal ends the start in order, the embedded server with it.
+    # Until there are other handlers, a signal ends the start in order, the embedded server with it.
     signal.signal(signal.SIGINT, _end_the_start)
     signal.signal(signal.SIGTERM, _end_the_start)
-    single = settings.workers == 1 and not reload
-    with listen_socket.taken(settings, divided=not single) as sock, launched(settings) as found:
-        app = create_app(completed(found), where_data_lies=where_data_lies(settings))
-        app.prepare(
-            sock=sock,
-            workers=settings.workers,
-            single_process=single,
-            auto_reload=reload,
-            reload_dir=[str(SQL), str(MIGRATIONS)],
-            motd=False,
-            access_log=False,
-            backlog=2048,
-        )
+    divided = settings.workers > 1 and not reload
+    with listen_socket.taken(settings, divided=divided) as sock, launched(settings) as found:
+        create = partial(create_app, completed(found), where_data_lies=where_data_lies(settings))
         try:
-            if single:
-                app.before_server_stop(workers.ignore_more_signals)
-                Sanic.serve_single(app)
+            if reload:
+                _serve_and_reload(create(), sock, settings.workers)
+            elif settings.workers == 1:
+                _serve(create(), sock)
             else:
-                workers.note_signals()
-                workers.keep_helper()
-                app.main_process_start(warn_once)
-                app.main_process_ready(workers.mend_manager)
-                Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
+                _serve_with_workers(create, sock, found)
         finally:
-            # What is left to do is quick, and nothing may be left undone.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            stop_signals.ignore()  # what is left to do is quick, and nothing may be left undone
+
+
+def _serve(app: ServerApp, sock: socket.socket) -> None:
+    app.prepare(sock=sock, single_process=True, motd=False, access_log=False, backlog=BACKLOG)
+    app.before_server_stop(stop_signals.ignore_more_signals)
+    Sanic.serve_single(app)
+
+
+def _serve_with_workers(create: "partial[ServerApp]", sock: socket.socket, settings: Settings) -> None:
+    token = warning_token()
+
+    def work(told: Connection) -> None:
+        with one_line_errors():
+            app = create()
+            app.shared_ctx.proxy_warning = token
+            stop_signals.stop_at_end_of_file(app, told)
+            _serve(app, listen_socket.of_worker(sock))
+
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy the pages that it shares with the others
+    supervisor = Supervisor(settings.workers, work)
+    supervisor.run()
+    sock.close()  # where the workers share it, connections are refused once they have closed it
+    supervisor.end(longest_stop(settings))
+
+
+def _serve_and_reload(app: ServerApp, sock: socket.socket, workers: int) -> None:
+    """By Sanic's own manager, which watches the files and replaces its workers when one changes."""
+    app.prepare(
+        sock=sock,
+        workers=workers,
+        auto_reload=True,
+        reload_dir=[str(SQL), str(MIGRATIONS)],
+        motd=False,
+        access_log=False,
+        backlog=BACKLOG,
+    )
+    app.main_process_start(share_warning)
+    app.main_process_ready(stop_signals.let_manager_stop_while_starting)
+    Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
 
 
 def _end_the_start(_: int, __: FrameType | None) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 from ipaddress import IPv6Address, ip_address, ip_network
+from multiprocessing.connection import Connection
 
 from service.http.context import App
 from service.http.request import Request
@@ -33,17 +35,26 @@ class ProxyWarning:
         """A request middleware. A tenth of a microsecond a request, until the first with the header."""
         if not self._has_warned and FORWARDED in request.headers:
             self._has_warned = True
-            lock = getattr(request.app.shared_ctx, "proxy_warning", None)
-            if lock is None or lock.acquire(block=False):
+            token = getattr(request.app.shared_ctx, "proxy_warning", None)
+            if token is None or os.read(token.fileno(), 1):
                 _log.warning(
                     "a request brings X-Forwarded-For while TRUSTED_PROXIES=0: behind a proxy all clients count as one "
                     "address in the limits of logins and sign-ups; set it to the number of proxies if there are any"
                 )
 
 
-async def warn_once(app: App) -> None:
-    """In the main process of several workers: the first of them that takes this lock keeps it, and warns for all."""
-    app.shared_ctx.proxy_warning = multiprocessing.get_context("spawn").Lock()
+def warning_token() -> Connection:
+    """Shared by several workers, so that one of them warns for all: a pipe with one byte in it, whose write end is
+    closed. The first process that reads gets the byte, every other one the end of the file; none waits."""
+    token, writer = multiprocessing.Pipe(duplex=False)
+    os.write(writer.fileno(), b"1")
+    writer.close()
+    return token
+
+
+async def share_warning(app: App) -> None:
+    """In the main process of Sanic's own manager, which passes it on to its workers."""
+    app.shared_ctx.proxy_warning = warning_token()
 
 
 def network_of(text: str) -> str | None:

@@ -5,7 +5,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from service.settings.all_settings import Settings, SettingsError
 
@@ -13,29 +12,28 @@ from service.settings.all_settings import Settings, SettingsError
 CAN_BE_DIVIDED = sys.platform == "linux"
 
 
-class DividedPort(socket.socket):
-    """A worker, to which it is passed on, has a socket of its own on the same port, and the system chooses one of them
-    for each new connection. Where all wait at the same socket, who wakes first takes what has come: of a hundred
-    connections at once most, or all."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _open_another, (self.family, self.getsockname())
-
-
-def _open_another(family: int, address: tuple[Any, ...]) -> socket.socket:
-    own = socket.socket(family)
+def of_worker(taken: socket.socket) -> socket.socket:
+    """The socket that a worker listens on. On Linux each opens its own on the same port, and the system divides new
+    connections among them. On a shared one the worker that wakes first takes all that have come: of a hundred
+    connections at once most, or all. A socket that no other process has open also ends with its worker, and with it the
+    connections that were not accepted yet: their clients see a reset, not silence."""
+    if not CAN_BE_DIVIDED:
+        return taken
+    own = socket.socket(taken.family)
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    own.bind(address)
+    own.bind(taken.getsockname())
+    taken.close()
     return own
 
 
 @contextmanager
 def taken(settings: Settings, *, divided: bool) -> Iterator[socket.socket]:
-    """Nothing else is worth starting without it. It refuses connections until somebody listens."""
+    """The port, bound and not listening: connections are refused until a process listens. `divided` lets workers open
+    sockets of their own on it."""
     divided = divided and CAN_BE_DIVIDED
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with (DividedPort if divided else socket.socket)(family) as sock:
+    with socket.socket(family) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((settings.host, settings.port))

@@ -45,9 +45,18 @@ def _config(settings: Settings) -> Config:
         RESPONSE_TIMEOUT=10 + waits,
         GRACEFUL_TCP_CLOSE_TIMEOUT=A_DAY,  # our connections end by themselves if the client does not read
     )
-    config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.statement_timeout + 0.5  # after the drain, for what is under way
-    config.LONGEST_STOP = settings.drain + config.GRACEFUL_SHUTDOWN_TIMEOUT + CLOSING_SECONDS
+    config.GRACEFUL_SHUTDOWN_TIMEOUT = _grace(settings)
     return config
+
+
+def _grace(settings: Settings) -> float:
+    """Seconds after the drain, for what is under way."""
+    return settings.statement_timeout + 0.5
+
+
+def longest_stop(settings: Settings) -> float:
+    """Seconds from the signal to the end of the process."""
+    return settings.drain + _grace(settings) + CLOSING_SECONDS
 
 
 async def collect_garbage_rarely(_: ServerApp) -> None:

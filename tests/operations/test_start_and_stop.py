@@ -345,6 +345,20 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     assert not (checkout / ".data" / POSTMASTER).exists()
 
 
+def test_ctrl_c_while_dev_starts_ends_it_in_order(tmp_path: Path) -> None:
+    service = support.start(tmp_path, "serve", "--reload")
+    deadline = time.monotonic() + 60
+    while "embedded PostgreSQL" not in service.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)
+
+    os.killpg(service.process.pid, signal.SIGINT)
+
+    assert service.wait() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+
+
 def test_what_a_process_has_loaded_is_no_work_for_the_garbage_collector(make_app: Callable[[], ServerApp]) -> None:
     thresholds = gc.get_threshold()
     try:

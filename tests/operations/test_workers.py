@@ -1,13 +1,12 @@
 """Several workers: they share one database, end together, however and whenever they are told to, and come back."""
 
-import multiprocessing
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.synchronize import Event
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service.server import listen_socket, workers
+from service.server import listen_socket, supervisor
 from service.settings.all_settings import SettingsError, load_settings
 from tests import support
 from tests.databases import Urls
@@ -63,11 +62,30 @@ def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not listen_socket.CAN_BE_DIVIDED, reason="elsewhere all workers wait at one socket")
-def test_each_worker_listens_for_itself_so_that_the_system_divides_the_connections(tmp_path: Path) -> None:
+def test_each_worker_listens_for_itself_so_that_the_system_divides_the_connections(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
+    with support.running(tmp_path, **settings) as service:
+        wait_for(lambda: is_ready(service, 2))
+        assert listening_sockets(service.port) == 2
+
+        os.kill(workers_of(service)[0], signal.SIGKILL)
+        wait_for(lambda: is_ready(service, 3))
+
+        # No other process held that of the killed one: what waits in it would never be answered.
+        assert listening_sockets(service.port) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_process_that_forks_has_one_thread(tmp_path: Path) -> None:
+    """A lock that another thread holds at that moment would stay locked in the worker for good."""
     with support.running(tmp_path, WORKERS=2) as service:
         wait_for(lambda: is_ready(service, 2))
 
-        assert listening_sockets(service.port) == 2
+        status = Path(f"/proc/{service.process.pid}/status").read_text()
+
+        assert "\nThreads:\t1\n" in status
 
 
 def listening_sockets(number: int) -> int:
@@ -134,32 +152,31 @@ def said(service: Service) -> list[str]:
     return [line["message"] for line in service.lines() if line["level"] == "warning"]
 
 
-def pid_of(service: Service, worker: str) -> int:
-    """Of the process that Sanic gave this name."""
-    name = f"SANIC_WORKER_NAME={worker}\0".encode()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
+def workers_of(service: Service) -> list[int]:
+    """The oldest first: worker 1, worker 2, and those that were started again."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parent = (environment.parent / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == service.process.pid and name in environment.read_bytes():
-                return int(environment.parent.name)
+            fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
-    raise AssertionError(f"no {worker}")
+        if int(fields[1]) == service.process.pid and fields[0] != "Z":
+            found.append((int(fields[19]), int(stat.parent.name)))
+    return [pid for _, pid in sorted(found)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_worker_that_is_killed_comes_back_also_while_the_database_is_away(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
-    worker = "Sanic-Server-0-0"
     name = sql.Identifier(own_database.admin.rpartition("/")[2].partition("?")[0])
     settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
     expected: list[str] = []
 
-    def kill() -> str:
-        pid = pid_of(service, worker)
+    def kill(place: int) -> str:
+        pid = workers_of(service)[place]
         os.kill(pid, signal.SIGKILL)
-        return f"worker {worker} ({pid}) was ended by signal 9 (Killed); it is started again"
+        return f"worker 1 ({pid}) was ended by signal 9 (Killed); it is started again"
 
     def all_serve() -> None:
         for _ in range(10):
@@ -172,20 +189,20 @@ def test_a_worker_that_is_killed_comes_back_also_while_the_database_is_away(
     with psycopg.connect(server_url, autocommit=True) as connection, support.running(tmp_path, **settings) as service:
         wait_for(lambda: is_ready(service, 2))
 
-        expected.append(f"{kill()} at once")
+        expected.append(f"{kill(0)} at once")
         wait_for(lambda: said(service) == expected)  # what it had not taken in yet went with it
         all_serve()
         wait_for(lambda: is_ready(service, 3))
 
         let_in(connection, allowed=False)
-        expected.append(f"{kill()} in 1 s")
+        expected.append(f"{kill(-1)} in 1 s")
         wait_for(lambda: is_ready(service, 4))
         assert said(service)[:2] == expected
         assert said(service)[2].startswith("starting without a database connection: ")
         let_in(connection, allowed=True)
         all_serve()
 
-        again = f"{kill()} in 2 s"
+        again = f"{kill(-1)} in 2 s"
         wait_for(lambda: len(said(service)) == 4)
         assert said(service)[3] == again
         assert service.stop() == 0
@@ -198,45 +215,54 @@ def test_a_worker_that_is_killed_before_it_served_comes_back_and_one_that_hangs_
 ) -> None:
     settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
     with support.running(tmp_path, **settings) as service:
-        wait_for(lambda: has_worker(service, "Sanic-Server-1-0"))
-        killed = pid_of(service, "Sanic-Server-1-0")
+        wait_for(lambda: len(workers_of(service)) == 2)
+        hangs, killed = workers_of(service)
         os.kill(killed, signal.SIGKILL)
         wait_for(lambda: said(service))
         wait_for(lambda: is_ready(service, 2))
-        hangs = pid_of(service, "Sanic-Server-0-0")
         os.kill(hangs, signal.SIGSTOP)
 
         assert service.stop() == 0
         assert said(service) == [
-            f"worker Sanic-Server-1-0 ({killed}) was ended by signal 9 (Killed); it is started again at once",
-            f"worker Sanic-Server-0-0 ({hangs}) does not end, and is killed",
+            f"worker 2 ({killed}) was ended by signal 9 (Killed); it is started again at once",
+            f"worker 1 ({hangs}) does not end, and is killed",
         ]
 
 
-def has_worker(service: Service, worker: str) -> bool:
-    try:
-        return pid_of(service, worker) > 0
-    except AssertionError:
-        return False
-
-
-def start_slowly(started: Event) -> None:
-    workers.end_quietly_while_starting()
-    started.set()
-    time.sleep(60)
-
-
+@pytest.mark.parametrize("to_all", [False, True], ids=["to the supervisor", "to all"])
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_that_is_told_to_stop_while_it_starts_ends_at_once_and_quietly(told: signal.Signals) -> None:
-    context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    worker = context.Process(target=start_slowly, args=[started])
-    worker.start()
-    assert started.wait(60)
-    assert worker.pid is not None
+def test_workers_that_are_stopped_while_they_start_end_at_once_and_quietly(
+    own_database: Urls, tmp_path: Path, told: signal.Signals, *, to_all: bool
+) -> None:
+    settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
+    service = support.start(tmp_path, **settings)
+    wait_for(lambda: len(workers_of(service)) == 2)
 
-    os.kill(worker.pid, told)
-    worker.join(60)
+    if to_all:
+        os.killpg(service.process.pid, told)
+    else:
+        service.process.send_signal(told)
 
-    assert worker.exitcode == 0
-    worker.close()
+    assert service.wait() == 0
+    assert said(service) == []
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(ForkProcess, "start", fails)
+    worker = supervisor.Worker("worker 1", lambda: None)
+
+    for _ in range(7):
+        worker.start()
+
+    assert [message.rpartition("again ")[2] for message in caplog.messages] == [
+        "at once", "in 1 s", "in 2 s", "in 4 s", "in 8 s", "in 15 s", "in 15 s",
+    ]  # fmt: skip
+    assert caplog.messages[0] == (
+        "worker 1 cannot be started: Resource temporarily unavailable; it is tried again at once"
+    )

@@ -13,7 +13,10 @@ SERVICE = ROOT / "service"
 SERVER = SERVICE / "server"
 
 # What Sanic documents for applications.
-PUBLIC = {"sanic", "sanic.config", "sanic.exceptions", "sanic.headers", "sanic_ext", "sanic_routing.exceptions"}
+PUBLIC = {
+    "sanic", "sanic.config", "sanic.exceptions", "sanic.headers", "sanic.worker.loader", "sanic_ext",
+    "sanic_routing.exceptions",
+}  # fmt: skip
 
 # Attributes of Sanic's server that a request or a response leads to.
 INSIDE = {

@@ -1,0 +1,51 @@
+"""SIGINT and SIGTERM in a process that serves: before, while and after Sanic has handlers of its own for them."""
+
+import asyncio
+import os
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+from service.server.sanic_app import ServerApp
+
+ALL = (signal.SIGINT, signal.SIGTERM)
+
+
+def ignore() -> None:
+    for each in ALL:
+        signal.signal(each, signal.SIG_IGN)
+
+
+def exit_at_once() -> None:
+    """For a process that has nothing to finish yet."""
+    for each in ALL:
+        signal.signal(each, lambda *_: os._exit(0))
+
+
+async def ignore_more_signals(_: ServerApp) -> None:
+    """Before the server stops: Sanic has removed its handlers at the first signal, and another would end the process in
+    the middle of its stop."""
+    ignore()
+
+
+def stop_at_end_of_file(app: ServerApp, told: Connection) -> None:
+    """The end of the connection counts as a SIGTERM."""
+
+    async def watch(_: ServerApp) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.remove_reader(told.fileno())
+            if callable(signal.getsignal(signal.SIGTERM)):  # otherwise a signal has come first, and Sanic stops already
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(told.fileno(), stop)
+
+    app.before_server_start(watch, priority=1)  # a worker that waits for its database stops as well
+
+
+async def let_manager_stop_while_starting(app: ServerApp) -> None:
+    """Sanic's manager waits until each worker has said that it is up. One that was stopped before never does, and the
+    manager waits forever: Ctrl-C in the first two seconds of `serve --reload` would hang."""
+    manager: Any = app.manager
+    manager.wait_for_ack = lambda: None
