@@ -5,24 +5,29 @@ import socket
 import struct
 from time import monotonic
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import orjson
 from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from service import access_log
 from service.address import network_of
+from service.answers import Answer
 from service.context import Context, Patience
+from service.error_handler import error_body
 from service.errors import Code, Problem
 from service.exchange import Arrival, Departure, TimedHttp
+from service.headers import EVERYBODY, Common
 from service.health import PATHS as HEALTH_PATHS
 from service.places import JUST_CAME_SECONDS, Standing, say
-from service.request import Request
+from service.request import Request, new_request_id
 from service.sockets import held_by_system, socket_of
 
 SYSTEM_HOLDS = 256 * 1024  # bytes of answers that the system may hold for a client, where it would take megabytes
 MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that clients leave lying here, of all connections of a process
+
+ALL_TAKEN = "all places for connections are taken"
 
 STALLED_BYTES_A_SECOND = 1000  # that a client takes in of its answer; the slowest mobile network has several times that
 
@@ -249,32 +254,26 @@ class Connection(HttpProtocol):
     async def _answer_health(self, request: Any) -> None:
         self.http.keep_alive = False
         if request.path.removesuffix("/") not in HEALTH_PATHS:
-            raise Problem(Code.OVERLOADED, reason="all places for connections are taken")
+            raise Problem(Code.OVERLOADED, reason=ALL_TAKEN)
         await self.app.handle_request(request)
 
     def refuse(self) -> None:
-        """Without a look at its request."""
+        """Answers 503 before anything of a request is read, and closes."""
         self._context.places.leave(self)
         if self.transport:
             self.departure.go()
-            self.transport.write(refusal())
+            request_id = new_request_id()
+            self.transport.write(refusal(request_id))
+            access_log.log_unread(request_id, Code.OVERLOADED.status, ALL_TAKEN)
             if self.http is None and self._task:
                 self._task.cancel()  # before it has begun
             self.close()
 
 
-def refusal() -> bytes:
-    """Before anything of the request is read: the one answer that no handler makes."""
-    body = orjson.dumps({"error": Code.OVERLOADED.text, "code": Code.OVERLOADED.name})
-    head = [
-        "HTTP/1.1 503 Service Unavailable",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Retry-After: 1",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Vary: Origin",
-        f"X-Request-ID: {uuid4()}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body
+def refusal(request_id: str) -> bytes:
+    """OVERLOADED as every other error of no contract's path reads, though there is no request that it would answer."""
+    problem = Problem(Code.OVERLOADED)
+    body = error_body(lambda _, problem: problem.text, None, problem)
+    refused = Answer(orjson.dumps(body), problem.status, {"Retry-After": str(problem.retry_after)}, "application/json")
+    refused.common = Common.of({"X-Request-ID": request_id} | EVERYBODY).lines
+    return refused.written("close") or b""

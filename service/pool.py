@@ -191,11 +191,20 @@ class Pool:
         self._open.discard(connection)
 
     async def _close_unused(self, least: int) -> None:
-        """Those that a rush has left behind. What is used again and again is at the end of the list."""
+        """Closes connections that have been idle for long, the least recently used first. Each holds a slot until it is
+        closed, or a request could open one more than POOL_MAX meanwhile."""
+        closing = object()  # an owner of its own
         while True:
             await asyncio.sleep(CLOSED_WHEN_IDLE / 10)
-            while len(self._idle) > least and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE:
+            while (
+                len(self._idle) > least
+                and time.monotonic() - self._idle[0].since > CLOSED_WHEN_IDLE
+                and self._queue.try_take(closing)
+            ):
                 connection = self._idle.pop(0).connection
-                with suppress(*DRIVER_ERRORS):
-                    await connection.close(timeout=CALL_OFF_TIMEOUT)
-                self._drop(connection)
+                try:
+                    with suppress(*DRIVER_ERRORS):
+                        await connection.close(timeout=CALL_OFF_TIMEOUT)
+                finally:
+                    self._drop(connection)
+                    self._queue.pass_on(closing, None)

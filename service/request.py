@@ -27,6 +27,10 @@ LINGER_SILENCE = 0.2
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+def new_request_id() -> str:
+    return f"{random.getrandbits(128):032x}"
+
+
 class RequestContext(SimpleNamespace):
     """What the way of a request adds to it."""
 
@@ -54,7 +58,7 @@ class Request(sanic.Request[App, RequestContext]):
         if self._id is None:
             given = self.headers.getall("x-request-id", [])
             fits = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
-            self._id = given[0] if fits else f"{random.getrandbits(128):032x}"
+            self._id = given[0] if fits else new_request_id()
         return str(self._id)
 
     # The connection, under a name that says what it is here: Sanic types it as any stream.

@@ -150,7 +150,7 @@ class _File:
 
     def only_reads(self) -> bool:
         """PostgreSQL lets nothing below a SELECT write: a WITH that does comes first. Functions are for the review."""
-        return self._body.startswith("SELECT ")
+        return self._body.partition(" ")[0] == "SELECT"
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         listed = self.all(_PARAMETER)
