@@ -1,6 +1,8 @@
 """The headers of every answer, and the preflight that a browser sends before it lets a page ask."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 from sanic import HTTPResponse
@@ -26,6 +28,12 @@ PREFLIGHT = {
     "Access-Control-Max-Age": "600",
 }
 
+LOG_AGAIN_SECONDS = 300.0  # the same origin
+MAX_LOGGED_ORIGINS = 20  # of each process, in that time
+MAX_LOGGED_CHARACTERS = 100
+
+_log = logging.getLogger("service.headers")
+
 
 class Common(NamedTuple):
     """What the answers to one origin have in common, each by its name and as it goes over the line."""
@@ -49,7 +57,36 @@ async def _agree(request: Request) -> HTTPResponse:
     return no_content()
 
 
-def add_headers(origins: Iterable[str]) -> Callable[[Request, HTTPResponse], None]:
+class RefusedOrigins:
+    """Logs origins that FRONTEND_URL does not list: a browser tells the page nothing but that its request failed.
+    A client can send any number of origins: each is logged once in a while, and only so many are."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed = ",".join(allowed)
+        self._logged_at: dict[str, float] = {}  # by origin, the oldest first
+
+    def see(self, request: Request, origin: str) -> None:
+        now = monotonic()
+        logged_at = self._logged_at
+        while logged_at and now - next(iter(logged_at.values())) >= LOG_AGAIN_SECONDS:
+            del logged_at[next(iter(logged_at))]
+        origin = origin[:MAX_LOGGED_CHARACTERS]
+        if origin in logged_at or len(logged_at) >= MAX_LOGGED_ORIGINS or _is_same_origin(request, origin):
+            return
+        logged_at[origin] = now
+        message = "the origin %a is not allowed (FRONTEND_URL=%s): browsers keep the answers from its pages"
+        _log.warning(message, origin, self._allowed, extra={"fields": {"request_id": request.id}})
+
+
+def _is_same_origin(request: Request, origin: str) -> bool:
+    """The documentation's own page: its requests that change something name their origin too. The second is for a proxy
+    that sends another Host."""
+    headers = request.headers
+    return origin.rpartition("//")[2] == headers.get("host") or headers.get("sec-fetch-site") == "same-origin"
+
+
+def add_headers(origins: Sequence[str]) -> Callable[[Request, HTTPResponse], None]:
+    refused = RefusedOrigins(origins)
     everybody = Common.of(EVERYBODY)
     listed = {origin: EVERYBODY | LISTED | {"Access-Control-Allow-Origin": origin} for origin in origins}
     answers = {origin: Common.of(headers) for origin, headers in listed.items()}
@@ -59,6 +96,8 @@ def add_headers(origins: Iterable[str]) -> Callable[[Request, HTTPResponse], Non
         """Nearly every answer is given the same lines, made once; one that says itself what caches may do is not."""
         origin: str = request.headers.get("origin", "")
         common = (preflights if request.method == "OPTIONS" else answers).get(origin, everybody)
+        if origin and common is everybody:
+            refused.see(request, origin)
         if isinstance(response, Answer) and "Cache-Control" not in response.headers:
             response.common = f"X-Request-ID: {request.id}\r\n{common.lines}"
             return
