@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import os
 import re
 import sys
 import traceback
@@ -40,7 +41,10 @@ class Output(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.say(_line_of(record))
+            line = _line_of(record)
+            if self._layout is as_people_read_it:
+                line["message"] = getattr(record, "as_text", line["message"])
+            self.say(line)
         except Exception:  # noqa: BLE001 - as in every handler: who says something that cannot be said goes on
             self.handleError(record)
 
@@ -55,6 +59,8 @@ class Output(logging.Handler):
 def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> Output:
     """Sanic's own loggers fit in: its banner and its reports of each start are off, its warnings pass. A process that
     serves never waits for the reader of its log; a command does, as for what it prints."""
+    # On a terminal Sanic advises --debug, with which an answer to a failed request would show values of the request.
+    os.environ["SANIC_IGNORE_PRODUCTION_WARNING"] = "yes"
     as_text = sys.stdout.isatty() if log_format == "auto" else log_format == "text"
     layout = as_people_read_it if as_text else as_json
     fd, waits = sys.stdout.fileno(), not serves

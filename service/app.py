@@ -154,7 +154,20 @@ async def _collect_rarely(_: App) -> None:
 
 async def _say_ready(settings: Settings, app: App) -> None:
     api = app.get_server_location(app.state.server_info[0].settings)
-    _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies(settings))
+    data, origins = where_data_lies(settings), ", ".join(settings.frontend_url)
+    as_text = {
+        "API base URL": api,
+        "January's base URL": f"{api}/v1",
+        "documentation": f"{api}/docs",
+        "data": data,
+        "allowed origins": f"{origins} (FRONTEND_URL)",
+    }
+    lines = "".join(f"\n  {name:20}{value}" for name, value in as_text.items())
+    _log.info(
+        "ready: API %s, documentation %s/docs, data in %s, January's API %s/v1, allowed origins %s (FRONTEND_URL)",
+        api, api, data, api, origins,
+        extra={"as_text": f"ready:{lines}"} if settings.workers == 1 else {},
+    )  # fmt: skip
 
 
 async def _drain(seconds: float, app: App) -> None:

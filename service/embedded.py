@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -57,11 +57,13 @@ def generated_secret(data_dir: Path) -> str:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[str]:
-    """The URL of a server that runs while the context does. One that a killed service left behind is taken over."""
+def running(data_dir: Path, announce: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """The URL of a server that runs while the context does. One that a killed service left behind is taken over.
+    `announce` is called when the directory is ours, before anything that takes time."""
     binary("postgres")  # where it is not installed, that is what is wrong, and not where the data would lie
     make_private(data_dir)
     with _owned(data_dir):
+        announce()
         if not cluster_dir(data_dir).is_dir():
             _initialise(cluster_dir(data_dir))
         server = _Server(data_dir)
