@@ -57,8 +57,9 @@ capacity: $(VENV)/ready ## What a request costs in processor time, and a row in 
 bench: $(VENV)/ready ## What a request costs here and elsewhere, in 45 minutes (SHORT=1: in two, and nothing is written; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
-lint: $(VENV)/ready ## ruff, a strict type check, the Dockerfile, and of the SQL all that needs no server
+lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, and of the SQL all that needs no server
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python -m service sql check --no-server
 	@$(BIN)/sqlfluff lint sql
@@ -84,8 +85,8 @@ lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with
 plans: $(VENV)/ready ## Make sql/plans/, the plan of each statement on a database of 5 000 users with 20 tasks each
 	@$(BIN)/python -m tests.plans
 
-collection: $(VENV)/ready ## Make service/docs/todo.http, the requests for an editor's HTTP client, from the document
-	@$(BIN)/python -m service.docs.collection
+collection: $(VENV)/ready ## Make service/openapi/todo.http, the requests for an editor's HTTP client, from the document
+	@$(BIN)/python -m service.cli.collection
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

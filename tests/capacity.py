@@ -16,8 +16,9 @@ from uuid import UUID
 import bcrypt
 import psycopg
 
-from service import embedded, migrations
 from service.auth.tokens import Tokens
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import storm, support
 from tests.processes import processor_seconds
 from tests.storm import Beside, Client, get_tasks
@@ -115,7 +116,7 @@ def measure(directory: Path, url: str) -> dict[str, Any]:
         version = f"PostgreSQL {connection.info.server_version // 10000}, CPython {platform.python_version()}"
         one_task = "SELECT DISTINCT ON (users.id) users.id, email, tasks.id FROM users JOIN tasks ON user_id = users.id"
         users = [Asking(*row) for row in connection.execute(f"{one_task} LIMIT {ASKING}".encode())]
-    server_pid = int((embedded.cluster_dir(directory) / "postmaster.pid").read_text().split()[0])
+    server_pid = int((embedded_postgres.cluster_dir(directory) / "postmaster.pid").read_text().split()[0])
     settings = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": ROUNDS, "POOL_TIMEOUT": 60}
     with support.running(directory, **settings) as service:
         found = {
@@ -131,7 +132,7 @@ def measure(directory: Path, url: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as url:
         print(json.dumps(measure(Path(name), url), indent=1))  # noqa: T201 - what it is for
 
 

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from sanic import Sanic
 
-from service import embedded
 from service.app import create_app
 from service.auth.tokens import Tokens
-from service.context import App
-from service.settings import load_settings
+from service.cli import embedded_postgres
+from service.server.sanic_app import ServerApp
+from service.settings.all_settings import load_settings
 from tests import databases, pgbouncer, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contract, Service, User
@@ -32,7 +32,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    with embedded.running(tmp_path_factory.mktemp("pg")) as url:
+    with embedded_postgres.running(tmp_path_factory.mktemp("pg")) as url:
         yield url
 
 
@@ -142,13 +142,13 @@ def bob(new_user: Callable[[], User]) -> User:
 
 
 @pytest.fixture
-def make_app(database_url: str) -> Iterator[Callable[[], App]]:
+def make_app(database_url: str) -> Iterator[Callable[[], ServerApp]]:
     """The application in this process. It takes over the process's log and a name, and gives both back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    made: list[App] = []
+    made: list[ServerApp] = []
 
-    def make() -> App:
+    def make() -> ServerApp:
         made.append(create_app(load_settings(database_url=database_url, better_auth_secret=SECRET, log_format="json")))
         return made[-1]
 

@@ -15,8 +15,9 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from service import embedded, migrations
-from service.statements import SQL
+from service.cli import embedded_postgres
+from service.db import migrations
+from service.db.statements import SQL
 from tests import citus
 
 OWNER, RUNTIME = "todo_owner", "todo_runtime"
@@ -163,14 +164,14 @@ class Server:
                 os.kill(pid, number)
 
     def _run(self, name: str, *arguments: str) -> None:
-        command = [*embedded.as_no_root(), str(self._binaries / name), *arguments]
+        command = [*embedded_postgres.as_no_root(), str(self._binaries / name), *arguments]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 @contextmanager
 def own_server(directory: Path, settings: Sequence[str] = (), binaries: Path | None = None) -> Iterator[Server]:
     """Of the embedded PostgreSQL, unless told otherwise."""
-    server = Server(directory, binaries or Path(embedded.binary("initdb")).parent, settings)
+    server = Server(directory, binaries or Path(embedded_postgres.binary("initdb")).parent, settings)
     try:
         server.initialise()
         server.start()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service import embedded
+from service.cli import embedded_postgres
 
 SESSIONS = 3
 PORT = 6432  # a part of the socket's name
@@ -53,7 +53,7 @@ class PgBouncer:
         return f"postgresql://{user}@/{database}?host={quote(str(self._directory), safe='')}&port={PORT}"
 
     def start(self) -> None:
-        command = [*embedded.as_no_root(), str(PROGRAM), "--quiet", str(self._directory / "pgbouncer.ini")]
+        command = [*embedded_postgres.as_no_root(), str(PROGRAM), "--quiet", str(self._directory / "pgbouncer.ini")]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not (self._directory / f".s.PGSQL.{PORT}").exists():

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psycopg
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
+from service.db.admin_session import connected
+from service.db.statements import SQL, names, read
 from service.review.plans import Plan, generic_plan, nodes
-from service.session import connected
-from service.statements import SQL, names, read
 from tests import databases
 
 PLANS = SQL / "plans"
@@ -97,7 +98,7 @@ def indexes_of(plan: Plan) -> str:
 def main() -> None:
     directory = Path(tempfile.mkdtemp())
     try:
-        with embedded.running(directory / "data") as server_url, seeded_database(server_url) as url:
+        with embedded_postgres.running(directory / "data") as server_url, seeded_database(server_url) as url:
             shutil.rmtree(PLANS, ignore_errors=True)
             for name, plan in plans_of(url).items():
                 file = PLANS / f"{name}.txt"

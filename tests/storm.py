@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import support
 from tests.support import PASSWORD, SECRET
 
@@ -134,7 +135,7 @@ def measure(url: str, directory: Path, seconds: float, **settings: object) -> di
 
 
 def main(seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as server_url:
         migrations.apply(server_url)
         for limits, settings in (("off", {}), ("on", DEFAULT_LIMITS)):
             found = measure(server_url, Path(name), seconds, **settings)

@@ -3,15 +3,16 @@ from typing import Any
 
 from sanic import HTTPResponse
 
-from service import account_changes, accounts, tasks, times
-from service.address import client_network
-from service.answers import answer, no_content
+from service import formats
 from service.api import models
 from service.api.tasks import task_body
-from service.bodies import parse
-from service.database import Row
-from service.request import Request
-from service.streaming import Listing, answer_list
+from service.db.database import Row
+from service.domain import account_changes, accounts, tasks, users
+from service.http.client_address import client_network
+from service.http.json_body import parse
+from service.http.json_stream import Listing, answer_list
+from service.http.request import Request
+from service.http.responses import json_response, no_content
 
 ALL_TASKS = Listing("tasks", tasks.list_tasks, task_body, None)
 
@@ -19,18 +20,18 @@ ALL_TASKS = Listing("tasks", tasks.list_tasks, task_body, None)
 async def sign_up(request: Request) -> HTTPResponse:
     wanted = parse(models.SignUp, request)
     session = await accounts.sign_up(request.app.ctx, wanted.email, wanted.password, client_network(request))
-    return answer({"token": session.token, "user": user_body(session.user)}, 201)
+    return json_response({"token": session.token, "user": user_body(session.user)}, 201)
 
 
 async def log_in(request: Request) -> HTTPResponse:
     given = parse(models.LogIn, request)
     session = await accounts.log_in(request.app.ctx, given.email, given.password, client_network(request))
-    return answer({"token": session.token, "user": user_body(session.user)})
+    return json_response({"token": session.token, "user": user_body(session.user)})
 
 
 async def get_me(request: Request) -> HTTPResponse:
-    user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
-    return answer({"user": user_body(user)})
+    user = await users.get_user(request.app.ctx.database, request.ctx.user_id)
+    return json_response({"user": user_body(user)})
 
 
 async def change_password(request: Request) -> HTTPResponse:
@@ -38,7 +39,7 @@ async def change_password(request: Request) -> HTTPResponse:
     session = await account_changes.change_password(
         request.app.ctx, request.ctx.user_id, given.current_password, given.new_password, client_network(request)
     )
-    return answer({"token": session.token, "user": user_body(session.user)})
+    return json_response({"token": session.token, "user": user_body(session.user)})
 
 
 async def log_out(_: Request) -> HTTPResponse:
@@ -53,7 +54,7 @@ async def log_out_everywhere(request: Request) -> HTTPResponse:
 
 async def delete_me(request: Request) -> HTTPResponse:
     def read_password() -> str:  # there may be none to read, nor a body
-        return parse(models.Farewell, request).password
+        return parse(models.DeleteAccountBody, request).password
 
     network = client_network(request)
     await account_changes.delete_account(request.app.ctx, request.ctx.user_id, read_password, network)
@@ -61,10 +62,10 @@ async def delete_me(request: Request) -> HTTPResponse:
 
 
 async def export_me(request: Request) -> HTTPResponse | None:
-    user = await accounts.get_user(request.app.ctx.database, request.ctx.user_id)
-    before = {"exported_at": times.of(datetime.now(UTC)), "user": user_body(user)}
+    user = await users.get_user(request.app.ctx.database, request.ctx.user_id)
+    before = {"exported_at": formats.time_text(datetime.now(UTC)), "user": user_body(user)}
     return await answer_list(request, ALL_TASKS, before)
 
 
 def user_body(row: Row) -> dict[str, Any]:
-    return {"id": str(row["id"]), "email": row["email"], "created_at": times.from_postgresql(row["created_at"])}
+    return {"id": str(row["id"]), "email": row["email"], "created_at": formats.time_from_postgresql(row["created_at"])}

@@ -1,6 +1,6 @@
 from service.api import accounts, models, tasks
 from service.errors import Code, Problem
-from service.operations import Contract, Operation
+from service.http.contract import Contract, Operation
 
 
 def error_text(_: str | None, problem: Problem) -> str:
@@ -18,7 +18,7 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
     Operation("GET", "/auth/me", accounts.get_me, "Say whose token this is", 200, models.Me),
     Operation("GET", "/auth/me/export", accounts.export_me, "Take everything away", 200, models.Export),
     Operation("DELETE", "/auth/me", accounts.delete_me, "Delete the account and all its tasks", 204,
-              body=models.Farewell, refusals=[Code.RATE_LIMITED], needs_body=False),
+              body=models.DeleteAccountBody, refusals=[Code.RATE_LIMITED], needs_body=False),
     Operation("POST", "/auth/password", accounts.change_password, "Change the password", 200, models.Session,
               models.PasswordChange, [Code.RATE_LIMITED]),
     Operation("POST", "/auth/logout", accounts.log_out, "Log out", 204, needs_token=False),

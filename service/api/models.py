@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
-from service import fields
-from service.tasks import LIST_LIMIT, Changes
+from service import field_rules as rules
+from service.domain.tasks import LIST_LIMIT, Changes
 
 TITLE_LIMIT = 200
 DESCRIPTION_LIMIT = 2000
@@ -22,7 +22,7 @@ _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 # Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
 # documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
 _Absent = SkipJsonSchema[None]
-_check_description = BeforeValidator(fields.optional_text("Description", DESCRIPTION_LIMIT))
+_check_description = BeforeValidator(rules.optional_text("Description", DESCRIPTION_LIMIT))
 
 
 _ACCOUNT: JsonDict = {"email": "ann@example.com", "password": "correct horse"}
@@ -33,21 +33,21 @@ class SignUp(BaseModel):
 
     email: Annotated[
         str,
-        BeforeValidator(fields.new_email),
-        Field(max_length=fields.MAX_EMAIL, json_schema_extra={"format": "email"}),
+        BeforeValidator(rules.new_email),
+        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email"}),
     ]
     password: Annotated[
         str,
-        BeforeValidator(fields.new_password),
-        Field(min_length=fields.MIN_PASSWORD, description=f"At most {fields.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        BeforeValidator(rules.new_password),
+        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
     ]
 
 
 class LogIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
 
-    email: Annotated[str, BeforeValidator(fields.given_email)]
-    password: Annotated[str, BeforeValidator(fields.given_password)]
+    email: Annotated[str, BeforeValidator(rules.given_email)]
+    password: Annotated[str, BeforeValidator(rules.given_password)]
 
 
 class PasswordChange(BaseModel):
@@ -55,27 +55,27 @@ class PasswordChange(BaseModel):
         json_schema_extra={"examples": [{"current_password": "correct horse", "new_password": "battery staple"}]}
     )
 
-    current_password: Annotated[str, BeforeValidator(partial(fields.given_password, label="Current password"))]
+    current_password: Annotated[str, BeforeValidator(partial(rules.given_password, label="Current password"))]
     new_password: Annotated[
         str,
-        BeforeValidator(partial(fields.new_password, label="New password")),
-        Field(min_length=fields.MIN_PASSWORD, description=f"At most {fields.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        BeforeValidator(partial(rules.new_password, label="New password")),
+        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
     ]
 
 
-class Farewell(BaseModel):
+class DeleteAccountBody(BaseModel):
     """Of a user who logs in with a password. One of an outside issuer sends no body."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
 
-    password: Annotated[str, BeforeValidator(fields.given_password)]
+    password: Annotated[str, BeforeValidator(rules.given_password)]
 
 
 class NewTask(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
 
-    title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
-    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
+    title: Annotated[_Title, BeforeValidator(rules.text("Title", TITLE_LIMIT, empty="Title is required"))]
+    description: Annotated[_Description, _check_description, rules.may_be_absent] = None
 
 
 class TaskChanges(BaseModel):
@@ -85,27 +85,27 @@ class TaskChanges(BaseModel):
 
     title: Annotated[
         _Title | _Absent,
-        BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
-        fields.may_be_absent,
+        BeforeValidator(rules.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
+        rules.may_be_absent,
     ] = None
-    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
-    is_completed: Annotated[bool | _Absent, BeforeValidator(fields.flag("is_completed")), fields.may_be_absent] = None
+    description: Annotated[_Description, _check_description, rules.may_be_absent] = None
+    is_completed: Annotated[bool | _Absent, BeforeValidator(rules.flag("is_completed")), rules.may_be_absent] = None
 
     @model_validator(mode="after")
     def _has_a_field(self) -> Self:
         if not self.model_fields_set:
-            raise fields.broken("At least one field is required")
+            raise rules.broken("At least one field is required")
         return self
 
     def changes(self) -> Changes:
         return Changes(self.model_dump(exclude_unset=True))
 
 
-class Answer(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class AnyUser(Answer):
+class AnyUser(StrictModel):
     """Of an outside issuer too, whose token may not say an email."""
 
     id: UUID
@@ -119,16 +119,16 @@ class User(AnyUser):
     email: str
 
 
-class Session(Answer):
+class Session(StrictModel):
     token: str
     user: User
 
 
-class Me(Answer):
+class Me(StrictModel):
     user: AnyUser
 
 
-class Task(Answer):
+class Task(StrictModel):
     id: UUID
     user_id: UUID
     title: str
@@ -138,16 +138,16 @@ class Task(Answer):
     updated_at: datetime
 
 
-class TaskList(Answer):
+class TaskList(StrictModel):
     tasks: Annotated[list[Task], Field(max_length=LIST_LIMIT)]
 
 
-class Export(Answer):
+class Export(StrictModel):
     exported_at: datetime
     user: AnyUser
     tasks: list[Task]
 
 
-class Deleted(Answer):
+class Deleted(StrictModel):
     message: str
     id: UUID

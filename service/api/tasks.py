@@ -2,13 +2,14 @@ from typing import Any
 
 from sanic import HTTPResponse
 
-from service import tasks, times
-from service.answers import answer
+from service import formats
 from service.api import models
-from service.bodies import parse
-from service.database import Row
-from service.request import Request
-from service.streaming import Listing, answer_list
+from service.db.database import Row
+from service.domain import tasks
+from service.http.json_body import parse
+from service.http.json_stream import Listing, answer_list
+from service.http.request import Request
+from service.http.responses import json_response
 
 
 async def list_tasks(request: Request) -> HTTPResponse | None:
@@ -19,30 +20,30 @@ async def create_task(request: Request) -> HTTPResponse:
     new = parse(models.NewTask, request)
     context = request.app.ctx
     row = await tasks.create_task(context.database, request.ctx.user_id, new.title, new.description, context.max_tasks)
-    return answer(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"})
+    return json_response(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"})
 
 
 async def get_task(request: Request, task_id: str) -> HTTPResponse:
     row = await tasks.get_task(request.app.ctx.database, request.ctx.user_id, task_id)
-    return answer(task_body(row))
+    return json_response(task_body(row))
 
 
 async def update_task(request: Request, task_id: str) -> HTTPResponse:
     changes = parse(models.TaskChanges, request).changes()
     row = await tasks.update_task(request.app.ctx.database, request.ctx.user_id, task_id, changes)
-    return answer(task_body(row))
+    return json_response(task_body(row))
 
 
 async def delete_task(request: Request, task_id: str) -> HTTPResponse:
     row = await tasks.delete_task(request.app.ctx.database, request.ctx.user_id, task_id)
-    return answer({"message": "Task deleted successfully", "id": str(row["id"])})
+    return json_response({"message": "Task deleted successfully", "id": str(row["id"])})
 
 
 def task_body(row: Row) -> dict[str, Any]:
-    # In the order of the columns, which all statements that answer with tasks share: to search for each by its name
+    # In the order of the columns, which all statements that return tasks share: to search for each by its name
     # is a tenth of what a list of 20 costs. Most tasks are as they were made, and the same time is written once.
     task_id, user_id, title, description, is_completed, created_at, updated_at = row
-    created = times.from_postgresql(created_at)
+    created = formats.time_from_postgresql(created_at)
     return {
         "id": str(task_id),
         "user_id": str(user_id),
@@ -50,7 +51,7 @@ def task_body(row: Row) -> dict[str, Any]:
         "description": description,
         "is_completed": is_completed,
         "created_at": created,
-        "updated_at": created if updated_at == created_at else times.from_postgresql(updated_at),
+        "updated_at": created if updated_at == created_at else formats.time_from_postgresql(updated_at),
     }
 
 

@@ -1,0 +1,1 @@
+"""Passwords, and tokens: our own and those of other issuers."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 
-from service.auth import strict
+from service import strict_json
 from service.errors import Code, Problem
 
 Claims = dict[str, Any]
@@ -41,7 +41,7 @@ def untrusted(token: str) -> tuple[dict[str, Any], Claims]:
     try:
         complete = jwt.decode_complete(token, options=_NOTHING)
         for part in token.split(".")[:2]:
-            strict.read(jwt.utils.base64url_decode(part))
+            strict_json.read(jwt.utils.base64url_decode(part))
     except UNREADABLE as error:
         raise invalid(type(error).__name__) from None
     return complete["header"], complete["payload"]

@@ -6,8 +6,8 @@ from uuid import UUID
 import jwt
 
 from service.auth.claims import Claims, invalid, lifetime, signed
-from service.auth.memory import Verified
-from service.ids import parse_uuid
+from service.auth.token_cache import Verified
+from service.formats import parse_uuid
 
 ALGORITHM = "HS256"
 LAST_GENERATION = 2**63 - 1  # what the column can hold

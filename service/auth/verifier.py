@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from service.auth.claims import untrusted
-from service.auth.memory import Memory, Verified
-from service.auth.outside import OutsideTokens
+from service.auth.issuer_tokens import IssuerTokens
+from service.auth.token_cache import TokenCache, Verified
 from service.auth.tokens import Tokens
 
 # Of a user and a token's generation: refused where the user is gone or has revoked the token.
@@ -16,12 +16,12 @@ Check = Callable[[UUID, int], Awaitable[None]]
 
 
 class Verifier:
-    def __init__(self, own: Tokens, outside: OutsideTokens, check: Check, recheck: float) -> None:
+    def __init__(self, own: Tokens, outside: IssuerTokens, check: Check, recheck: float) -> None:
         self._own = own
         self._outside = outside
         self._check = check
         self._recheck = recheck
-        self._memory = Memory()
+        self._memory = TokenCache()
         self._asking: dict[str, asyncio.Task[UUID]] = {}
         self._revocations = 0  # that we know of
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from service.session import Connection, rows
-from service.statements import statement
+from service.db.admin_session import AdminConnection, rows
+from service.db.statements import statement
 
 LIST_OWNED_TABLES = statement("review/list_owned_tables", "many")
 LIST_INDEXES = statement("review/list_indexes", "many")
@@ -35,14 +35,14 @@ class Index:
 
 @dataclass(frozen=True)
 class Catalog:
-    connection: Connection
+    connection: AdminConnection
     owner_position: dict[Table, int]
     indexes: list[Index]
     opaque: set[tuple[str, str]]  # kind and name
     _types: dict[int, set[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, connection: Connection) -> "Catalog":
+    def of(cls, connection: AdminConnection) -> "Catalog":
         return cls(
             connection,
             {(row["schema_name"], row["table_name"]): row["place"] for row in rows(connection, LIST_OWNED_TABLES)},

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from service import migrations
-from service.review import opaque, order, owner, prepared, texts
+from service.db import migrations
+from service.db.admin_session import AdminConnection, CommandError, connected
+from service.db.statements import SQL
+from service.review import forbidden_objects, owner, prepared, static_rules, total_order
 from service.review.catalog import Catalog
 from service.review.plans import PlanError, generic_plan
 from service.review.reviewed import Finding, Reviewed, read_all
-from service.session import CommandError, Connection, connected
-from service.statements import SQL
 
 # The owner rule is about conditions, not about costs: on a small table the server would read the whole of it first and
 # look at the owner then, and a plan of bitmaps says the same in other words.
@@ -17,7 +17,7 @@ SETTINGS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "lock_timeout":
 
 def check_texts(root: Path = SQL) -> list[Finding]:
     reviewed, findings = read_all(root)
-    return sorted(findings + [finding for each in reviewed for finding in texts.check(each)])
+    return sorted(findings + [finding for each in reviewed for finding in static_rules.check(each)])
 
 
 def check(url: str, root: Path = SQL) -> list[Finding]:
@@ -33,22 +33,22 @@ def check(url: str, root: Path = SQL) -> list[Finding]:
                 connection.execute(f"SET LOCAL {name} = {value}".encode())
             catalog = Catalog.of(connection)
             for each in reviewed:
-                findings += texts.check(each)
-                if texts.is_reviewable(each):
+                findings += static_rules.check(each)
+                if static_rules.is_reviewable(each):
                     findings += _check(connection, each, catalog)
     return sorted(findings)
 
 
-def _check(connection: Connection, reviewed: Reviewed, catalog: Catalog) -> list[Finding]:
+def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) -> list[Finding]:
     """Nothing is planned that calls what we do not know: planning runs some functions."""
-    hidden = list(opaque.check(reviewed, catalog))
-    found = [*hidden, *order.check(reviewed, catalog)]
+    hidden = list(forbidden_objects.check(reviewed, catalog))
+    found = [*hidden, *total_order.check(reviewed, catalog)]
     try:
         found += prepared.check(reviewed, catalog)
         if hidden:
             return found
         plan = generic_plan(connection, reviewed.statement)
-    except prepared.RefusedError as refused:
+    except prepared.NotPreparedError as refused:
         return [*found, refused.finding(reviewed)]
     except PlanError as error:
         return [*found, reviewed.finding(str(error))]

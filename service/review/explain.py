@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from psycopg import RawCursor
 
+from service.db.admin_session import CommandError, connected
+from service.db.statements import Statement, names, read
 from service.review.plans import explain_generic
-from service.session import CommandError, connected
-from service.statements import Statement, names, read
 
 NULL = "NULL"
 

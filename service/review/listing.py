@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from service.statements import names, read
+from service.db.statements import names, read
 
 
 def listing() -> Iterator[str]:

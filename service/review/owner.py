@@ -8,7 +8,7 @@ from postgast.pg_query_pb2 import OnConflictClause, RangeVar
 from service.review.catalog import Catalog, Table
 from service.review.plans import Plan, conjuncts, nodes
 from service.review.reviewed import Finding, Reviewed
-from service.review.texts import MAINTENANCE, OWNER
+from service.review.static_rules import MAINTENANCE, OWNER
 
 FIRST_PARAMETER = (OWNER, "uuid")
 USERS = "users"

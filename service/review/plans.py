@@ -5,8 +5,8 @@ from typing import Any
 
 import psycopg
 
-from service.session import Connection, one_line
-from service.statements import Statement
+from service.db.admin_session import AdminConnection, one_line
+from service.db.statements import Statement
 
 Plan = dict[str, Any]
 
@@ -17,7 +17,7 @@ class PlanError(Exception):
     """There is no one plan that could be reviewed."""
 
 
-def generic_plan(connection: Connection, statement: Statement) -> Plan:
+def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
     """PlanError where the server makes none, or several."""
     try:
         with connection.transaction():
@@ -31,7 +31,7 @@ def generic_plan(connection: Connection, statement: Statement) -> Plan:
     return plan
 
 
-def explain_generic(connection: Connection, statement: Statement, options: str) -> list[Any]:
+def explain_generic(connection: AdminConnection, statement: Statement, options: str) -> list[Any]:
     if connection.info.server_version >= GENERIC_PLAN_SINCE:
         return _rows(connection, f"EXPLAIN (GENERIC_PLAN, {options}) {statement.text}")
     # Version 15 shows the same plan of a prepared statement.
@@ -72,5 +72,5 @@ def _split_at_and(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _rows(connection: Connection, query: str) -> list[Any]:
+def _rows(connection: AdminConnection, query: str) -> list[Any]:
     return connection.execute(query.encode()).fetchall()

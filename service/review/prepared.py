@@ -10,7 +10,7 @@ from service.review.reviewed import Finding, Reviewed
 Described = list[tuple[str, set[str]]]  # each by its name and by the names of its type
 
 
-class RefusedError(Exception):
+class NotPreparedError(Exception):
     """The server does not prepare it: why, and at which character."""
 
     def __init__(self, result: pq.abc.PGresult) -> None:
@@ -23,7 +23,7 @@ class RefusedError(Exception):
 
 
 def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
-    """RefusedError where the server does not prepare it: then there is nothing to compare, and no plan."""
+    """NotPreparedError where the server does not prepare it: then there is nothing to compare, and no plan."""
     statement = reviewed.statement
     parameters, columns = _describe(statement.text, catalog)
     if len(parameters) != len(statement.parameters):
@@ -58,7 +58,7 @@ def _describe(text: str, catalog: Catalog) -> tuple[list[set[str]], Described]:
     with catalog.connection.transaction():
         for result in (server.prepare(b"", text.encode()), described := server.describe_prepared(b"")):
             if result.status != pq.ExecStatus.COMMAND_OK:
-                raise RefusedError(result)
+                raise NotPreparedError(result)
     parameters = [catalog.names_of_type(described.param_type(place)) for place in range(described.nparams)]
     columns = [
         ((described.fname(place) or b"").decode(), catalog.names_of_type(described.ftype(place)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import postgast
 
-from service.statements import SQL, Statement, StatementError, names, read
+from service.db.statements import SQL, Statement, StatementError, names, read
 
 
 @dataclass(frozen=True, order=True)

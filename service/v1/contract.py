@@ -1,5 +1,5 @@
 from service.errors import TOKEN_CODES, Code, Problem
-from service.operations import Contract, Operation
+from service.http.contract import Contract, Operation
 from service.v1 import accounts, models, tasks
 
 _ABSENT_AT_LOGIN = {"Email is required", "Password is required"}

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
-from service import fields
-from service.tasks import LIST_LIMIT, Changes
+from service import field_rules as rules
+from service.domain.tasks import LIST_LIMIT, Changes
 
 TITLE_LIMIT = 255
 DESCRIPTION_LIMIT = 1000
@@ -21,7 +21,7 @@ _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 # Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
 # documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
 _Absent = SkipJsonSchema[None]
-_check_description = BeforeValidator(fields.optional_text("Description", DESCRIPTION_LIMIT))
+_check_description = BeforeValidator(rules.optional_text("Description", DESCRIPTION_LIMIT))
 
 
 _ACCOUNT: JsonDict = {"email": "ann@example.com", "password": "correct horse"}
@@ -32,28 +32,28 @@ class SignUp(BaseModel):
 
     email: Annotated[
         str,
-        BeforeValidator(fields.new_email),
-        Field(max_length=fields.MAX_EMAIL, json_schema_extra={"format": "email"}),
+        BeforeValidator(rules.new_email),
+        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email"}),
     ]
     password: Annotated[
         str,
-        BeforeValidator(fields.new_password),
-        Field(min_length=fields.MIN_PASSWORD, description=f"At most {fields.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        BeforeValidator(rules.new_password),
+        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
     ]
 
 
 class LogIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
 
-    email: Annotated[str, BeforeValidator(fields.given_email)]
-    password: Annotated[str, BeforeValidator(fields.given_password)]
+    email: Annotated[str, BeforeValidator(rules.given_email)]
+    password: Annotated[str, BeforeValidator(rules.given_password)]
 
 
 class NewTask(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
 
-    title: Annotated[_Title, BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title is required"))]
-    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
+    title: Annotated[_Title, BeforeValidator(rules.text("Title", TITLE_LIMIT, empty="Title is required"))]
+    description: Annotated[_Description, _check_description, rules.may_be_absent] = None
 
 
 class TaskChanges(BaseModel):
@@ -61,11 +61,11 @@ class TaskChanges(BaseModel):
 
     title: Annotated[
         _Title | _Absent,
-        BeforeValidator(fields.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
-        fields.may_be_absent,
+        BeforeValidator(rules.text("Title", TITLE_LIMIT, empty="Title cannot be empty")),
+        rules.may_be_absent,
     ] = None
-    description: Annotated[_Description, _check_description, fields.may_be_absent] = None
-    completed: Annotated[bool | _Absent, BeforeValidator(fields.flag("completed")), fields.may_be_absent] = None
+    description: Annotated[_Description, _check_description, rules.may_be_absent] = None
+    completed: Annotated[bool | _Absent, BeforeValidator(rules.flag("completed")), rules.may_be_absent] = None
 
     def changes(self) -> Changes:
         sent = self.model_dump(exclude_unset=True)
@@ -74,21 +74,21 @@ class TaskChanges(BaseModel):
         return Changes(sent)
 
 
-class Answer(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class User(Answer):
+class User(StrictModel):
     id: UUID
     email: str
 
 
-class Session(Answer):
+class Session(StrictModel):
     token: str
     user: User
 
 
-class Task(Answer):
+class Task(StrictModel):
     id: UUID
     user_id: UUID
     title: str
@@ -98,9 +98,9 @@ class Task(Answer):
     updated_at: datetime
 
 
-class OneTask(Answer):
+class OneTask(StrictModel):
     task: Task
 
 
-class TaskList(Answer):
+class TaskList(StrictModel):
     tasks: Annotated[list[Task], Field(max_length=LIST_LIMIT)]

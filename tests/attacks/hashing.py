@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import cgroups, support
 from tests.attacks import Measurement
 from tests.storm import Beside, Client, hammer, log_in
@@ -36,7 +37,7 @@ async def log_in_at_once(port: int, email: str) -> list[tuple[int, float, bool]]
 def run() -> Iterator[Measurement]:
     with (
         tempfile.TemporaryDirectory() as name,
-        embedded.running(Path(name)) as url,
+        embedded_postgres.running(Path(name)) as url,
         cgroups.with_quota(1) as cgroup,
     ):
         migrations.apply(url)

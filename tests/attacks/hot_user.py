@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from service import embedded
+from service.cli import embedded_postgres
 from tests import databases, support
 from tests.attacks import Measurement
 from tests.attacks.locks import request
@@ -91,7 +91,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as server_url:
         for workers in (1, 2):
             with databases.new_database(server_url) as url:
                 databases.migrate(url, with_roles=False)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from service import embedded, migrations
-from service.settings import Settings
+from service.cli import embedded_postgres
+from service.db import migrations
+from service.settings.all_settings import Settings
 from tests import support
 from tests.attacks import Measurement
 from tests.support import NO_LIMITS, PASSWORD, SECRET, Service, User, new_email
@@ -23,7 +24,7 @@ HOME, WORK, STRANGE = "203.0.113.1", "2001:db8:1:2::1", "203.0.113.99"
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as url:
         migrations.apply(url)
         for workers in (1, 2):
             settings = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "TRUSTED_PROXIES": 1, "WORKERS": workers}

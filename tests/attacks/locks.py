@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from service import embedded
+from service.cli import embedded_postgres
 from tests import databases, pgbouncer, support
 from tests.attacks import Measurement
 from tests.databases import Urls
@@ -114,7 +114,7 @@ def measure(name: str, urls: Urls, url: str, directory: Path, **settings: object
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as server_url:
         for workers in (1, 2):
             with databases.new_database(server_url) as url:
                 urls = databases.migrate(url, with_roles=False)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
 from tests.storm import Beside, Client
@@ -88,7 +89,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as url:
         migrations.apply(url)
         for workers in (1, 2):
             yield from measure(url, Path(name), workers)

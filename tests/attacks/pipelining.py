@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
 from tests.storm import PAUSE, Beside, Client, get_tasks, percentile
@@ -83,7 +84,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as server_url:
         migrations.apply(server_url)
         for workers in (1, 2):
             yield from measure(server_url, Path(name), workers)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
 from tests.storm import Beside, get_tasks
@@ -120,6 +121,6 @@ def measure(url: str, directory: Path) -> Iterator[Measurement]:
 
 
 def run() -> Iterator[Measurement]:
-    with tempfile.TemporaryDirectory() as name, embedded.running(Path(name)) as server_url:
+    with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as server_url:
         migrations.apply(server_url)
         yield from measure(server_url, Path(name))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from service import embedded
+from service.cli import embedded_postgres
 from tests import databases, support
 from tests.attacks import Measurement
 from tests.databases import Urls
@@ -89,7 +89,7 @@ def measure(urls: Urls, directory: Path, workers: int) -> Iterator[Measurement]:
 def run() -> Iterator[Measurement]:
     with (
         tempfile.TemporaryDirectory() as name,
-        embedded.running(Path(name)) as server_url,
+        embedded_postgres.running(Path(name)) as server_url,
         databases.cluster_roles(server_url) as with_roles,
         databases.new_database(server_url) as url,
     ):

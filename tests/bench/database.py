@@ -14,7 +14,7 @@ import bcrypt
 import psycopg
 from psycopg import sql
 
-from service import migrations
+from service.db import migrations
 from tests import databases, support
 
 PASSWORD = "correct horse battery"

@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from service import embedded, statements
-from service.tasks import LIST_LIMIT, NO_QUOTA
+from service.cli import embedded_postgres
+from service.db import statements
+from service.domain.tasks import LIST_LIMIT, NO_QUOTA
 from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
 from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
 
@@ -37,7 +38,7 @@ def pgbench(database: Database, route: Route, directory: Path, connections: int,
     file.write_text(script(route, database))
     options = [f"--client={connections}", f"--time={seconds}", f"--file={file}", "--protocol=prepared", "--no-vacuum"]
     done = subprocess.run(
-        [embedded.binary("pgbench"), *options, database.url],
+        [embedded_postgres.binary("pgbench"), *options, database.url],
         capture_output=True,
         text=True,
         check=True,

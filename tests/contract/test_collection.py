@@ -5,8 +5,8 @@ import json
 import pytest
 
 from service.app import CONTRACTS
-from service.docs.collection import FILE, collection
-from service.docs.openapi import openapi
+from service.cli.collection import FILE, collection
+from service.openapi.document import openapi
 from tests.support import Service, User, new_email
 
 REQUESTS = FILE.read_text().split("### ")[1:]

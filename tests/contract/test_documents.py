@@ -10,11 +10,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
 from service.app import CONTRACTS
-from service.context import App
-from service.docs.openapi import BROKEN_BODIES, openapi
 from service.errors import Code
-from service.operations import Contract as ServedContract
-from service.operations import Operation
+from service.http.contract import Contract as ServedContract
+from service.http.contract import Operation
+from service.openapi.document import BROKEN_BODIES, openapi
+from service.server.sanic_app import ServerApp
 from tests.support import PASSWORD, User, new_email
 
 DOCUMENT = openapi(CONTRACTS)
@@ -43,7 +43,9 @@ def test_every_operation_is_in_the_document_and_nothing_else() -> None:
     assert documented == served | {("GET", "/"), ("GET", "/health"), ("GET", "/health/live")}
 
 
-def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(make_app: Callable[[], App]) -> None:
+def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(
+    make_app: Callable[[], ServerApp],
+) -> None:
     routed = {
         (method, f"/{route.path}".replace("<task_id:str>", "{task_id}"))
         for route in make_app().router.routes

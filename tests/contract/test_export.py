@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from service.streaming import FIRST_ROWS
+from service.http.json_stream import FIRST_ROWS
 from tests.support import FEBRUARY, JANUARY, Service, User, peak_of_memory
 
 MANY = 6 * FIRST_ROWS + 7

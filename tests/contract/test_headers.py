@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service import headers
-from service.headers import RefusedOrigins
+from service.http import headers
+from service.http.headers import RefusedOrigins
 from tests.support import FRONTEND, Contract, Service, User
 
 PREFLIGHT = {

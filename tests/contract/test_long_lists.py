@@ -12,8 +12,8 @@ import httpx
 import psycopg
 import pytest
 
-from service.streaming import FIRST_ROWS, PIECE_BYTES, ROWS_AT_ONCE
-from service.tasks import LIST_LIMIT
+from service.domain.tasks import LIST_LIMIT
+from service.http.json_stream import FIRST_ROWS, PIECE_BYTES, ROWS_AT_ONCE
 from tests.support import FEBRUARY, FRONTEND, Contract, Service, User, peak_of_memory
 
 EXPORT = "/api/auth/me/export"

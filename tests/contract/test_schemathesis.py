@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import CONTRACTS
-from service.docs.openapi import openapi
+from service.openapi.document import openapi
 from tests.support import Service, User
 
 SCHEMA = schemathesis.openapi.from_dict(openapi(CONTRACTS))

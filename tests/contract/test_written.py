@@ -1,14 +1,15 @@
-"""An answer as it goes over the line: all of it in one piece, and no header that begins another."""
+"""An response as it goes over the line: all of it in one piece, and no header that begins another."""
 
 import pytest
 
-from service.answers import Answer, answer
+from service.http.responses import JsonResponse, json_response
+from service.server.response_bytes import bytes_of
 
 
 def written(headers: dict[str, str], connection: str = "keep-alive") -> bytes | None:
-    made = answer({"a": 1}, 201, headers)
-    assert isinstance(made, Answer)
-    return made.written(connection)
+    made = json_response({"a": 1}, 201, headers)
+    assert isinstance(made, JsonResponse)
+    return bytes_of(made, connection)
 
 
 def test_an_answer_is_its_status_its_headers_and_its_body() -> None:
@@ -20,10 +21,10 @@ def test_an_answer_is_its_status_its_headers_and_its_body() -> None:
 
 
 def test_what_it_has_in_common_with_others_is_sent_with_its_own_and_told_to_sanic() -> None:
-    made = Answer(b"{}", 200, {"Allow": "GET"}, "application/json")
+    made = JsonResponse(b"{}", 200, {"Allow": "GET"}, "application/json")
     made.common = "Vary: Origin\r\nX-Request-ID: a: b\r\n"
 
-    assert made.written("keep-alive") == (
+    assert bytes_of(made, "keep-alive") == (
         b"HTTP/1.1 200 OK\r\nVary: Origin\r\nX-Request-ID: a: b\r\ncontent-type: application/json\r\nAllow: GET\r\n"
         b"content-length: 2\r\nconnection: keep-alive\r\n\r\n"
         b"{}"

@@ -7,11 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import migrations
-from service.accounts import CREATE_USER
-from service.migrations import MIGRATIONS, MigrationError
-from service.session import connected, rows
-from service.tasks import CREATE_TASK, RECOUNT_TASKS
+from service.db import migrations
+from service.db.admin_session import connected, rows
+from service.db.migrations import MIGRATIONS, MigrationError
+from service.domain.accounts import CREATE_USER
+from service.domain.tasks import CREATE_TASK, RECOUNT_TASKS
 from tests.support import SECRET, command
 
 FIRST, *_, LAST = migrations.known()

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from service import migrations
-from service.statements import SQL, read
+from service.db import migrations
+from service.db.statements import SQL, read
 from tests import databases
 from tests.databases import Urls
 from tests.support import new_email

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import migrations
-from service.migrations import LOCK_KEY, MIGRATIONS, MigrationError
+from service.db import migrations
+from service.db.migrations import LOCK_KEY, MIGRATIONS, MigrationError
 from tests.support import command, environment
 
 FIRST, LAST = migrations.known()[0], migrations.known()[-1]

@@ -4,18 +4,20 @@ from fnmatch import fnmatch
 
 SUITES: dict[str, list[str]] = {
     "service/auth/passwords.py": ["security/test_passwords.py", "security/test_upgrades.py"],
-    "service/auth/keys.py": ["security/test_keys.py", "security/test_key_lists.py", "security/test_outside_tokens.py"],
+    "service/auth/issuer_keys.py": [
+        "security/test_keys.py", "security/test_key_lists.py", "security/test_outside_tokens.py",
+    ],
     "service/auth/verifier.py": ["security/test_verifier.py", "security/test_revocation.py"],
-    "service/auth/memory.py": ["security/test_memory.py", "security/test_revocation.py"],
-    "service/auth/issuers.py": ["operations/test_settings.py", "security/test_outside_tokens.py"],
-    "service/auth/outside.py": ["security/test_kid_and_leeway.py"],
-    "service/auth/fetching.py": ["security/test_fetching.py"],
-    "service/auth/downloading.py": ["security/test_fetching.py"],
+    "service/auth/token_cache.py": ["security/test_memory.py", "security/test_revocation.py"],
+    "service/settings/issuers.py": ["operations/test_settings.py", "security/test_outside_tokens.py"],
+    "service/auth/issuer_tokens.py": ["security/test_kid_and_leeway.py"],
+    "service/auth/key_fetch.py": ["security/test_fetching.py"],
+    "service/auth/key_download.py": ["security/test_fetching.py"],
     "service/auth/*": [
         "security/test_tokens.py", "security/test_false_tokens.py", "security/test_outside_tokens.py",
         "security/test_revocation.py", "security/test_isolation.py", "contract/test_account.py",
     ],
-    "service/review/order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
+    "service/review/total_order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
     "service/review/plans.py": ["sql/test_conjuncts.py"],
     "service/review/*": [
         "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
@@ -32,36 +34,36 @@ SUITES: dict[str, list[str]] = {
         "contract/test_between_contracts.py", "contract/test_account.py", "contract/test_errors.py",
         "contract/test_bodies.py", "contract/test_headers.py", "security/test_tokens.py",
     ],
-    "service/operations.py": [
+    "service/http/contract.py": [
         "contract/test_documents.py", "contract/test_headers.py", "contract/test_errors.py",
         "security/test_isolation.py",
     ],
-    "service/pool.py": [
+    "service/db/pool.py": [
         "operations/test_pool.py", "operations/test_waiting.py", "operations/test_database_faults.py",
         "operations/test_faults.py",
     ],
-    "service/batches.py": [
+    "service/db/batching.py": [
         "operations/test_batches.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
         "operations/test_database_faults.py",
     ],
-    "service/database.py": [
+    "service/db/database.py": [
         "operations/test_database_faults.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
         "operations/test_faults.py", "operations/test_citus_refuses.py", "contract/test_account.py",
         "security/test_revocation.py",
     ],
     "service/fair_queue.py": ["operations/test_fair_queue.py", "operations/test_pool.py"],
-    "service/lock_waits.py": ["operations/test_lock_waits.py", "operations/test_batches_that_fail.py"],
-    "service/places.py": ["operations/test_places.py", "operations/test_slow_clients.py"],
-    "service/http_head.py": ["security/test_smuggling.py", "security/test_other_readers.py"],
-    "service/chunked_body.py": ["security/test_smuggling.py", "security/test_other_readers.py"],
-    "service/log_output.py": ["operations/test_stalled_log.py"],
-    "service/processors.py": ["operations/test_processors.py"],
-    "service/streaming.py": ["contract/test_long_lists.py", "contract/test_export.py"],
-    "service/known_networks.py": ["security/test_known_addresses.py"],
-    "service/database_url.py": ["operations/test_database_url.py", "operations/test_tls.py"],
-    "service/attempts.py": ["security/test_guessing.py"],
-    "service/headers.py": ["contract/test_headers.py", "contract/test_errors.py"],
-    "service/request.py": [
+    "service/db/lock_waits.py": ["operations/test_lock_waits.py", "operations/test_batches_that_fail.py"],
+    "service/server/places.py": ["operations/test_places.py", "operations/test_slow_clients.py"],
+    "service/server/http_head.py": ["security/test_smuggling.py", "security/test_other_readers.py"],
+    "service/server/chunked_body.py": ["security/test_smuggling.py", "security/test_other_readers.py"],
+    "service/log/line_writer.py": ["operations/test_stalled_log.py"],
+    "service/settings/processors.py": ["operations/test_processors.py"],
+    "service/http/json_stream.py": ["contract/test_long_lists.py", "contract/test_export.py"],
+    "service/domain/known_networks.py": ["security/test_known_addresses.py"],
+    "service/settings/database_url.py": ["operations/test_database_url.py", "operations/test_tls.py"],
+    "service/domain/rate_limits.py": ["security/test_guessing.py"],
+    "service/http/headers.py": ["contract/test_headers.py", "contract/test_errors.py"],
+    "service/http/request.py": [
         "contract/test_headers.py", "contract/test_bodies.py", "contract/test_http.py",
         "operations/test_slow_clients.py",
     ],

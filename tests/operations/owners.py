@@ -8,13 +8,13 @@ from uuid import UUID
 
 import asyncpg
 
-from service import tasks
-from service.accounts import CREATE_USER
 from service.background import Background
-from service.database import Database, Row
+from service.db.database import Database, Row
+from service.domain import tasks
+from service.domain.accounts import CREATE_USER
+from service.domain.tasks import Changes
 from service.errors import Problem
-from service.settings import load_settings
-from service.tasks import Changes
+from service.settings.all_settings import load_settings
 from tests.support import SECRET, new_email
 
 USERS = 5

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, sign_up
@@ -52,7 +53,7 @@ class Backup(NamedTuple):
 
 def in_the_shell(commands: str) -> subprocess.CompletedProcess[str]:
     """From the root of the project, with the programs of the embedded server first."""
-    programs = f"{Path(embedded.binary('pg_dump')).parent}{os.pathsep}{os.environ['PATH']}"
+    programs = f"{Path(embedded_postgres.binary('pg_dump')).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [shutil.which("sh") or "sh", "-euc", commands.replace("python ", f"{sys.executable} ")],
         cwd=ROOT, env=support.environment(LOG_LEVEL="WARNING") | {"PATH": programs},
@@ -67,7 +68,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         assert request.getfixturevalue("with_roles")
         yield request.getfixturevalue("server_url")
         return
-    with embedded.running(tmp_path_factory.mktemp("pg")) as url:
+    with embedded_postgres.running(tmp_path_factory.mktemp("pg")) as url:
         yield url
 
 

@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service import batches, tasks
-from service.auth import users
-from service.database import Database, Row
+from service.auth import token_users
+from service.db import batching
+from service.db.database import Database, Row
+from service.domain import tasks
+from service.domain.tasks import Changes
 from service.errors import Code, Problem
-from service.tasks import Changes
 from tests.databases import Urls, patient
 from tests.operations.owners import (
     DONE,
@@ -41,7 +42,7 @@ def updating(database: Database, owner: Owner) -> "asyncio.Task[Row]":
         lambda database, owner: tasks.create_task(database, owner.id, "third", None),
         lambda database, owner: tasks.update_task(database, owner.id, owner.task, DONE),
         lambda database, owner: tasks.delete_task(database, owner.id, owner.task),
-        lambda database, owner: users.require_current(database, owner.id, 0),
+        lambda database, owner: token_users.require_current(database, owner.id, 0),
     ],
     ids=["list", "get", "create", "update", "delete", "token"],
 )
@@ -65,7 +66,7 @@ def test_all_but_the_first_of_a_moment_share_one_round_trip(
 def test_who_comes_while_others_are_on_their_way_goes_together_when_they_are_back(
     own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
 
     async def story() -> None:
         async with database_at(patient(wiretap.url)) as database:
@@ -104,7 +105,7 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
                 before = wiretap.sent.copy()
                 for owner in owners[1:]:
                     asked.append(updating(database, owner))
-                    for _ in range(batches.QUIET - 1):
+                    for _ in range(batching.QUIET - 1):
                         await asyncio.sleep(0)
                 answers = await at_once(*asked[1:])
             answers.insert(0, await asked[0])
@@ -116,8 +117,8 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
 
 
 def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "COMPANY", 3 * GENEROUS)
-    monkeypatch.setattr(batches, "MOST", 3)
+    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
+    monkeypatch.setattr(batching, "MOST", 3)
 
     async def story() -> None:
         async with database_at(patient(own_database.runtime)) as database:
@@ -139,7 +140,7 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
     async def story() -> None:
         async with database_at(wiretap.url, pool=1) as database:
             [owner] = await new_owners(database, 1)
-            more = 2 * batches.MOST
+            more = 2 * batching.MOST
             ids = [owner.task, *(str(uuid4()) for _ in range(more))]
             for _ in range(2):
                 before = wiretap.sent.copy()
@@ -156,7 +157,7 @@ def test_a_batch_is_never_larger_than_the_most(wiretap: Wiretap) -> None:
 def test_of_lists_as_many_go_together_as_the_last_ones_were_short(
     wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "ROWS", 10)
+    monkeypatch.setattr(batching, "ROWS", 10)
 
     async def trips(database: Database, owners: list[Owner]) -> int:
         before = wiretap.sent.copy()
@@ -196,7 +197,7 @@ def test_others_are_let_in_between_the_answers_of_long_lists(urls: Urls, monkeyp
             assert seen == ["an answer", "others", *["an answer"] * 4, *["others"] * 4]  # the first goes alone
 
             seen.clear()
-            monkeypatch.setattr(batches, "LONG", 1)
+            monkeypatch.setattr(batching, "LONG", 1)
             await at_once(*(listed(database, owner) for owner in owners))
             await asyncio.sleep(0)
             assert seen == ["an answer", "others"] * USERS
@@ -207,7 +208,7 @@ def test_others_are_let_in_between_the_answers_of_long_lists(urls: Urls, monkeyp
 def test_everybody_gets_what_is_theirs_and_nothing_else(urls: Urls) -> None:
     async def story() -> None:
         async with database_at(urls.runtime) as database:
-            owners = await new_owners(database, 2 * batches.MOST)
+            owners = await new_owners(database, 2 * batching.MOST)
             strangers = owners[1:] + owners[:1]
             lists = [tasks.list_tasks(database, owner.id) for owner in owners]
             own = [tasks.get_task(database, owner.id, str(task["id"])) for owner in owners for task in owner.tasks]
@@ -237,7 +238,7 @@ def test_a_token_that_was_revoked_is_refused_beside_others_of_its_user(urls: Url
         async with database_at(urls.runtime) as database:
             owners = await new_owners(database, 3)
             asked = [(owner.id, generation) for owner in owners for generation in (0, 1, 0)]
-            answers = await at_once(*(users.require_current(database, *each) for each in asked))
+            answers = await at_once(*(token_users.require_current(database, *each) for each in asked))
 
             assert [code_of(answer) for answer in answers] == [None, Code.INVALID_TOKEN, None] * len(owners)
 
@@ -278,7 +279,7 @@ def test_a_row_that_nobody_asked_for_is_given_to_nobody() -> None:
     async def story() -> None:
         key = tasks.LIST_TASKS.key
         assert key is not None
-        batch = batches.Batch(tasks.LIST_TASKS, key, 2)
+        batch = batching.Batch(tasks.LIST_TASKS, key, 2)
         answer = batch.join([uuid4(), 10])
         assert answer is not None
         foreign: Any = [{"user_id": uuid4(), "title": "Not yours"}]

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from service import tasks
-from service.database import Database
+from service.db.database import Database
+from service.domain import tasks
 from service.errors import Code
 from tests.databases import Urls, patient
 from tests.operations.line import Line

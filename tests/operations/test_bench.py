@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service import statements
+from service.db import statements
 from tests.bench import __main__ as bench
 from tests.bench import floor, report, results
 from tests.bench.results import Results, Run, Sample

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import Settings, load_settings
+from service.settings.all_settings import Settings, load_settings
 from tests.support import ROOT, SECRET
 
 TEXT = (ROOT / "compose.yaml").read_text()

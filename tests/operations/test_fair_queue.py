@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from service import tasks
-from service.attempts import COUNT_ATTEMPT
-from service.auth.users import FIND_OUTSIDE_USER
-from service.connecting import Connection
+from service.auth.token_users import FIND_OUTSIDE_USER
+from service.db.connect import DatabaseConnection
+from service.domain import tasks
+from service.domain.rate_limits import COUNT_ATTEMPT
 from service.errors import Code
 from service.fair_queue import FairQueue
-from service.health import CHECK_SERVER
+from service.http.health import CHECK_SERVER
 from tests.databases import Urls
 from tests.operations.owners import DONE, at_once, code_of, database_at, held, new_owners
 from tests.operations.stories import GENEROUS, tell
@@ -148,7 +148,7 @@ def test_with_one_connection_another_users_statement_is_the_second_of_many(urls:
             served: list[str] = []
 
             async def use(user: str) -> None:
-                async def send(connection: Connection) -> None:
+                async def send(connection: DatabaseConnection) -> None:
                     await pid(connection)
                     served.append(user)
 

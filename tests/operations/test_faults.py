@@ -12,9 +12,9 @@ import pytest
 from sanic import HTTPResponse
 from sanic_testing.reusable import ReusableClient
 
-from service import migrations
-from service.context import App
-from service.request import Request
+from service.db import migrations
+from service.http.request import Request
+from service.server.sanic_app import ServerApp
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
@@ -29,7 +29,7 @@ def as_user_of(service: Service, user: User) -> User:
 
 
 def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alone(
-    capfd: pytest.CaptureFixture[str], make_app: Callable[[], App]
+    capfd: pytest.CaptureFixture[str], make_app: Callable[[], ServerApp]
 ) -> None:
     app = make_app()
     message = b"the password was " + b"hunter" + b"22"
@@ -55,7 +55,7 @@ def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alo
     assert "hunter22" not in logged
 
 
-def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[[], App]) -> None:
+def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[[], ServerApp]) -> None:
     app = make_app()
 
     async def silent(_: Request) -> None:
@@ -73,7 +73,7 @@ def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[
 
 
 def test_what_fails_once_an_answer_is_decided_does_not_take_it_away(
-    capfd: pytest.CaptureFixture[str], make_app: Callable[[], App]
+    capfd: pytest.CaptureFixture[str], make_app: Callable[[], ServerApp]
 ) -> None:
     app = make_app()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import migrations
+from service.db import migrations
 from tests.support import FRONTEND, SECRET, TRUST, environment, free_port
 
-SANIC = [str(Path(sys.executable).parent / "sanic"), "service.app:app_factory", "--factory"]
+SANIC = [str(Path(sys.executable).parent / "sanic"), "service.cli.factory:app_factory", "--factory"]
 SERVE = [sys.executable, "-m", "service"]
 
 

@@ -10,14 +10,15 @@ import asyncpg
 import psycopg
 import pytest
 
-from service import lock_waits, session, tasks
-from service.account_changes import DELETE_USER
-from service.accounts import get_user
-from service.connecting import Connection, Connector
-from service.database import Database
+from service.db import admin_session, lock_waits
+from service.db.connect import Connector, DatabaseConnection
+from service.db.database import Database
+from service.db.lock_waits import LockWaits
+from service.domain import tasks
+from service.domain.account_changes import DELETE_USER
+from service.domain.users import get_user
 from service.errors import Code
-from service.lock_waits import LockWaits
-from service.settings import load_settings
+from service.settings.all_settings import load_settings
 from tests.databases import Urls, patient
 from tests.operations.owners import (
     DONE,
@@ -318,7 +319,8 @@ def test_owners_that_met_a_lock_are_forgotten_in_time_and_beyond_a_number(monkey
 
 def lock_timeout(url: str) -> str:
     async def shown() -> str:
-        connection: Connection = await Connector(load_settings(database_url=url, better_auth_secret=SECRET), 100)()
+        settings = load_settings(database_url=url, better_auth_secret=SECRET)
+        connection: DatabaseConnection = await Connector(settings, 100)()
         try:
             return str(await connection.fetchval("SHOW lock_timeout"))
         finally:
@@ -334,14 +336,14 @@ def test_a_direct_connection_has_a_lock_timeout_whatever_its_role_and_the_urls_o
 def test_a_command_of_an_operator_waits_for_a_lock_longer_than_its_role_does(
     own_database: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with psycopg.connect(own_database.admin) as admin, session.connected(own_database.runtime) as connection:
+    with psycopg.connect(own_database.admin) as admin, admin_session.connected(own_database.runtime) as connection:
         insert = "INSERT INTO users (email, password_hash) VALUES ('a@example.com', 'x') RETURNING id"
         [[user_id]] = admin.execute(insert).fetchall()
         admin.commit()
         admin.execute("SELECT FROM users FOR UPDATE")
         monkeypatch.setattr(time, "sleep", lambda _: admin.rollback())
 
-        assert session.rows(connection, DELETE_USER, user_id=user_id, token_generation=0)
+        assert admin_session.rows(connection, DELETE_USER, user_id=user_id, token_generation=0)
         assert admin.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 

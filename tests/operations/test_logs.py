@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from service.access_log import Line, Output, as_json, as_people_read_it
+from service.log.lines import Line, Output, as_json, as_people_read_it
 from tests import support
 from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email, sign_up
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import tasks
+from service.domain import tasks
 from tests.databases import Urls, patient
 from tests.operations.owners import DONE, at_once, database_at, held, new_owners, until_waiting
 from tests.operations.stories import GENEROUS, tell

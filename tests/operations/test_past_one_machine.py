@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import migrations
+from service.db import migrations
+from service.db.statements import names, read
 from service.review.explain import explain
-from service.statements import names, read
 from tests import citus, databases
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, running, sign_up
 

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import connecting
-from service.settings import load_settings
+from service.db import connect
+from service.settings.all_settings import load_settings
 from tests import support
 from tests.databases import Urls
 from tests.operations.test_faults import DATABASE_ERROR, check_everything_says_so
@@ -97,7 +97,7 @@ def test_migrate_goes_past_it_and_the_service_through_it(empty_database: str, tm
 
 def cache_size(url: str, prepared_statements: str) -> int:
     settings = load_settings(database_url=url, better_auth_secret=SECRET, prepared_statements=prepared_statements)
-    return asyncio.run(connecting.cache_size(settings))
+    return asyncio.run(connect.cache_size(settings))
 
 
 def test_a_pooler_is_found_out_and_the_setting_counts_more(urls: Urls, pooler: PgBouncer) -> None:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from sanic.http import Stage
 
-from service.connections import Connection
-from service.places import Places, Standing
+from service.server.http_protocol import ClientConnection
+from service.server.places import Places, Standing
 from tests.support import TRUST, Service, User
 
 WAITING, STALLED, READING, JUST_CAME, ANSWERED = Standing
@@ -122,7 +122,7 @@ def test_an_address_beyond_its_share_makes_room_from_its_own_connections() -> No
 
 def test_each_newcomer_has_another_connection_end_with_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("service.places.monotonic", lambda: now)
+    monkeypatch.setattr("service.server.places.monotonic", lambda: now)
     places = Places(30, 0)
     busy = [Occupant(places, ANSWERED, number) for number in range(30)]
     for count in range(1, 4):
@@ -162,11 +162,11 @@ def test_progress_is_what_the_client_confirms(
     monkeypatch: pytest.MonkeyPatch, unsent: int, held: int, delivered: int, stage: Stage,
     times: tuple[float, float], expected: tuple[Standing, float],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("service.connections.held_by_system", lambda _: held)
-    connection: Any = Connection.__new__(Connection)
+    monkeypatch.setattr("service.server.http_protocol.held_by_system", lambda _: held)
+    connection: Any = ClientConnection.__new__(ClientConnection)
     earlier = 5000  # bytes, of earlier answers
     connection.transport = SimpleNamespace(get_write_buffer_size=lambda: unsent, is_closing=lambda: False)
-    connection.departure = SimpleNamespace(written=earlier + delivered + held + unsent)
+    connection.writer = SimpleNamespace(written=earlier + delivered + held + unsent)
     connection._delivered_before = (NOW - 10, earlier)
     connection._time, asked = times
     connection._http = SimpleNamespace(stage=stage, head_since=asked, request=SimpleNamespace(is_arriving=False))

@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import pool as pools
 from service.background import Background
-from service.connecting import Connection
+from service.db import pool as pools
+from service.db.connect import DatabaseConnection
+from service.db.pool import Pool
 from service.errors import Code, Problem
-from service.pool import Pool
-from service.settings import load_settings
+from service.settings.all_settings import load_settings
 from tests.databases import Urls
 from tests.operations.line import Connection as LineConnection
 from tests.operations.line import Line
@@ -29,12 +29,12 @@ TERMINATE = b"X\x00\x00\x00\x04"
 
 @asynccontextmanager
 async def pool_to(
-    url: str, most: int, patience: float = GENEROUS, connect: Callable[[], Awaitable[Connection]] | None = None
+    url: str, most: int, patience: float = GENEROUS, connect: Callable[[], Awaitable[DatabaseConnection]] | None = None
 ) -> AsyncIterator[Pool]:
     background = Background()
 
-    async def connect_to_it() -> Connection:
-        opened: Connection = await asyncpg.connect(url, command_timeout=GENEROUS)
+    async def connect_to_it() -> DatabaseConnection:
+        opened: DatabaseConnection = await asyncpg.connect(url, command_timeout=GENEROUS)
         return opened
 
     pool = Pool(connect or connect_to_it, most, patience, background)
@@ -46,20 +46,20 @@ async def pool_to(
 @asynccontextmanager
 async def impatient_pool(url: str) -> AsyncIterator[Pool]:
     """Its one connection is there before anybody waits for it."""
-    opened: list[Connection] = [await asyncpg.connect(url)]
+    opened: list[DatabaseConnection] = [await asyncpg.connect(url)]
 
-    async def connect() -> Connection:
+    async def connect() -> DatabaseConnection:
         return opened.pop()
 
     async with pool_to(url, 1, patience=0.2, connect=connect) as pool:
         yield pool
 
 
-def sends(text: str) -> Callable[[Connection], Awaitable[str]]:
+def sends(text: str) -> Callable[[DatabaseConnection], Awaitable[str]]:
     return lambda connection: connection.execute(text)
 
 
-async def pid(connection: Connection) -> int:
+async def pid(connection: DatabaseConnection) -> int:
     return int(await connection.fetchval("SELECT pg_backend_pid()"))
 
 
@@ -70,7 +70,7 @@ class Hold:
         self.has_it = asyncio.Event()
         self.let_go = asyncio.Event()
 
-    async def __call__(self, connection: Connection) -> int:
+    async def __call__(self, connection: DatabaseConnection) -> int:
         found = await pid(connection)
         self.has_it.set()
         await self.let_go.wait()
@@ -118,7 +118,7 @@ def test_who_waits_is_served_in_the_order_of_coming(urls: Urls) -> None:
             served: list[str] = []
 
             async def use(name: str) -> None:
-                async def send(connection: Connection) -> None:
+                async def send(connection: DatabaseConnection) -> None:
                     await pid(connection)
                     served.append(name)
 
@@ -139,7 +139,7 @@ def test_who_comes_in_the_moment_in_which_a_slot_is_passed_on_stands_behind(urls
             served: list[str] = []
             let_go = asyncio.Event()
 
-            async def send(connection: Connection, name: str) -> None:
+            async def send(connection: DatabaseConnection, name: str) -> None:
                 await let_go.wait()
                 await pid(connection)
                 served.append(name)
@@ -291,7 +291,7 @@ def test_a_connection_that_is_closed_is_not_passed_on(urls: Urls) -> None:
         async with pool_to(urls.runtime, 1) as pool:
             let_go = asyncio.Event()
 
-            async def ends(connection: Connection) -> None:
+            async def ends(connection: DatabaseConnection) -> None:
                 await let_go.wait()
                 connection.terminate()
 
@@ -310,11 +310,11 @@ def test_what_cannot_be_opened_leaves_no_slot_behind(urls: Urls) -> None:
     async def story() -> None:
         is_away, let_fail = True, asyncio.Event()
 
-        async def connect() -> Connection:
+        async def connect() -> DatabaseConnection:
             if is_away:
                 await let_fail.wait()
                 raise ConnectionRefusedError
-            opened: Connection = await asyncpg.connect(urls.runtime)
+            opened: DatabaseConnection = await asyncpg.connect(urls.runtime)
             return opened
 
         async with pool_to(urls.runtime, 2, connect=connect) as pool:
@@ -336,7 +336,7 @@ def test_a_server_without_a_free_slot_is_asked_at_a_steady_pace_however_many_wai
     async def story() -> None:
         tries: list[None] = []
 
-        async def connect() -> Connection:
+        async def connect() -> DatabaseConnection:
             tries.append(None)
             await asyncio.sleep(0)
             raise asyncpg.TooManyConnectionsError
@@ -351,10 +351,10 @@ def test_a_server_without_a_free_slot_is_asked_at_a_steady_pace_however_many_wai
 
 def test_closing_waits_for_what_is_under_way_though_it_ends_all_at_once(urls: Urls) -> None:
     async def story() -> None:
-        used: list[Connection] = []
+        used: list[DatabaseConnection] = []
         let_go = asyncio.Event()
 
-        async def use(connection: Connection) -> int:
+        async def use(connection: DatabaseConnection) -> int:
             used.append(connection)
             await let_go.wait()
             return await pid(connection)
@@ -404,9 +404,9 @@ def test_an_idle_connection_that_is_found_dead_is_cut_off_and_forgotten(
     monkeypatch.setattr(pools, "PATIENCE_WITH_IDLE", 0.2)
 
     async def story() -> None:
-        opened: list[Connection] = []
+        opened: list[DatabaseConnection] = []
 
-        async def connect() -> Connection:
+        async def connect() -> DatabaseConnection:
             opened.append(await asyncpg.connect(line.url))
             return opened[-1]
 
@@ -436,10 +436,10 @@ def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool
         background = Background()
         settings = load_settings(database_url=urls.runtime, better_auth_secret=SECRET, pool_min=least, pool_max=3)
         pool = await Pool.open(settings, background)
-        rush: list[Connection] = []
+        rush: list[DatabaseConnection] = []
         all_have_one = asyncio.Barrier(3)
 
-        async def use(connection: Connection) -> None:
+        async def use(connection: DatabaseConnection) -> None:
             rush.append(connection)
             await all_have_one.wait()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import processors
+from service.settings import processors
 from tests import cgroups
 from tests.operations.test_faults import wait_for
 from tests.support import PASSWORD, ROOT, Service, new_email

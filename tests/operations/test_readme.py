@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.auth.issuers import read_issuers
 from service.errors import Code
-from service.settings import Settings
+from service.settings.all_settings import Settings
+from service.settings.issuers import read_issuers
 from tests import support
 from tests.support import ROOT, Service
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service import connecting
-from service.connecting import Connector
-from service.settings import load_settings
+from service.db import connect
+from service.db.connect import Connector
+from service.settings.all_settings import load_settings
 from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, sign_up
@@ -49,8 +49,8 @@ def test_the_server_reports_back_what_a_connection_sets_word_for_word(urls: Urls
         connection = await Connector(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)()
         try:
             settings = connection.get_settings()
-            return {name: getattr(settings, name) for name in connecting.FORM_OF_TIMES}
+            return {name: getattr(settings, name) for name in connect.FORM_OF_TIMES}
         finally:
             await connection.close()
 
-    assert asyncio.run(reported()) == connecting.FORM_OF_TIMES
+    assert asyncio.run(reported()) == connect.FORM_OF_TIMES

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import SettingsError, load_settings
+from service.settings.all_settings import SettingsError, load_settings
 from tests.support import ROOT, SECRET, command
 
 URL = "postgresql://todo:hunter22@127.0.0.1:1/todo"

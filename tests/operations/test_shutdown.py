@@ -15,10 +15,10 @@ import httpx
 import psycopg
 import pytest
 
-from service.app import CLOSE_TIMEOUT
-from service.context import App
-from service.places import JUST_CAME_SECONDS
-from service.settings import load_settings
+from service.domain.services import CLOSE_SECONDS
+from service.server.places import JUST_CAME_SECONDS
+from service.server.sanic_app import ServerApp
+from service.settings.all_settings import load_settings
 from tests import databases, support
 from tests.databases import Urls
 from tests.operations.proxy import in_front_of
@@ -196,10 +196,10 @@ def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
     assert lost_sessions(own_urls) == lost
 
 
-def test_by_default_it_ends_within_ten_seconds(make_app: Callable[[], App]) -> None:
+def test_by_default_it_ends_within_ten_seconds(make_app: Callable[[], ServerApp]) -> None:
     grace = make_app().config.GRACEFUL_SHUTDOWN_TIMEOUT
 
-    assert load_settings().drain + grace + CLOSE_TIMEOUT <= 9
+    assert load_settings().drain + grace + CLOSE_SECONDS <= 9
 
 
 class Load:

@@ -15,9 +15,9 @@ import httpx
 import psycopg
 import pytest
 
-from service.places import JUST_CAME_SECONDS
-from service.sockets import OWN_FILES, allow_files
-from service.streaming import ROWS_AT_ONCE
+from service.http.json_stream import ROWS_AT_ONCE
+from service.server.places import JUST_CAME_SECONDS
+from service.server.sockets import OWN_FILES, allow_files
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, TRUST, Service, User, peak_of_memory

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from service.log_output import LineWriter
+from service.log.line_writer import LineWriter
 from tests import support
 from tests.support import ROOT, SECRET, Service
 

@@ -20,9 +20,10 @@ import psycopg
 import pytest
 from sanic_testing.reusable import ReusableClient
 
-from service import connecting, embedded, migrations
-from service.context import App
-from service.settings import load_settings
+from service.cli import embedded_postgres
+from service.db import connect, migrations
+from service.server.sanic_app import ServerApp
+from service.settings.all_settings import load_settings
 from tests import databases, support
 from tests.support import FRONTEND, PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
 
@@ -76,7 +77,7 @@ def permissions_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     home = tmp_path_factory.mktemp("laptop") / "home"
     home.mkdir(mode=0o700)
-    before = permissions_of([*home.parents, home, *Path(embedded.__file__).parents, *Path(sys.prefix).parents])
+    before = permissions_of([*home.parents, home, *Path(embedded_postgres.__file__).parents, *Path(sys.prefix).parents])
     with support.running(home) as service:
         yield Laptop(home, service, before)
 
@@ -101,7 +102,7 @@ def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(lapto
 
     assert data.stat().st_mode & 0o777 == 0o700
     assert (made["postgresql"], made["secret"]) == (0o700, 0o600)
-    assert (embedded.socket_dir(data) / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
+    assert (embedded_postgres.socket_dir(data) / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
     assert permissions_of(laptop.permissions) == laptop.permissions
 
 
@@ -183,7 +184,7 @@ def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory", f"--port={port}", *how],
+            [sys.executable, "-m", "sanic", "service.cli.factory:app_factory", "--factory", f"--port={port}", *how],
             cwd=directory,
             env=support.environment(**settings),
             stdout=output,
@@ -239,7 +240,7 @@ def test_sanics_own_command_line_serves_from_a_database_of_ones_own(
 
 def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sanic", "service.app:app_factory", "--factory"],
+        [sys.executable, "-m", "sanic", "service.cli.factory:app_factory", "--factory"],
         cwd=tmp_path,
         env=support.environment(PORT="x"),
         capture_output=True,
@@ -286,13 +287,13 @@ def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(
 def test_a_data_directory_of_any_name_holds_a_database(tmp_path: Path, data_dir: str) -> None:
     async def asks(url: str) -> object:
         """As the requests do, whose driver reads a URL by itself."""
-        connection = await asyncpg.connect(**connecting.arguments(load_settings(database_url=url)))
+        connection = await asyncpg.connect(**connect.arguments(load_settings(database_url=url)))
         try:
             return await connection.fetchval("SELECT 1")
         finally:
             await connection.close()
 
-    with embedded.running(tmp_path / data_dir) as url:
+    with embedded_postgres.running(tmp_path / data_dir) as url:
         assert asyncio.run(asks(url)) == 1
 
 
@@ -330,7 +331,7 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
 
     for changed, was, becomes, listed in (
         ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 250", 1),
-        ("service/streaming.py", "FIRST_ROWS = 250", "FIRST_ROWS = 500", 2),
+        ("service/http/json_stream.py", "FIRST_ROWS = 250", "FIRST_ROWS = 500", 2),
     ):
         before = service.log.read_text().count("ready: ")
         path = checkout / changed
@@ -347,7 +348,7 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     assert not (checkout / ".data" / POSTMASTER).exists()
 
 
-def test_what_a_process_has_loaded_is_no_work_for_the_garbage_collector(make_app: Callable[[], App]) -> None:
+def test_what_a_process_has_loaded_is_no_work_for_the_garbage_collector(make_app: Callable[[], ServerApp]) -> None:
     thresholds = gc.get_threshold()
     try:
         with ReusableClient(make_app(), port=free_port()) as client:

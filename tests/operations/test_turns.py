@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.turns import Turns
+from service.http.turns import Turns
 from tests.operations.stories import tell
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service import migrations
-from service.migrations import MIGRATIONS
+from service.db import migrations
+from service.db.migrations import MIGRATIONS
 from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, ROOT, SECRET, User, command, sign_up

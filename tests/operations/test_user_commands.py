@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.account_changes import TASKS_AT_ONCE
+from service.domain.account_changes import TASKS_AT_ONCE
 from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, Service, User

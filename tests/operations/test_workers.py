@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service import port, workers
-from service.settings import SettingsError, load_settings
+from service.server import listen_socket, workers
+from service.settings.all_settings import SettingsError, load_settings
 from tests import support
 from tests.databases import Urls
 from tests.support import SECRET, Service, User, sign_up
@@ -62,7 +62,7 @@ def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> 
     assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
-@pytest.mark.skipif(not port.CAN_BE_DIVIDED, reason="elsewhere all workers wait at one socket")
+@pytest.mark.skipif(not listen_socket.CAN_BE_DIVIDED, reason="elsewhere all workers wait at one socket")
 def test_each_worker_listens_for_itself_so_that_the_system_divides_the_connections(tmp_path: Path) -> None:
     with support.running(tmp_path, WORKERS=2) as service:
         wait_for(lambda: is_ready(service, 2))
@@ -80,9 +80,9 @@ def test_a_port_is_taken_before_any_worker_listens(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PORT", str(support.free_port()))
     settings = load_settings(_env_file=None)
 
-    with port.taken(settings, divided=True):
+    with listen_socket.taken(settings, divided=True):
         for divided in (True, False):
-            with pytest.raises(SettingsError, match="a free port"), port.taken(settings, divided=divided):
+            with pytest.raises(SettingsError, match="a free port"), listen_socket.taken(settings, divided=divided):
                 pass
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from sanic.compat import Header
 
-from service.address import client_network
-from service.request import Request
+from service.http.client_address import client_network
+from service.server.request import ServerRequest
 from tests.support import Service
 
 PEER = "192.0.2.7"
@@ -19,7 +19,7 @@ PEER = "192.0.2.7"
 def network_of(trusted_proxies: int, *forwarded: str, peer: str = PEER, **others: str) -> str:
     app: Any = SimpleNamespace(ctx=SimpleNamespace(trusted_proxies=trusted_proxies))
     headers = Header([("x-forwarded-for", each) for each in forwarded] + list(others.items()))
-    request = Request(b"/", headers, head=b"", version="1.1", method="GET", transport=None, app=app)
+    request = ServerRequest(b"/", headers, head=b"", version="1.1", method="GET", transport=None, app=app)
     conn_info: Any = SimpleNamespace(client_ip=peer)
     request.conn_info = conn_info
     return client_network(request)

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.auth import downloading, fetching
-from service.auth.downloading import MAX_BYTES, download
-from service.auth.issuers import UnusableError
-from service.auth.keys import (
+from service.auth import key_download, key_fetch
+from service.auth.issuer_keys import (
     COOLDOWN,
 )
+from service.auth.key_download import MAX_BYTES, download
+from service.settings.issuers import UnusableError
 from tests.issuers import PATH, Publisher, claims_of, ed_key, published, publishing
 from tests.support import FEBRUARY, JANUARY, TRUST, Contract, Service, User
 
@@ -34,10 +34,10 @@ def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publishe
     publisher.answers["/big"] = lambda: (200, {}, b" " * (MAX_BYTES + 1))
     publisher.answers["/zipped"] = lambda: (200, {"Content-Encoding": "gzip"}, b"x")
 
-    assert json.loads(download(publisher.url + PATH, fetching.TIMEOUT)) == {"keys": publisher.keys}
+    assert json.loads(download(publisher.url + PATH, key_fetch.TIMEOUT)) == {"keys": publisher.keys}
     for path in ("/away", "/big", "/zipped", "/nowhere"):
         with pytest.raises(UnusableError):
-            download(publisher.url + path, fetching.TIMEOUT)
+            download(publisher.url + path, key_fetch.TIMEOUT)
     assert publisher.asked.count(PATH) == 1
 
 
@@ -46,26 +46,26 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
     publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
 
     for _ in range(2):
-        assert download(publisher.url + PATH, fetching.TIMEOUT) == b"{}"
+        assert download(publisher.url + PATH, key_fetch.TIMEOUT) == b"{}"
 
     assert [headers.get("Cookie") for headers in publisher.headers] == [None, None]
     assert [headers["Accept"] for headers in publisher.headers] == ["application/json"] * 2
 
 
 def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
+    monkeypatch.setattr(key_fetch, "TIMEOUT", 0.05)
     let_go = threading.Event()
-    monkeypatch.setattr(downloading, "download", lambda *_: let_go.wait(30) and b"")
+    monkeypatch.setattr(key_download, "download", lambda *_: let_go.wait(30) and b"")
 
     async def story() -> None:
-        fetch = fetching.fetcher("https://issuer.example")
-        for _ in range(fetching.MAX_STUCK):
+        fetch = key_fetch.fetcher("https://issuer.example")
+        for _ in range(key_fetch.MAX_STUCK):
             with pytest.raises(TimeoutError):
                 await fetch()
         with pytest.raises(UnusableError, match="still hang"):
             await fetch()
         let_go.set()
-        monkeypatch.setattr(fetching, "TIMEOUT", 30.0)
+        monkeypatch.setattr(key_fetch, "TIMEOUT", 30.0)
         while True:
             await asyncio.sleep(0.01)
             with suppress(UnusableError):

@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from service import fields
+from service import field_rules
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
@@ -195,10 +195,10 @@ def test_sign_ups_are_limited_by_address(guarded: Service, contract: Contract) -
 def test_no_time_is_spent_on_a_text_that_is_too_long_for_an_email(monkeypatch: pytest.MonkeyPatch) -> None:
     """To bring a megabyte of accents into its normal form takes minutes, and nobody else is served meanwhile."""
     seen: list[str] = []
-    monkeypatch.setattr(fields, "validate_email", lambda email, **_: seen.append(email))
+    monkeypatch.setattr(field_rules, "validate_email", lambda email, **_: seen.append(email))
 
-    assert fields.normal_email("a" + "\u0301\u0327" * 50_000 + "@example.com") is None
-    assert fields.normal_email("a" * 256) is None
+    assert field_rules.normal_email("a" + "\u0301\u0327" * 50_000 + "@example.com") is None
+    assert field_rules.normal_email("a" * 256) is None
     assert seen == []
 
 

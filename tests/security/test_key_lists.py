@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.auth.issuers import UnusableError
-from service.auth.keys import read_keys
+from service.auth.issuer_keys import read_keys
+from service.settings.issuers import UnusableError
 from tests.issuers import Signer, ec_key, ed_key, published, rsa_key, segment
 
 

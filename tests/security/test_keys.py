@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from service.auth.issuers import Issuer, UnusableError
-from service.auth.keys import (
+from service.auth.issuer_keys import (
     COOLDOWN,
     MAX_AGE,
     REFRESH_AFTER,
-    Key,
+    IssuerKey,
     KeySet,
 )
 from service.errors import NotNow
+from service.settings.issuers import Issuer, UnusableError
 from tests.issuers import Signer, ed_key, published
 
 ISSUER = Issuer.model_validate({"issuer": "https://issuer.example"})
@@ -49,7 +49,7 @@ class Source:
         self.now = max(self.now, until)
 
 
-def outcome(found: Coroutine[Any, Any, Key | None]) -> Awaitable[str]:
+def outcome(found: Coroutine[Any, Any, IssuerKey | None]) -> Awaitable[str]:
     async def of() -> str:
         try:
             key = await found

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.auth.issuers import Issuer
-from service.auth.memory import Verified
-from service.auth.outside import OutsideTokens
+from service.auth.issuer_tokens import IssuerTokens
+from service.auth.token_cache import Verified
 from service.errors import Code, Problem
+from service.settings.issuers import Issuer
 from tests.issuers import claims_of, ed_key, published
 
 NOW = 1_800_000_000.0
@@ -39,7 +39,7 @@ def told(story: Callable[[Verify, list[str]], Awaitable[None]]) -> None:
         return USER
 
     async def run() -> None:
-        tokens = OutsideTokens((ISSUER,), find_user, lambda _: fetch)
+        tokens = IssuerTokens((ISSUER,), find_user, lambda _: fetch)
 
         async def verify(kid: object = SIGNER.kid, **claims: Any) -> Verified:
             now = int(NOW)

@@ -8,30 +8,30 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.auth import outside
-from service.auth.issuers import Issuer
-from service.auth.keys import MAX_AGE, KeySet
-from service.auth.memory import Memory, Verified
-from service.auth.outside import OutsideTokens
+from service.auth import issuer_tokens
+from service.auth.issuer_keys import MAX_AGE, KeySet
+from service.auth.issuer_tokens import IssuerTokens
+from service.auth.token_cache import TokenCache, Verified
 from service.errors import Problem
+from service.settings.issuers import Issuer
 from tests.issuers import claims_of, ed_key, published
 
 FOREVER = float("inf")
 
 
-def remembered(memory: Memory, token: str, user_id: UUID | None = None) -> UUID:
+def remembered(memory: TokenCache, token: str, user_id: UUID | None = None) -> UUID:
     user_id = user_id or uuid4()
     memory.remember(token, Verified(user_id, 0.0, FOREVER), FOREVER)
     return user_id
 
 
-def user_of(memory: Memory, token: str) -> UUID | None:
+def user_of(memory: TokenCache, token: str) -> UUID | None:
     found = memory.recall(token)
     return None if found is None else found.verified.user_id
 
 
 def test_the_one_that_was_not_asked_about_for_longest_is_forgotten_first() -> None:
-    memory = Memory(2)
+    memory = TokenCache(2)
     users = {token: remembered(memory, token) for token in ("a", "b")}
     remembered(memory, "a", users["a"])
 
@@ -41,7 +41,7 @@ def test_the_one_that_was_not_asked_about_for_longest_is_forgotten_first() -> No
 
 
 def test_tokens_that_differ_in_a_letter_are_two() -> None:
-    memory = Memory()
+    memory = TokenCache()
     remembered(memory, "head.claims.signature")
 
     assert user_of(memory, "head.claims.signaturE") is None
@@ -64,7 +64,7 @@ def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_cu
 ) -> None:
     now = 1_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    memory, user = Memory(), uuid4()
+    memory, user = TokenCache(), uuid4()
     memory.remember("token", Verified(user, now + start, now + end, is_key_current), FOREVER)
 
     assert user_of(memory, "token") == (user if is_remembered else None)
@@ -72,7 +72,7 @@ def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_cu
 
 
 def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
-    memory = Memory()
+    memory = TokenCache()
     ann = remembered(memory, "a")
     remembered(memory, "b", ann)
     bob = remembered(memory, "c")
@@ -96,11 +96,11 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
         return uuid4()
 
     monkeypatch.setattr(
-        outside, "KeySet", lambda issuer, fetch: KeySet(issuer, fetch, lambda: now[0] + next(ticks) / 1e6)
+        issuer_tokens, "KeySet", lambda issuer, fetch: KeySet(issuer, fetch, lambda: now[0] + next(ticks) / 1e6)
     )
 
     async def story() -> None:
-        tokens = OutsideTokens((issuer,), find_user, lambda _: fetch)
+        tokens = IssuerTokens((issuer,), find_user, lambda _: fetch)
         token = signer.sign(claims_of(issuer.issuer, exp=int(time.time()) + 90_000))
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
         assert verified.is_good(time.time())
@@ -131,7 +131,7 @@ def test_a_token_that_is_soon_over_is_remembered_until_then() -> None:
 
     async def story() -> None:
         claims = claims_of(issuer.issuer, exp=int(time.time()) - 10, nbf=int(time.time()) + 10)
-        tokens = OutsideTokens((issuer,), find_user, lambda _: fetch)
+        tokens = IssuerTokens((issuer,), find_user, lambda _: fetch)
         verified = await tokens.verify(signer.sign(claims), {"kid": signer.kid}, issuer.issuer)
         assert (verified.start, verified.end) == (claims["nbf"] - 30, claims["exp"] + 30)
 

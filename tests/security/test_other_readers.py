@@ -13,8 +13,8 @@ import pytest
 from sanic.compat import Header
 from sanic.exceptions import SanicException
 
-from service.chunked_body import ChunkedBody
-from service.http_head import CHUNKED, body_of, check_host, keeps_alive, parse_head
+from service.server.chunked_body import ChunkedBody
+from service.server.http_head import CHUNKED, body_of, check_host, keeps_alive, parse_head
 
 INSERTED = [bytes([byte]) for byte in b'\x00\x01\t\n\x0b\x0c\r\x1f !"#+,-./0:;=Xx_\x7f\x80\xa0\xff']
 INSERTED += [b"\r\n", b"\r\n ", b"0x", b"\n\r", b"\xc2\x85"]

@@ -13,9 +13,9 @@ import jwt
 import psycopg
 import pytest
 
-from service.account_changes import DELETE_USER
 from service.auth.tokens import Tokens
-from service.session import rows
+from service.db.admin_session import rows
+from service.domain.account_changes import DELETE_USER
 from tests import support
 from tests.databases import Urls
 from tests.issuers import World

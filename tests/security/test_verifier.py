@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.auth.claims import invalid
-from service.auth.outside import OutsideTokens
+from service.auth.issuer_tokens import IssuerTokens
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.errors import Problem
@@ -41,7 +41,7 @@ def told(story: Callable[[Verifier, Asked], Coroutine[Any, Any, None]]) -> None:
         async def nobody(*_: object) -> UUID:
             raise AssertionError
 
-        await story(Verifier(TOKENS, OutsideTokens((), nobody), asked.check, recheck=60), asked)
+        await story(Verifier(TOKENS, IssuerTokens((), nobody), asked.check, recheck=60), asked)
 
     asyncio.run(run())
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service import embedded, migrations
-from service.statements import SQL
+from service.cli import embedded_postgres
+from service.db import migrations
+from service.db.statements import SQL
 from tests import databases
 from tests.plans import seeded_database
 from tests.sql.faults import Plant
@@ -30,7 +31,7 @@ def seeded_url(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A database of a size that somebody could run, always on the embedded server: plans differ between versions."""
     with ExitStack() as stack:
         if databases.given_server():
-            server_url = stack.enter_context(embedded.running(tmp_path_factory.mktemp("seeded")))
+            server_url = stack.enter_context(embedded_postgres.running(tmp_path_factory.mktemp("seeded")))
         yield stack.enter_context(seeded_database(server_url))
 
 

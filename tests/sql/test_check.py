@@ -6,12 +6,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.migrations import known
+from service.db.admin_session import AdminConnection
+from service.db.migrations import known
+from service.db.statements import SQL
 from service.review.catalog import Catalog
 from service.review.check import check_texts
-from service.review.order import NOT_TOTAL
-from service.session import Connection
-from service.statements import SQL
+from service.review.total_order import NOT_TOTAL
 from tests.databases import Urls
 from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, new_statement
 from tests.support import ROOT, SECRET, command
@@ -289,7 +289,7 @@ def test_a_review_can_change_nothing(database_url: str, plant: Plant, monkeypatc
     seen: list[object] = []
     of = Catalog.of
 
-    def look_and_read(connection: Connection) -> Catalog:
+    def look_and_read(connection: AdminConnection) -> Catalog:
         seen.append(connection.execute("SHOW transaction_read_only").fetchone())
         return of(connection)
 

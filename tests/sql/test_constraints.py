@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from service import fields
+from service import field_rules
 from service.api import models as february
+from service.db.admin_session import connected
 from service.review.catalog import Catalog
-from service.session import connected
 from service.v1 import models as january
 from tests.databases import Urls
 from tests.support import new_email
@@ -90,8 +90,8 @@ def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psy
     insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x')"
 
     assert refused_by(row, insert, ["Ann@example.com"]) == "users_email_lower_case"
-    assert refused_by(row, insert, ["é" * fields.MAX_EMAIL]) is None
-    assert refused_by(row, insert, ["é" * (fields.MAX_EMAIL + 1)]) == "users_email_length"
+    assert refused_by(row, insert, ["é" * field_rules.MAX_EMAIL]) is None
+    assert refused_by(row, insert, ["é" * (field_rules.MAX_EMAIL + 1)]) == "users_email_length"
 
 
 def test_a_user_has_five_known_networks_at_the_most(row: psycopg.Connection) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from service.db.admin_session import CommandError
 from service.review.explain import explain
-from service.session import CommandError
 from tests.databases import Urls
 from tests.support import User, command
 

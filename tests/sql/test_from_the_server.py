@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from service.statements import names, read
+from service.db.statements import names, read
 from tests import databases
 from tests.databases import Urls
 from tests.support import FEBRUARY, User

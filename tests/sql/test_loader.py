@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.statements import StatementError, parse, statement
+from service.db.statements import StatementError, parse, statement
 
 GOOD = """\
 -- name: get_task :one

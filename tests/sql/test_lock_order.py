@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from service.account_changes import BEFORE_ALL_IDS, DELETE_TASKS, DELETE_USER
-from service.session import rows
-from service.statements import Statement
-from service.tasks import CREATE_TASK, DELETE_TASK, RECOUNT_TASKS
+from service.db.admin_session import rows
+from service.db.statements import Statement
+from service.domain.account_changes import BEFORE_ALL_IDS, DELETE_TASKS, DELETE_USER
+from service.domain.tasks import CREATE_TASK, DELETE_TASK, RECOUNT_TASKS
 from tests.databases import Urls
 from tests.support import new_email
 

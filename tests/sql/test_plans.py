@@ -1,6 +1,6 @@
 """How each statement runs: sql/plans/ shows it, so that a change of a plan is seen in the change that makes it."""
 
-from service.statements import names, read
+from service.db.statements import names, read
 from tests.plans import PLANS, indexes_of, plans_of, reduced
 
 

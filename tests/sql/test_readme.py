@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service import embedded
+from service.cli import embedded_postgres
+from service.db.statements import SQL
 from service.review.listing import listing
-from service.statements import SQL
 from tests.databases import Urls
 from tests.support import ROOT, command
 
@@ -34,7 +34,7 @@ def test_the_index_is_what_sql_list_prints(tmp_path: Path) -> None:
 
 
 def test_the_session_with_bind_lists_the_task_that_it_made(urls: Urls) -> None:
-    begun, of_user, counted, of_count, made, listed, undone = pasted(embedded.binary("psql"), urls.admin, BIND)
+    begun, of_user, counted, of_count, made, listed, undone = pasted(embedded_postgres.binary("psql"), urls.admin, BIND)
 
     assert (begun, of_user, of_count, undone) == ("BEGIN", "INSERT 0 1", "UPDATE 1", "ROLLBACK")
     assert counted.split("|")[1:] == ["0"]
@@ -47,7 +47,7 @@ def test_the_session_with_prepare_makes_and_explains(urls: Urls, psql: str, requ
     if psql == "an older one":
         url, program = request.getfixturevalue("installed_url"), "psql"
     else:
-        url, program = urls.admin, embedded.binary("psql")
+        url, program = urls.admin, embedded_postgres.binary("psql")
 
     said = pasted(program, url, PREPARE)
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.auth.users import CHECK_TOKEN
+from service.auth.token_users import CHECK_TOKEN
+from service.db.statements import Statement
+from service.domain.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
 from service.review.plans import Plan, nodes
-from service.statements import Statement
-from service.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, LIST_TASKS_AFTER, UPDATE_TASK
 from tests.plans import TASKS_EACH
 
 # What a plan says of rows that were read and not passed on.

@@ -11,8 +11,15 @@ import asyncpg
 import psycopg
 import pytest
 
-from service import statements
-from service.account_changes import (
+from service.auth.token_users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
+from service.cli.startup import COUNT_CONNECTIONS
+from service.cli.user import COUNT_TASKS
+from service.db import statements
+from service.db.batching import IS_DISTRIBUTED
+from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
+from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
+from service.db.statements import Statement
+from service.domain.account_changes import (
     BEFORE_ALL_IDS,
     CHANGE_PASSWORD,
     DELETE_TASKS,
@@ -20,24 +27,15 @@ from service.account_changes import (
     GET_PASSWORD,
     REVOKE_TOKENS,
 )
-from service.accounts import (
+from service.domain.accounts import (
     CREATE_USER,
     FIND_CREDENTIALS,
-    GET_USER,
     UPGRADE_HASH,
-    USER_EXISTS,
 )
-from service.attempts import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
-from service.auth.users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
-from service.batches import IS_DISTRIBUTED
-from service.connecting import GET_LOCK_TIMEOUT, GET_SERVER_PID
-from service.health import CHECK_SERVER, NOBODY, REACH_TASKS
-from service.known_networks import REMEMBER_NETWORK
-from service.launch import COUNT_CONNECTIONS
-from service.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
-from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
-from service.statements import Statement
-from service.tasks import (
+from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_USERS
+from service.domain.known_networks import REMEMBER_NETWORK
+from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
+from service.domain.tasks import (
     CREATE_TASK,
     DELETE_TASK,
     GET_TASK,
@@ -47,8 +45,9 @@ from service.tasks import (
     RECOUNT_TASKS,
     UPDATE_TASK,
 )
-from service.upkeep import FORGET_ATTEMPTS, FORGET_DELETED_USERS
-from service.user_commands import COUNT_TASKS
+from service.domain.users import GET_USER, USER_EXISTS
+from service.http.health import CHECK_SERVER, NOBODY, REACH_TASKS
+from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
 from tests import citus
 from tests.databases import Urls
 from tests.support import new_email

@@ -1,0 +1,1 @@
+"""The commands a person types, and what must be true before the first request."""

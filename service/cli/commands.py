@@ -1,0 +1,81 @@
+"""The commands that end by themselves: migrate, and sql, which is for DBAs."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from service.cli.startup import one_database, settings_and_log
+from service.db import migrations
+
+
+def migrate(options: argparse.Namespace) -> None:
+    with one_database(settings_and_log(), direct=True) as url:
+        if options.action == "status":
+            _print(_status(url))
+        elif options.dry_run:
+            _print(_would_run(url, options))
+        else:
+            verb, said = (migrations.roll_back, "rolled back") if options.rollback else (migrations.apply, "applied")
+            _print(f"{said} {migration_id}" for migration_id in verb(url, options.to) or ["nothing"])
+
+
+def _status(url: str) -> Iterator[str]:
+    applied = {migration.migration_id: migration.at for migration in migrations.applied(url)}
+    for migration_id in sorted(set(migrations.known()) | set(applied)):
+        state = f"applied {applied[migration_id]:%Y-%m-%d %H:%M:%S} UTC" if migration_id in applied else "pending"
+        unknown = "" if migration_id in migrations.known() else " (unknown to this code)"
+        yield f"{migration_id}: {state}{unknown}"
+
+
+def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
+    """As SQL, to be read and kept: what says so is a comment."""
+    files = (migrations.files_to_roll_back if options.rollback else migrations.files_to_apply)(url, options.to)
+    for file in files:
+        yield f"-- would run migrations/{file.name}"
+        yield file.read_text(encoding="utf-8")
+    if not files:
+        yield "-- would run nothing"
+
+
+# The review is imported where it is used: a service that serves has no need of PostgreSQL's parser.
+
+
+def list_statements(_: argparse.Namespace) -> None:
+    from service.review.listing import listing  # noqa: PLC0415 - serving needs no parser
+
+    _print(listing())
+
+
+def check_statements(options: argparse.Namespace) -> None:
+    from service.review.check import check, check_texts  # noqa: PLC0415 - serving needs no parser
+
+    if options.no_server:
+        findings = check_texts()
+    else:
+        with _database(options) as url:
+            findings = check(url)
+    _print(findings)
+    if findings:
+        sys.exit(1)
+
+
+def explain_statement(options: argparse.Namespace) -> None:
+    from service.review.explain import explain  # noqa: PLC0415 - serving needs no parser
+
+    with _database(options) as url:
+        _print(explain(url, options.name, dict(options.values)))
+
+
+@contextmanager
+def _database(options: argparse.Namespace) -> Iterator[str]:
+    if options.database_url is not None:
+        yield options.database_url
+        return
+    with one_database(settings_and_log()) as url:
+        yield url
+
+
+def _print(lines: Iterable[object]) -> None:
+    for line in lines:
+        print(line)  # noqa: T201 - the command's output

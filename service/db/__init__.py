@@ -1,0 +1,1 @@
+"""From the connection pool to a statement of sql/ and its errors; migrations."""

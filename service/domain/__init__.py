@@ -1,0 +1,1 @@
+"""What the API means, without HTTP: tasks, accounts, limits. The owner is the first argument of every function."""

@@ -1,0 +1,64 @@
+"""Accounts: what both contracts mean by signing up, logging in and being somebody. No HTTP in here."""
+
+from typing import NamedTuple
+
+from service.db.database import Row
+from service.db.statements import statement
+from service.domain.services import Services
+from service.errors import Code, Problem
+from service.field_rules import normal_email
+
+CREATE_USER = statement("accounts/create_user", "one")
+FIND_CREDENTIALS = statement("accounts/find_credentials", "one")
+UPGRADE_HASH = statement("accounts/upgrade_hash", "exec")
+
+
+class SignedIn(NamedTuple):
+    token: str
+    user: Row
+
+
+async def sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
+    """EMAIL_EXISTS where the address is taken: the unique key says so, whoever else signs up at this moment. Like a
+    login it goes on when the client has gone: to leave is no way around what it costs."""
+    return await services.background.finish(_sign_up(services, email, password, network))
+
+
+async def _sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
+    async with services.rate_limits.sign_up(network) as attempt:
+        password_hash = await services.passwords.hash(password)
+        attempt.stays = True
+        digest = services.known_networks.digest(email, network)
+        user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash, network=digest)
+    return signed_in(services, user)
+
+
+async def log_in(services: Services, email: str, password: str, network: str) -> SignedIn:
+    """INVALID_CREDENTIALS, after the same work, whether the address is unknown or the password wrong. It goes on when
+    the client has gone: an attempt that was counted is taken back where it was a success."""
+    return await services.background.finish(_log_in(services, normal_email(email) or email, password, network))
+
+
+async def _log_in(services: Services, email: str, password: str, network: str) -> SignedIn:
+    async with services.rate_limits.log_in(email, network) as attempt:
+        user = await services.database.one(FIND_CREDENTIALS, email=email)
+        is_known = services.known_networks.is_known(user, email, network)
+        await services.rate_limits.count_email(attempt, email, is_known_network=is_known)
+        matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
+        if user is None or not matches:
+            attempt.stays = True
+            raise Problem(Code.INVALID_CREDENTIALS)
+    services.known_networks.remember(user, network)
+    if services.passwords.is_outdated(user["password_hash"]):
+        services.background.run(_upgrade_hash(services, user, password))
+    return signed_in(services, user)
+
+
+async def _upgrade_hash(services: Services, user: Row, password: str) -> None:
+    new_hash = await services.passwords.hash(password)
+    old_hash = user["password_hash"]
+    await services.database.execute(UPGRADE_HASH, user_id=user["id"], old_hash=old_hash, new_hash=new_hash)
+
+
+def signed_in(services: Services, user: Row) -> SignedIn:
+    return SignedIn(services.tokens.issue(user["id"], user["email"], user["token_generation"]), user)

@@ -1,0 +1,61 @@
+"""What the application opens when it starts and holds while it serves: the argument `services` of the use cases."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
+
+from service.auth import token_users
+from service.auth.issuer_tokens import IssuerTokens
+from service.auth.passwords import Passwords
+from service.auth.tokens import Tokens
+from service.auth.verifier import Verifier
+from service.background import Background
+from service.db.database import Database
+from service.domain.cleanup import Cleanup
+from service.domain.known_networks import KnownNetworks
+from service.domain.rate_limits import RateLimits
+from service.domain.tasks import NO_QUOTA
+from service.settings import processors
+from service.settings.all_settings import Settings
+
+CLOSE_SECONDS = 1.0
+
+
+class Services(SimpleNamespace):
+    background: Background
+    database: Database
+    tokens: Tokens
+    issuer_tokens: IssuerTokens
+    verifier: Verifier
+    passwords: Passwords
+    rate_limits: RateLimits
+    known_networks: KnownNetworks
+    cleanup: Cleanup
+    max_tasks: int  # of one user
+
+
+async def open_services(services: Services, settings: Settings) -> None:
+    threads = settings.hash_threads or max(1, processors.usable() // settings.workers)
+    services.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
+    services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
+    services.background = Background()
+    services.database = await Database.connect(settings, services.background)
+    services.cleanup = Cleanup(services.database, services.background)
+    services.rate_limits = RateLimits(services.database, services.background, services.cleanup, settings)
+    services.known_networks = KnownNetworks(services.database, services.background, settings)
+    services.max_tasks = settings.tasks_per_user or NO_QUOTA
+    find_user = partial(token_users.outside_user, services.database)
+    services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user)
+    services.issuer_tokens.start()
+    check = partial(token_users.require_current, services.database)
+    services.verifier = Verifier(services.tokens, services.issuer_tokens, check, settings.token_recheck)
+
+
+async def close_services(services: Services) -> None:
+    services.passwords.close()
+    services.issuer_tokens.close()
+    with suppress(TimeoutError):  # a database that does not answer does not hold up a stop
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await services.background.close()
+            await services.database.close()

@@ -1,0 +1,56 @@
+"""What a contract is made of. Its routes and its part of the documentation are both built from its operations."""
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from sanic import Blueprint, HTTPResponse
+
+from service.errors import Code
+from service.http.authenticate import authenticate
+from service.http.error_handler import ErrorText, error_handler
+
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has answered already, by a stream
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    method: str
+    path: str  # below the contract's prefix
+    handler: Handler
+    summary: str
+    status: int
+    answer: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path and the database
+    needs_token: bool = True
+    needs_body: bool = True  # where there is one
+    headers: Sequence[str] = ()  # of the answer, beyond those of every answer
+
+    @property
+    def methods(self) -> list[str]:
+        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    name: str
+    title: str
+    description: str
+    prefix: str
+    error_text: ErrorText
+    operations: Sequence[Operation]
+
+    def blueprints(self) -> Iterator[Blueprint]:
+        """One for the routes that need a token, and one for those that do not."""
+        for needs_token in (False, True):
+            name = f"{self.name}_private" if needs_token else self.name
+            blueprint = Blueprint(name, url_prefix=self.prefix)
+            for operation in self.operations:
+                if operation.needs_token is needs_token:
+                    blueprint.add_route(operation.handler, operation.path, operation.methods)
+            blueprint.exception(Exception)(error_handler(self.error_text))
+            if needs_token:
+                blueprint.on_request(authenticate)
+            yield blueprint

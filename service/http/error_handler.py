@@ -1,0 +1,99 @@
+"""From an exception to a response: one handler, which asks the contract that has the route how an error reads."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sanic import HTTPResponse
+from sanic.exceptions import RequestCancelled, SanicException
+from sanic_routing.exceptions import NoMethod, NotFound
+
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
+from service.http.request import Request
+from service.http.responses import json_response
+from service.log.lines import story_of
+
+REQUEST_TIMEOUT = 408
+
+# What HTTP itself refuses, under its own status.
+UNREADABLE = {
+    400: "The request could not be understood",
+    408: "The request did not arrive in time",
+    414: "The address is too long",
+    417: "The expectation cannot be met",
+    431: "The request headers are too large",
+}
+
+# Of the operation's handler and the problem: how an error reads for the clients of a contract.
+ErrorText = Callable[[str | None, Problem], str]
+
+
+def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
+    """The handler of one contract, which says in `error_text` how an error reads for its clients."""
+
+    async def handle(request: Request, exception: Exception) -> HTTPResponse:
+        problem = problem_of(exception)
+        # After a timeout there is no more waiting.
+        if problem.status != REQUEST_TIMEOUT and not await request.finish_reading():
+            problem = _problem_of_http(400)
+        if problem.reason is not None:
+            request.ctx.reason = problem.reason
+        operation = request.route.handler.__name__ if request.route else None
+        return json_response(error_body(error_text, operation, problem), problem.status, headers_of(request, problem))
+
+    return handle
+
+
+def error_body(error_text: ErrorText, operation: str | None, problem: Problem) -> dict[str, object]:
+    body: dict[str, object] = {"error": error_text(operation, problem), "code": problem.code.name}
+    if problem.details:
+        body["details"] = [detail._asdict() for detail in problem.details]
+    return body
+
+
+async def client_has_gone(_: Request, __: RequestCancelled) -> HTTPResponse:
+    """Nobody reads this response. The line in the log has a status of its own, so that it is nobody's fault."""
+    return HTTPResponse(status=499)
+
+
+def problem_of(exception: Exception) -> Problem:
+    """What an exception is to a client. What nobody expected is INTERNAL_ERROR, and its story goes to the log."""
+    if isinstance(exception, Problem):
+        return exception
+    if isinstance(exception, SanicException) and exception.status_code != 500:
+        return _problem_of_http(exception.status_code)
+    return Problem(Code.INTERNAL_ERROR, reason=story_of(exception))
+
+
+def _problem_of_http(status: int) -> Problem:
+    match status:
+        case 404:
+            return Problem(Code.NOT_FOUND)
+        case 405:
+            return Problem(Code.METHOD_NOT_ALLOWED)
+        case 413:
+            return Problem(Code.PAYLOAD_TOO_LARGE)
+        case 503:
+            return Problem(Code.OVERLOADED, reason="the handler took longer than RESPONSE_TIMEOUT")
+    return Problem(Code.INVALID_REQUEST, UNREADABLE.get(status, UNREADABLE[400]), status=status)
+
+
+def headers_of(request: Request, problem: Problem) -> dict[str, str]:
+    if problem.code in TOKEN_CODES:
+        return {"WWW-Authenticate": "Bearer"}
+    if problem.code in RETRY_CODES:
+        return {"Retry-After": str(problem.retry_after)}
+    if problem.code is Code.METHOD_NOT_ALLOWED:
+        return {"Allow": ", ".join(allowed_methods(request))}
+    return {}
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Asked of the router: for a path with a parameter Sanic's own exception does not know."""
+    allowed = []
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        try:
+            request.app.router.resolve(path=request.path, method=method)
+        except (NotFound, NoMethod):
+            continue
+        allowed.append(method)
+    return [*allowed, "OPTIONS"]

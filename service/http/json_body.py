@@ -1,0 +1,52 @@
+"""A request's body, from bytes to a model: what cannot be read, and every field that breaks a rule at once."""
+
+from functools import cache
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from sanic.headers import parse_content_header
+
+from service.errors import Code, FieldError, Problem
+from service.http.request import Request
+
+JSON = "application/json"
+MAX_BODY = 1024 * 1024  # bytes
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], request: Request) -> Model:
+    return validate(model, read_object(request))
+
+
+def validate(model: type[Model], sent: dict[str, Any]) -> Model:
+    # A required field that is absent reaches its rule as null, or its message would be pydantic's and not ours.
+    try:
+        return model.model_validate(_nothing(model) | sent)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        details = [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
+        raise Problem(Code.VALIDATION_ERROR, details=details) from None
+
+
+@cache
+def _nothing(model: type[BaseModel]) -> dict[str, None]:
+    return {name: None for name, field in model.model_fields.items() if field.is_required()}
+
+
+def read_object(request: Request) -> dict[str, Any]:
+    if not _is_json(request):
+        raise Problem(Code.INVALID_REQUEST, "Content-Type must be application/json")
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        raise Problem(Code.INVALID_REQUEST) from None
+    if not isinstance(body, dict):
+        raise Problem(Code.INVALID_REQUEST, "Request body must be a JSON object")
+    return body
+
+
+def _is_json(request: Request) -> bool:
+    given = request.headers.getall("content-type", [])
+    return given == [JSON] or (len(given) == 1 and parse_content_header(given[0])[0] == JSON)

@@ -1,0 +1,121 @@
+"""A list as a response: whole where it is short, in pieces where it is long.
+
+A long list is read and written a piece at a time, and the next piece is read when the client has taken in most of the
+one before: no response is in memory as a whole, and other requests are served between two pieces. The pages are no
+snapshot. The order of a list never changes, so a task that does not change meanwhile is in it exactly once; one that is
+created or deleted meanwhile may be in it or not.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+import orjson
+from sanic import HTTPResponse
+
+from service.db.database import Database, Row
+from service.http.error_handler import problem_of
+from service.http.request import Request
+from service.http.responses import JsonResponse, StreamedResponse, json_response
+
+FIRST_ROWS = 250  # of the first page: a list with fewer, unless its tasks are large, is one statement and one piece
+ROWS_AT_ONCE = 25  # become JSON in one call, whatever their size: of the largest tasks 335 kB in 0.3 ms
+PIECE_BYTES = 128 * 1024  # of JSON; a piece is full once it has as many
+
+Buffer: TypeAlias = bytes | memoryview
+
+# A user's rows after one of them, or the first ones, and how many at most.
+Read: TypeAlias = Callable[[Database, UUID, Row | None, int], Awaitable[list[Row]]]
+
+_log = logging.getLogger("service.http.json_stream")
+
+
+class Listing(NamedTuple):
+    """Which rows, and what becomes of each in the response."""
+
+    name: str
+    read: Read
+    item: Callable[[Row], dict[str, Any]]
+    max_rows: int | None
+
+
+class Pieces:
+    """The rows of a list as JSON. Rows of a page that do not fit into a piece are read again for the next one: a
+    thousand clients that read slowly would each keep them in memory."""
+
+    def __init__(self, request: Request, listing: Listing) -> None:
+        self._database, self._user_id = request.app.ctx.database, request.ctx.user_id
+        self._turns = request.app.ctx.long_lists
+        self._listing = listing
+        self._rows_left = listing.max_rows
+        self._last: Row | None = None
+        self._rows = FIRST_ROWS
+        self.is_over = False
+
+    async def next(self) -> list[Buffer]:
+        wanted = self._rows if self._rows_left is None else min(self._rows, self._rows_left)
+        async with self._turns.of(self._user_id):
+            page = await self._listing.read(self._database, self._user_id, self._last, wanted)
+            return self.made_of(page, wanted)
+
+    def made_of(self, page: list[Row], wanted: int) -> list[Buffer]:
+        """To be joined, with a comma before each."""
+        parts: list[Buffer] = []
+        items = [self._listing.item(row) for row in page]
+        size = taken = 0
+        while taken < len(page) and size < PIECE_BYTES:
+            some = items[taken : taken + max(taken, ROWS_AT_ONCE)]
+            array = orjson.dumps(some)
+            parts += (b",", memoryview(array)[1:-1])
+            size += len(array)
+            taken += len(some)
+        if self._rows_left is not None:
+            self._rows_left -= taken
+        self.is_over = self._rows_left == 0 or taken == len(page) < wanted
+        if taken:
+            self._last = page[taken - 1]
+            self._rows = max(1, min(FIRST_ROWS, PIECE_BYTES * taken // size))
+        return parts
+
+
+async def answer_list(request: Request, listing: Listing, before: dict[str, Any] | None = None) -> HTTPResponse | None:
+    """One JSON object: the fields of `before`, and the list. None where the response has been sent."""
+    page = await listing.read(request.app.ctx.database, request.ctx.user_id, None, FIRST_ROWS)
+    if len(page) <= ROWS_AT_ONCE:
+        body = {listing.name: [listing.item(row) for row in page]}
+        return json_response(before | body if before else body)
+    pieces = Pieces(request, listing)
+    begin = pieces.made_of(page, FIRST_ROWS)
+    begin[0] = orjson.dumps((before or {}) | {listing.name: []})[:-2]
+    if pieces.is_over:
+        begin.append(b"]}")
+        return JsonResponse(b"".join(begin), 200, None, "application/json")
+    del page
+    await _stream(request, begin, pieces)
+    return None
+
+
+async def _stream(request: Request, begin: list[Buffer], pieces: Pieces) -> None:
+    """An error at a later piece cuts the connection, because half a list must not look like a whole one."""
+    response = StreamedResponse(content_type="application/json")
+    await request.respond(response)
+    if request.version == "1.0" or request.method == "HEAD":
+        await response.send(b"")  # the head alone: Sanic makes a chunk of what comes with it
+    if request.method == "HEAD":
+        request.end_without_body()
+        return
+    await response.send(b"".join(begin))
+    begin.clear()
+    try:
+        while not pieces.is_over:
+            await request.until_read()
+            if piece := b"".join(await pieces.next()):
+                await response.send(piece)
+            del piece
+    except Exception as exception:  # noqa: BLE001 - whatever it is, the response has begun
+        reason = problem_of(exception).reason
+        _log.error("a response was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
+        request.cut_off()
+        return
+    await response.send(b"]}", end_stream=True)

@@ -1,0 +1,1 @@
+"""Lines of the log, written to standard output without ever waiting for its reader."""

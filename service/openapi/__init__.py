@@ -1,0 +1,1 @@
+"""The OpenAPI document, made from the contracts, and the page that shows it."""

@@ -1,0 +1,252 @@
+"""The OpenAPI 3.1 document. Nothing about an operation is written here: it comes from the contract that has it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from service import NAME, VERSION
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
+from service.http.contract import Contract, Operation
+from service.http.error_handler import UNREADABLE, error_body
+from service.http.json_body import validate
+
+Json = dict[str, Any]
+
+DESCRIPTION = """\
+A todo backend. Every user sees their own tasks and nothing of anyone else's.
+
+Two contracts are served side by side, and what is written through one is read through the other. Paths are complete,
+for the server `/`: those that start with `/v1` are January's. HEAD answers on every GET, without the body; a trailing
+slash is the same path.
+"""
+# The first is what every path here is relative to. The second is what January's clients are given: they add /api/...
+SERVERS = [
+    {"url": "/", "description": "February's base URL"},
+    {"url": "/v1", "description": "January's base URL"},
+]
+
+PATH_PARAMETER = "<task_id>"
+HTTP_STATUSES = [status for status in UNREADABLE if status != Code.INVALID_REQUEST.status]
+ALWAYS = (Code.INVALID_REQUEST, Code.PAYLOAD_TOO_LARGE, Code.INTERNAL_ERROR, Code.DATABASE_ERROR, Code.OVERLOADED)
+
+# Broken on purpose, in the order in which they are tried: the first that a model refuses is the example of its refusal.
+BROKEN_BODIES: Sequence[Json] = ({}, {"title": ""})
+
+ERROR_SCHEMA: Json = {
+    "type": "object",
+    "required": ["error", "code"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {"type": "string", "description": "For people"},
+        "code": {"type": "string", "enum": [code.name for code in Code], "description": "For programs"},
+        "details": {
+            "type": "array",
+            "description": "The fields at fault, all of them, in the order of the contract",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "additionalProperties": False,
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+HEADERS: Json = {
+    "X-Request-ID": {
+        "description": "Names the request in the log; the client's own when it is 1 to 128 of A-Za-z0-9._-",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "Location": {
+        "description": "The path of the new task",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "WWW-Authenticate": {
+        "description": "On errors about tokens",
+        "required": True,
+        "schema": {"type": "string", "const": "Bearer"},
+    },
+    "Retry-After": {
+        "description": "Seconds",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+}
+
+
+def openapi(contracts: Sequence[Contract]) -> Json:
+    schemas: Json = {"Error": ERROR_SCHEMA}
+    paths: Json = {}
+    for contract in contracts:
+        schemas |= _schemas(contract)
+        for operation in contract.operations:
+            path = (contract.prefix + operation.path).replace(PATH_PARAMETER, "{task_id}")
+            paths.setdefault(path, {})[operation.method.lower()] = _operation(contract, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
+        "servers": SERVERS,
+        "tags": [
+            *({"name": contract.title, "description": contract.description} for contract in contracts),
+            {"name": "Service", "description": "For operators and load balancers."},
+        ],
+        "paths": paths | _service_paths(),
+        "components": {
+            "schemas": schemas,
+            "headers": HEADERS,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _schemas(contract: Contract) -> Json:
+    wanted: list[tuple[Any, JsonSchemaMode]] = []
+    for operation in contract.operations:
+        if operation.body is not None:
+            wanted.append((operation.body, "validation"))
+        if operation.answer is not None:
+            wanted.append((operation.answer, "serialization"))
+    _, found = models_json_schema(wanted, ref_template=f"#/components/schemas/{_component(contract, '{model}')}")
+    return {_component(contract, name): schema for name, schema in found["$defs"].items()}
+
+
+def _component(contract: Contract, model: str) -> str:
+    """Two contracts may give two models one name; the current contract's has no prefix."""
+    return model if contract.name == "api" else f"{contract.name.upper()}{model}"
+
+
+def _operation(contract: Contract, operation: Operation) -> Json:
+    described: Json = {
+        "tags": [contract.title],
+        "operationId": _operation_id(contract, operation),
+        "summary": operation.summary,
+        "security": [{"bearer": []}] if operation.needs_token else [],
+        "responses": _success(contract, operation) | _refusals(contract, operation),
+    }
+    if PATH_PARAMETER in operation.path:
+        described["parameters"] = [
+            {
+                "name": "task_id",
+                "in": "path",
+                "required": True,
+                "description": "A UUID in its 36-character form; any other text is no task",
+                "schema": {"type": "string", "format": "uuid"},
+            }
+        ]
+    if operation.body is not None:
+        schema = {"$ref": f"#/components/schemas/{_component(contract, operation.body.__name__)}"}
+        [example] = operation.body.model_json_schema()["examples"]
+        content = {"schema": schema, "example": example}
+        described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": content}}
+    return described
+
+
+def _operation_id(contract: Contract, operation: Operation) -> str:
+    """`createTask`, and `v1CreateTask`: what a generator makes a function of."""
+    words = operation.handler.__name__.split("_")
+    first, *rest = words if contract.name == "api" else [contract.name, *words]
+    return first + "".join(word.title() for word in rest)
+
+
+def _success(contract: Contract, operation: Operation) -> Json:
+    described: Json = {"description": operation.summary, "headers": _headers("X-Request-ID", *operation.headers)}
+    if operation.answer is not None:
+        schema = {"$ref": f"#/components/schemas/{_component(contract, operation.answer.__name__)}"}
+        described["content"] = {"application/json": {"schema": schema}}
+    return {str(operation.status): described}
+
+
+def _refusals(contract: Contract, operation: Operation) -> Json:
+    by_status: dict[int, list[Problem]] = {}
+    for problem in _problems(operation):
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        str(status): _error(
+            {each.code.name: error_body(contract.error_text, operation.handler.__name__, each) for each in problems},
+            {each.code for each in problems},
+        )
+        for status, problems in sorted(by_status.items())
+    }
+
+
+def _problems(operation: Operation) -> Iterator[Problem]:
+    """Everything that this operation can answer and that is no success."""
+    codes = [*operation.refusals, *ALWAYS]
+    if operation.needs_token:
+        codes += TOKEN_CODES
+    for code in Code:
+        if code in codes:
+            yield Problem(code)
+    for status in HTTP_STATUSES:
+        yield Problem(Code.INVALID_REQUEST, UNREADABLE[status], status=status)
+    if PATH_PARAMETER in operation.path:
+        yield Problem(Code.NOT_FOUND, "Task not found")
+    if operation.body is not None:
+        yield _refusal_of_a_body(operation.body)
+
+
+def _refusal_of_a_body(model: type[BaseModel]) -> Problem:
+    for broken in BROKEN_BODIES:
+        try:
+            validate(model, broken)
+        except Problem as problem:
+            return problem
+    raise ValueError(f"{model} takes every body of BROKEN_BODIES")
+
+
+def _error(examples: Json, codes: Iterable[Code]) -> Json:
+    codes = set(codes)
+    headers = _headers("X-Request-ID")
+    if codes <= TOKEN_CODES:
+        headers |= _headers("WWW-Authenticate")
+    if codes & RETRY_CODES:
+        headers |= _headers("Retry-After")
+    content = {
+        "schema": {"$ref": "#/components/schemas/Error"},
+        "examples": {name: {"value": body} for name, body in examples.items()},
+    }
+    return {"description": ", ".join(examples), "headers": headers, "content": {"application/json": content}}
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _service_paths() -> Json:
+    def word(description: str, word: str) -> Json:
+        return _object(description, {"status": {"type": "string", "const": word}})
+
+    text: Json = {"type": "string"}
+    names = {"name": text, "version": text, "docs": {"type": "string", "format": "uri-reference"}}
+    return {
+        "/": _get("index", "Say what this is", {"200": _object("The service and its reference", names)}),
+        "/health": _get(
+            "health",
+            "Say whether this copy should get requests",
+            {
+                "200": word("The database answers and its schema is not behind", "healthy"),
+                "503": word("The database is away, its schema is behind, or the service is stopping", "unhealthy"),
+            },
+        ),
+        "/health/live": _get("live", "Say that the process serves at all", {"200": word("It does", "alive")}),
+    }
+
+
+def _object(description: str, properties: Json) -> Json:
+    schema = {"type": "object", "required": list(properties), "additionalProperties": False, "properties": properties}
+    content = {"application/json": {"schema": schema}}
+    return {"description": description, "headers": _headers("X-Request-ID"), "content": content}
+
+
+def _get(name: str, summary: str, responses: Json) -> Json:
+    problems = [Problem(Code.INVALID_REQUEST), Problem(Code.PAYLOAD_TOO_LARGE), Problem(Code.INTERNAL_ERROR)]
+    problems += [Problem(Code.INVALID_REQUEST, UNREADABLE[status], status=status) for status in HTTP_STATUSES]
+    errors = {
+        str(each.status): _error({each.code.name: {"error": each.text, "code": each.code.name}}, {each.code})
+        for each in problems
+    }
+    operation = {"tags": ["Service"], "operationId": name, "summary": summary, "security": []}
+    return {"get": operation | {"responses": responses | errors}}

@@ -1,0 +1,120 @@
+"""A list that is cut off has a total order: no two of its rows could change places between two requests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from postgast import unwrap_node
+from postgast.pg_query_pb2 import (
+    AND_EXPR,
+    SETOP_NONE,
+    A_Const,
+    A_Expr,
+    BoolExpr,
+    ColumnRef,
+    JoinExpr,
+    ParamRef,
+    RangeVar,
+    ResTarget,
+    SelectStmt,
+)
+
+from service.review.catalog import Catalog
+from service.review.reviewed import Finding, Reviewed
+from service.review.static_rules import is_cut
+
+Column = tuple[str, str]  # what the statement calls the table, "" where it does not say, and the column
+
+NOT_TOTAL = "the ORDER BY of a LIMIT must be total: with the columns bound by =, it must hold a unique key"
+
+
+def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
+    for select in reviewed.nodes(SelectStmt):
+        if is_cut(select) and select.sort_clause and not _is_total(select, catalog):
+            yield reviewed.finding(NOT_TOTAL, _location(select))
+
+
+def _is_total(select: SelectStmt, catalog: Catalog) -> bool:
+    outputs = _outputs(select)
+    ordered = set(_ordered(select, outputs))
+    if outputs and all(ordered.intersection(_names(output)) for output in outputs):
+        return True  # rows that are alike in every column may change places
+    if select.op != SETOP_NONE:
+        return False
+    groups = [unwrap_node(each) for each in [*select.group_clause, *select.distinct_clause] if each.WhichOneof("node")]
+    if groups:
+        return all(ordered.intersection(_meant(group, outputs)) for group in groups)
+    if select.distinct_clause:
+        return False
+    tables = [table for item in select.from_clause for table in _tables(unwrap_node(item))]
+    fixed = ordered | set(_bound(unwrap_node(select.where_clause)))
+    return bool(tables) and all(table is not None and _has_key(table, fixed, catalog) for table in tables)
+
+
+def _outputs(select: SelectStmt) -> list[ResTarget]:
+    """Of several selects in one, the first names the columns."""
+    while select.op != SETOP_NONE:
+        select = select.larg
+    return [target.res_target for target in select.target_list]
+
+
+def _ordered(select: SelectStmt, outputs: list[ResTarget]) -> Iterator[Column]:
+    for each in select.sort_clause:
+        yield from _meant(unwrap_node(each.sort_by.node), outputs)
+
+
+def _meant(key: Any, outputs: list[ResTarget]) -> Iterator[Column]:
+    """By the number of an output, by its name, which goes before that of a column, or by a column."""
+    if isinstance(key, A_Const) and 1 <= key.ival.ival <= len(outputs):
+        yield from _names(outputs[key.ival.ival - 1])
+    elif isinstance(key, ColumnRef):
+        named = [output for output in outputs if output.name and _column(key) == ("", output.name)]
+        for output in named:
+            yield from _names(output)
+        if not named:
+            yield _column(key)
+
+
+def _names(output: ResTarget) -> Iterator[Column]:
+    value = unwrap_node(output.val)
+    if isinstance(value, ColumnRef):
+        yield _column(value)
+    elif output.name:
+        yield "an output", output.name  # of no table: no key of one holds it
+
+
+def _bound(condition: Any) -> Iterator[Column]:
+    """The columns that a parameter or a constant fixes in every row."""
+    if isinstance(condition, BoolExpr) and condition.boolop == AND_EXPR:
+        for argument in condition.args:
+            yield from _bound(unwrap_node(argument))
+    elif isinstance(condition, A_Expr) and [name.string.sval for name in condition.name] == ["="]:
+        sides = [unwrap_node(condition.lexpr), unwrap_node(condition.rexpr)]
+        for column, value in (sides, sides[::-1]):
+            if isinstance(column, ColumnRef) and isinstance(value, ParamRef | A_Const):
+                yield _column(column)
+
+
+def _tables(item: Any) -> Iterator[RangeVar | None]:
+    """None for what is no table: nothing is known to be unique in it."""
+    if isinstance(item, JoinExpr):
+        yield from _tables(unwrap_node(item.larg))
+        yield from _tables(unwrap_node(item.rarg))
+    else:
+        yield item if isinstance(item, RangeVar) else None
+
+
+def _has_key(table: RangeVar, fixed: set[Column], catalog: Catalog) -> bool:
+    here = {column for name, column in fixed if name in {"", table.alias.aliasname or table.relname}}
+    keys = [set(index.column_names) for index in catalog.indexes if index.is_key and index.table_name == table.relname]
+    return any(key <= here for key in keys)
+
+
+def _column(column: ColumnRef) -> Column:
+    names = [field.string.sval for field in column.fields]
+    return (names[-2] if len(names) > 1 else "", names[-1])
+
+
+def _location(select: SelectStmt) -> int | None:
+    key = unwrap_node(select.sort_clause[0].sort_by.node)
+    place: int | None = key.location if isinstance(key, ColumnRef | A_Const) else None
+    return place

@@ -1,0 +1,33 @@
+"""Turns for connections that always have more work, one in each iteration of the event loop."""
+
+import asyncio
+from collections import deque
+
+
+class RoundRobin:
+    """Work that waits for nothing, of connections that always have more of it: one piece in each iteration of the event
+    loop, of all such connections together, in turn. Every other connection is served in between: it waits for one piece
+    and not for thousands, however many connections have some."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_running = False
+
+    def turn(self) -> "asyncio.Future[None]":
+        turn = self._loop.create_future()
+        self._waiting.append(turn)
+        if not self._is_running:
+            self._is_running = True
+            self._loop.call_soon(self._give)
+        return turn
+
+    def _give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # its connection is still there
+                turn.set_result(None)
+                break
+        self._is_running = bool(self._waiting)
+        if self._is_running:
+            self._loop.call_soon(self._give)

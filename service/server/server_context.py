@@ -1,0 +1,29 @@
+"""The context of the application, and what the connections to its clients share."""
+
+import asyncio
+
+from service.http.context import Context
+from service.server.places import Places, spare_of
+from service.server.round_robin import RoundRobin
+from service.server.sockets import allow_files
+from service.server.writes import WriteQueue
+from service.settings.all_settings import Settings
+
+
+class ServerContext(Context):
+    places: Places
+    write_queue: WriteQueue
+    round_robin: RoundRobin
+    body_timeout: float  # seconds
+    write_timeout: float  # seconds
+
+
+def open_server(context: ServerContext, settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    files_beside = settings.pool_max + 2 * spare_of(settings.max_connections)
+    connections = allow_files(settings.max_connections, files_beside)
+    context.places = Places(connections, settings.places_per_address(connections))
+    context.write_queue = WriteQueue(loop)
+    context.round_robin = RoundRobin(loop)
+    context.body_timeout = settings.body_timeout
+    context.write_timeout = settings.write_timeout

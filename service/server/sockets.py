@@ -1,0 +1,52 @@
+"""Facts from the operating system: unread bytes of a connection, and how many files may be open."""
+
+import asyncio
+import fcntl
+import logging
+import resource
+import socket
+import sys
+import termios
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
+
+_log = logging.getLogger("service.server.sockets")
+
+
+@contextmanager
+def socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
+    """To be set, and left open. Some systems refuse to set anything where the client is gone, and nothing is lost."""
+    own = socket.socket(fileno=transport.get_extra_info("socket").fileno())
+    try:
+        with suppress(OSError):
+            yield own
+    finally:
+        own.detach()
+
+
+def held_by_system(transport: Any) -> int:
+    """Bytes that the client has not confirmed. The system asks for more only when a third of what it holds is gone:
+    without these, a client that reads slowly looks like one that reads nothing."""
+    if sys.platform != "linux":
+        return 0
+    held = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+    return held[0]
+
+
+def allow_files(connections: int, others: int) -> int:
+    """How many connections there may be. Each is an open file, and a shell allows 1024 where the system allows more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + others + OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    possible = max(1, connections - (wanted - soft))
+    _log.warning("the system allows %d open files: %d connections, not MAX_CONNECTIONS", soft, possible)
+    return possible

@@ -1,0 +1,1 @@
+"""Every setting, and the settings that need parsing."""
