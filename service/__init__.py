@@ -1,4 +1,4 @@
 """A todo backend whose SQL is a reviewed artefact."""
 
 NAME = "todo"
-VERSION = "1.0.0"
+VERSION = "1.1.0"

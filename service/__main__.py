@@ -5,8 +5,7 @@ import signal
 import sys
 
 if set(sys.argv[1:]) <= {"serve", "--reload"}:
-    # Until the imports are done there is nothing to stop in order, and process 1 of a container ignores signals that
-    # have no handler.
+    # During the imports nothing has to be stopped in order. Process 1 of a container ignores signals without a handler.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: os._exit(0))
 

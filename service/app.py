@@ -3,18 +3,21 @@
 import asyncio
 import logging
 from functools import partial
+from typing import Any
 
 from sanic.exceptions import RequestCancelled
 
 from service.api.contract import CONTRACT as API
 from service.domain.services import close_services, open_services
-from service.http import access_log, health, root
+from service.fair_queue import FairQueue
+from service.http import access_log, root
 from service.http.client_address import ProxyWarning
+from service.http.cors import Cors
 from service.http.error_handler import client_has_gone, error_handler
-from service.http.headers import add_headers, answer_preflight
-from service.http.turns import Turns
+from service.http.headers import add_headers
+from service.http.health import Health
 from service.log import lines
-from service.openapi import page
+from service.openapi.page import Documentation
 from service.server import sanic_app
 from service.server.sanic_app import ServerApp
 from service.server.server_context import open_server
@@ -31,24 +34,20 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
     output = lines.configure(settings.log_level, settings.log_format)
     app = sanic_app.new_app(settings)
 
-    app.on_request(answer_preflight)
+    # Sanic runs request middleware in this order, and response middleware in reverse.
+    app.on_response(access_log.log_requests(output))
+    extensions: list[Any] = [Cors(settings.frontend_url), Health(), Documentation(CONTRACTS)]
+    app.extend(extensions=extensions, built_in_extensions=False)
+    app.on_response(add_headers)
     if settings.trusted_proxies == 0:
         app.on_request(ProxyWarning().look)
+
     for contract in CONTRACTS:
-        for blueprint in contract.blueprints():  # with the auth middleware, where a token is needed
+        for blueprint in contract.blueprints():  # with the authentication, if its routes need a token
             app.blueprint(blueprint)
     app.add_route(root.show, "/", ["GET", "HEAD"])
-    for handler, path in zip((health.health, health.live), health.PATHS, strict=True):
-        app.add_route(handler, path, ["GET", "HEAD"])
-    app.add_route(page.page, "/docs", ["GET", "HEAD"])
-    app.add_route(page.document(CONTRACTS), "/docs/openapi.json", ["GET", "HEAD"], name="openapi")
-    for number, name in enumerate(page.ASSETS):
-        app.add_route(page.asset(name), f"/docs/{name}", ["GET", "HEAD"], name=f"asset_{number}")
     app.exception(Exception)(error_handler(API.error_text))
     app.error_handler.add(RequestCancelled, client_has_gone)
-
-    app.on_response(access_log.log_requests(output))  # Sanic runs response middleware in reverse order
-    app.on_response(add_headers(settings.frontend_url))
 
     app.before_server_start(partial(_open, settings))
     app.after_server_start(sanic_app.collect_garbage_rarely)
@@ -61,7 +60,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
 async def _open(settings: Settings, app: ServerApp) -> None:
     await open_services(app.ctx, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    app.ctx.long_lists = Turns(LONG_LISTS)
+    app.ctx.long_lists = FairQueue(LONG_LISTS, LONG_LISTS)
     open_server(app.ctx, settings)
 
 

@@ -1,8 +1,10 @@
-"""Everything that can go wrong, on one page: the table, and the one exception. No HTTP in here but the statuses."""
+"""Every error of the API on one page: the table, and the one exception that carries them."""
 
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
+
+from sanic.exceptions import SanicException
 
 
 class Code(Enum):
@@ -55,9 +57,13 @@ class FieldError(NamedTuple):
     message: str
 
 
-class Problem(Exception):  # noqa: N818 - half of them are the client's doing and no error of ours
-    """An answer that is no success. `reason` is for the log alone."""
+class Problem(SanicException):
+    """An answer that is no success. `reason` is for the log alone.
 
+    A SanicException so that Sanic and what is made for it know its status, and quiet so that they do not report it: the
+    access log has it."""
+
+    quiet = True
     retry_after = 1  # seconds; told where it makes sense to come back
 
     def __init__(
@@ -69,12 +75,15 @@ class Problem(Exception):  # noqa: N818 - half of them are the client's doing an
         details: Sequence[FieldError] = (),
         reason: str | None = None,
     ) -> None:
-        super().__init__(code.name)
+        super().__init__(code.name, status or code.status, quiet=True)
         self.code = code
         self.text = text or code.text
-        self.status = status or code.status
         self.details = details
         self.reason = reason
+
+    @property
+    def status(self) -> int:
+        return self.status_code
 
 
 class NotNow(Problem):

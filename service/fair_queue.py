@@ -1,4 +1,4 @@
-"""Turns at a bounded number of slots, shared fairly between owners: the right to use a connection of the pool.
+"""Turns at a bounded number of slots, shared fairly between owners, like the right to use a connection of the pool.
 
 1. An owner has no more than its share of the slots at a time, though others are free: they are for other owners.
 2. Owners with something waiting take turns, one slot each, in the order in which they came. Within one owner the
@@ -9,8 +9,10 @@ Without a wait this is two dictionary accesses at taking a slot and two at givin
 """
 
 import asyncio
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from service.errors import Code, Problem
@@ -32,7 +34,11 @@ class FairQueue(Generic[Item]):
     """A slot is passed on with an item, or with None. `when_free` gets the item for which nothing waits."""
 
     def __init__(
-        self, slots: int, share: int, timeout_seconds: float, when_free: Callable[[Item | None], None]
+        self,
+        slots: int,
+        share: int,
+        timeout_seconds: float = math.inf,
+        when_free: Callable[[Item | None], None] = lambda _: None,
     ) -> None:
         self.slots = slots
         self.free = slots
@@ -43,6 +49,16 @@ class FairQueue(Generic[Item]):
         self._in_turn: OrderedDict[Hashable, Line[Item]] = OrderedDict()  # by owner, the next one first
         self._at_limit: dict[Hashable, Line[Item]] = {}  # of owners that have their share in use
         self._alarm: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def slot(self, owner: Hashable) -> AsyncIterator[None]:
+        """For slots that pass nothing on."""
+        if not self.try_take(owner):
+            await self.wait(owner)
+        try:
+            yield
+        finally:
+            self.pass_on(owner, None)
 
     def try_take(self, owner: Hashable) -> bool:
         in_use = self._in_use.get(owner, 0)
@@ -58,7 +74,7 @@ class FairQueue(Generic[Item]):
         waiter = Waiter[Item](loop.create_future(), loop.time() + self._timeout_seconds)
         lines = self._in_turn if self._in_use.get(owner, 0) < self._share else self._at_limit
         lines.setdefault(owner, deque()).append(waiter)
-        if self._alarm is None:
+        if self._alarm is None and waiter.deadline < math.inf:
             self._alarm = loop.call_at(waiter.deadline, self._refuse_late)
         given = waiter.given
         try:

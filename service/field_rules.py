@@ -6,6 +6,7 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import Field
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 MAX_EMAIL = 255
@@ -20,6 +21,15 @@ def _drop_default(schema: dict[str, Any]) -> None:
 # In the documentation a field that may be left out has no default. In a change, what is absent stays as it is; and
 # generators take a default for a promise that the field is always there.
 may_be_absent = Field(json_schema_extra=_drop_default)
+
+# In the documentation a text with a character that str.strip() leaves. White space is spelled out, because JavaScript's
+# \s lacks some characters of Python's (U+001C to U+001F, U+0085) and has one more (U+FEFF).
+NOT_BLANK: JsonDict = {"pattern": r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"}
+
+# The rule counts bytes. More characters than that are too many bytes in any case.
+documented_password = Field(
+    min_length=MIN_PASSWORD, max_length=MAX_PASSWORD_BYTES, description=f"At most {MAX_PASSWORD_BYTES} bytes in UTF-8"
+)
 
 
 def broken(message: str) -> PydanticCustomError:

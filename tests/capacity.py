@@ -1,6 +1,6 @@
 """make capacity: what a request costs the service and PostgreSQL in processor time, and a row in bytes.
 
-What it prints of one run on the embedded server. README's paragraph of arithmetic takes its numbers from here.
+What it prints of one run on the embedded server. The numbers in docs/database.md are from here.
 """
 
 import asyncio

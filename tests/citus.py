@@ -17,9 +17,9 @@ import psycopg
 from psycopg import sql
 
 from tests import databases
-from tests.support import ROOT
+from tests.documents import DOCS, section
 
-SECTION = (ROOT / "README.md").read_text().partition("\n## Past one machine\n")[2].partition("\n## ")[0]
+SECTION = section(DOCS / "database.md", "Past one machine")
 SETTINGS = [
     "shared_preload_libraries=citus", "max_connections=200", "max_prepared_transactions=200", "max_wal_senders=8",
 ]  # fmt: skip
@@ -31,12 +31,12 @@ class Cluster(NamedTuple):
 
 
 def lines() -> list[str]:
-    """The statements of README, in their order."""
+    """The statements of docs/database.md, in their order."""
     return re.findall(r"^SELECT create_.*;$", SECTION, re.MULTILINE)
 
 
 def placed() -> dict[str, Any]:
-    """Where README says that each table goes."""
+    """The place of each table by docs/database.md."""
     distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines())))
     [column] = set(distributed.values())
     below = " ".join(SECTION.partition("```sql\n")[2].partition("```\n")[2].split())
@@ -50,7 +50,7 @@ def placed() -> dict[str, Any]:
 
 
 def binaries() -> Path | None:
-    """Of a PostgreSQL for which Citus is installed: the machine's own, or that of the first pg_config."""
+    """The programs of a PostgreSQL with Citus: the first of `pg_config` on PATH and the machine's versions."""
     found = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"), reverse=True)
     for program in [*filter(None, [shutil.which("pg_config")]), *map(str, found)]:
         asked = subprocess.run([program, "--bindir", "--sharedir"], check=True, capture_output=True, text=True)
@@ -93,7 +93,7 @@ def join(url: str) -> None:
 
 
 def spread(url: str) -> None:
-    """README's lines, on a database that has the schema."""
+    """Runs the lines of docs/database.md on a database that has the schema."""
     with psycopg.connect(url, autocommit=True) as connection:
         for line in lines() if is_here(connection) else ():
             connection.execute(line.encode())

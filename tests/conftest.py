@@ -142,14 +142,15 @@ def bob(new_user: Callable[[], User]) -> User:
 
 
 @pytest.fixture
-def make_app(database_url: str) -> Iterator[Callable[[], ServerApp]]:
+def make_app(database_url: str) -> Iterator[Callable[..., ServerApp]]:
     """The application in this process. It takes over the process's log and a name, and gives both back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     made: list[ServerApp] = []
 
-    def make() -> ServerApp:
-        made.append(create_app(load_settings(database_url=database_url, better_auth_secret=SECRET, log_format="json")))
+    def make(**settings: object) -> ServerApp:
+        given = {"database_url": database_url, "better_auth_secret": SECRET, "log_format": "json"} | settings
+        made.append(create_app(load_settings(**given)))
         return made[-1]
 
     yield make

@@ -43,7 +43,7 @@ async def change_password(request: Request) -> HTTPResponse:
 
 
 async def log_out(_: Request) -> HTTPResponse:
-    """Whoever asks: the token lies with the client, which drops it, and a page calls this on its way out."""
+    """204 with any token or none: the client drops its token, and a page calls this when its user leaves."""
     return no_content()
 
 
@@ -53,7 +53,7 @@ async def log_out_everywhere(request: Request) -> HTTPResponse:
 
 
 async def delete_me(request: Request) -> HTTPResponse:
-    def read_password() -> str:  # there may be none to read, nor a body
+    def read_password() -> str:  # a user of another issuer sends no body
         return parse(models.DeleteAccountBody, request).password
 
     network = client_network(request)

@@ -16,7 +16,7 @@ TITLE_LIMIT = 200
 DESCRIPTION_LIMIT = 2000
 
 
-_Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT)]
+_Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT, json_schema_extra=rules.NOT_BLANK)]
 _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 
 # Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
@@ -34,20 +34,20 @@ class SignUp(BaseModel):
     email: Annotated[
         str,
         BeforeValidator(rules.new_email),
-        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email"}),
+        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
     ]
     password: Annotated[
         str,
         BeforeValidator(rules.new_password),
-        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        rules.documented_password,
     ]
 
 
 class LogIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
 
-    email: Annotated[str, BeforeValidator(rules.given_email)]
-    password: Annotated[str, BeforeValidator(rules.given_password)]
+    email: Annotated[str, BeforeValidator(rules.given_email), Field(json_schema_extra=rules.NOT_BLANK)]
+    password: Annotated[str, BeforeValidator(rules.given_password), Field(min_length=1)]
 
 
 class PasswordChange(BaseModel):
@@ -55,20 +55,22 @@ class PasswordChange(BaseModel):
         json_schema_extra={"examples": [{"current_password": "correct horse", "new_password": "battery staple"}]}
     )
 
-    current_password: Annotated[str, BeforeValidator(partial(rules.given_password, label="Current password"))]
+    current_password: Annotated[
+        str, BeforeValidator(partial(rules.given_password, label="Current password")), Field(min_length=1)
+    ]
     new_password: Annotated[
         str,
         BeforeValidator(partial(rules.new_password, label="New password")),
-        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        rules.documented_password,
     ]
 
 
 class DeleteAccountBody(BaseModel):
-    """Of a user who logs in with a password. One of an outside issuer sends no body."""
+    """Sent by a user who has a password. A user of an outside issuer sends no body."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"password": "correct horse"}]})
 
-    password: Annotated[str, BeforeValidator(rules.given_password)]
+    password: Annotated[str, BeforeValidator(rules.given_password), Field(min_length=1)]
 
 
 class NewTask(BaseModel):
@@ -106,7 +108,7 @@ class StrictModel(BaseModel):
 
 
 class AnyUser(StrictModel):
-    """Of an outside issuer too, whose token may not say an email."""
+    """A user with a password, or of an outside issuer, whose tokens may contain no email."""
 
     id: UUID
     email: str | None
@@ -114,7 +116,7 @@ class AnyUser(StrictModel):
 
 
 class User(AnyUser):
-    """Who signs up and logs in has an email."""
+    """A user with a password, who always has an email."""
 
     email: str
 

@@ -1,1 +1,1 @@
-"""What the handlers of both contracts share: requests, responses, errors, headers, the access log."""
+"""Shared by the handlers of both contracts: requests, responses, errors, headers, the access log."""

@@ -1,4 +1,4 @@
-"""Who is asking: a bearer token becomes request.ctx.user_id, or the request ends here."""
+"""Authentication: a bearer token becomes request.ctx.user_id, or the request is refused with 401."""
 
 from collections.abc import Awaitable
 from uuid import UUID
@@ -8,7 +8,7 @@ from service.http.request import Request
 
 
 def authenticate(request: Request) -> Awaitable[None] | None:
-    """A request middleware of the blueprints whose routes need a token. It waits only to ask somebody."""
+    """A request middleware of the blueprints whose routes need a token. It waits if the token is not cached."""
     user = request.app.ctx.verifier.user_of(bearer_token(request))
     if isinstance(user, UUID):
         request.ctx.user_id = user

@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer, or what the trusted proxies say of it. What a client says is nothing."""
+"""The client's network: that of the peer, or the one that trusted proxies report."""
 
 import logging
 import multiprocessing
@@ -8,7 +8,7 @@ from service.http.context import App
 from service.http.request import Request
 
 FORWARDED = "x-forwarded-for"
-IPV6_PREFIX = 64  # what one customer is given: every address in it is the same somebody
+IPV6_PREFIX = 64  # bits; a provider gives each customer such a network, so all its addresses count as one client
 
 _log = logging.getLogger("service.http.client_address")
 
@@ -17,8 +17,8 @@ def client_network(request: Request) -> str:
     """An IPv4 address, or the /64 of an IPv6 one."""
     hops = ",".join(request.headers.getall(FORWARDED, [])).split(",")
     trusted = request.app.ctx.trusted_proxies
-    # Each proxy appends whom it was called by, so counted from the right they are the word of ever farther ones. With
-    # fewer than there are proxies, somebody came past them.
+    # Each proxy appends the address of its caller, so the entry of the outermost trusted proxy is that many from the
+    # right. A header with fewer entries did not come through all of them.
     said = hops[-trusted] if 0 < trusted <= len(hops) else ""
     return network_of(said) or network_of(request.ip) or request.ip
 

@@ -6,12 +6,12 @@ from sanic import Sanic
 from sanic.config import Config
 
 from service.domain.services import Services
-from service.http.turns import Turns
+from service.fair_queue import FairQueue
 
 
 class Context(Services):
     trusted_proxies: int
-    long_lists: Turns
+    long_lists: FairQueue[None]  # slots for making a piece of one, fair by user
     is_draining: bool = False
 
 

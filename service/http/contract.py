@@ -1,4 +1,4 @@
-"""What a contract is made of. Its routes and its part of the documentation are both built from its operations."""
+"""Operation and Contract: the table from which both the routes and the documentation of a contract are built."""
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from service.errors import Code
 from service.http.authenticate import authenticate
 from service.http.error_handler import ErrorText, error_handler
 
-Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has answered already, by a stream
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has streamed its response
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Operation:
     status: int
     answer: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
-    refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path and the database
+    refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path parameter and the database
     needs_token: bool = True
-    needs_body: bool = True  # where there is one
-    headers: Sequence[str] = ()  # of the answer, beyond those of every answer
+    needs_body: bool = True  # if `body` is set
+    headers: Sequence[str] = ()  # of its response, beyond those of every response
 
     @property
     def methods(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""From an exception to a response: one handler, which asks the contract that has the route how an error reads."""
+"""From an exception to an error response, worded as the contract of the route words it."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,7 +14,7 @@ from service.log.lines import story_of
 
 REQUEST_TIMEOUT = 408
 
-# What HTTP itself refuses, under its own status.
+# Requests that HTTP itself refuses, with a status of their own.
 UNREADABLE = {
     400: "The request could not be understood",
     408: "The request did not arrive in time",
@@ -23,16 +23,16 @@ UNREADABLE = {
     431: "The request headers are too large",
 }
 
-# Of the operation's handler and the problem: how an error reads for the clients of a contract.
+# From the name of the operation's handler and the problem to the text of `error` in a contract.
 ErrorText = Callable[[str | None, Problem], str]
 
 
 def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
-    """The handler of one contract, which says in `error_text` how an error reads for its clients."""
+    """The exception handler of one contract."""
 
     async def handle(request: Request, exception: Exception) -> HTTPResponse:
         problem = problem_of(exception)
-        # After a timeout there is no more waiting.
+        # After a timeout the rest of the body is not waited for.
         if problem.status != REQUEST_TIMEOUT and not await request.finish_reading():
             problem = _problem_of_http(400)
         if problem.reason is not None:
@@ -51,12 +51,12 @@ def error_body(error_text: ErrorText, operation: str | None, problem: Problem) -
 
 
 async def client_has_gone(_: Request, __: RequestCancelled) -> HTTPResponse:
-    """Nobody reads this response. The line in the log has a status of its own, so that it is nobody's fault."""
+    """The client has closed the connection: no response is read. 499 in the log tells it from a failure of ours."""
     return HTTPResponse(status=499)
 
 
 def problem_of(exception: Exception) -> Problem:
-    """What an exception is to a client. What nobody expected is INTERNAL_ERROR, and its story goes to the log."""
+    """The problem that an exception is to a client: INTERNAL_ERROR if unexpected, with its traceback for the log."""
     if isinstance(exception, Problem):
         return exception
     if isinstance(exception, SanicException) and exception.status_code != 500:
@@ -88,7 +88,7 @@ def headers_of(request: Request, problem: Problem) -> dict[str, str]:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """Asked of the router: for a path with a parameter Sanic's own exception does not know."""
+    """The methods that the router has for a path. Sanic's exception does not name them for a path with a parameter."""
     allowed = []
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         try:

@@ -1,8 +1,10 @@
 """Whether this copy should get requests (/health), and whether it serves at all (/health/live)."""
 
+from typing import Any
 from uuid import UUID
 
 from sanic import HTTPResponse
+from sanic_ext import Extension
 
 from service.db import migrations
 from service.db.statements import statement
@@ -16,6 +18,14 @@ REACH_TASKS = statement("health/reach_tasks", "one")
 KNOWN = migrations.known()
 NOBODY = UUID(int=0)
 PATHS = ("/health", "/health/live")
+
+
+class Health(Extension):
+    name = "readiness"  # sanic-ext has its own "health"
+
+    def startup(self, _: Any) -> None:
+        for handler, path in zip((health, live), PATHS, strict=True):
+            self.app.add_route(handler, path, ["GET", "HEAD"])
 
 
 async def health(request: Request) -> HTTPResponse:

@@ -1,4 +1,4 @@
-"""A request's body, from bytes to a model: what cannot be read, and every field that breaks a rule at once."""
+"""A request's body: from bytes to a model, or a problem that names every field that breaks a rule."""
 
 from functools import cache
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ def parse(model: type[Model], request: Request) -> Model:
 
 
 def validate(model: type[Model], sent: dict[str, Any]) -> Model:
-    # A required field that is absent reaches its rule as null, or its message would be pydantic's and not ours.
+    # A required field that is absent reaches its rule as null: the rule's message is the contract's, pydantic's is not.
     try:
         return model.model_validate(_nothing(model) | sent)
     except ValidationError as error:

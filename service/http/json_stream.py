@@ -1,9 +1,9 @@
-"""A list as a response: whole where it is short, in pieces where it is long.
+"""A list as a response: a short one in one piece, a long one streamed in pieces.
 
-A long list is read and written a piece at a time, and the next piece is read when the client has taken in most of the
-one before: no response is in memory as a whole, and other requests are served between two pieces. The pages are no
-snapshot. The order of a list never changes, so a task that does not change meanwhile is in it exactly once; one that is
-created or deleted meanwhile may be in it or not.
+A long list is read from the database and written to the client a piece at a time, and the next piece is read when the
+client has taken in most of the one before: the response is never in memory as a whole, and other requests are served
+between two pieces. The pages are no snapshot. Their order never changes, so a task that does not change meanwhile is in
+the response exactly once; a task that is created or deleted meanwhile may be in it or not.
 """
 
 import logging
@@ -19,20 +19,20 @@ from service.http.error_handler import problem_of
 from service.http.request import Request
 from service.http.responses import JsonResponse, StreamedResponse, json_response
 
-FIRST_ROWS = 250  # of the first page: a list with fewer, unless its tasks are large, is one statement and one piece
-ROWS_AT_ONCE = 25  # become JSON in one call, whatever their size: of the largest tasks 335 kB in 0.3 ms
-PIECE_BYTES = 128 * 1024  # of JSON; a piece is full once it has as many
+FIRST_ROWS = 250  # of the first page; a shorter list of small tasks is one statement and one piece
+ROWS_AT_ONCE = 25  # serialised in one call; of the largest tasks they are 335 kB and take 0.3 ms
+PIECE_BYTES = 128 * 1024  # of JSON; a piece with so many is full
 
 Buffer: TypeAlias = bytes | memoryview
 
-# A user's rows after one of them, or the first ones, and how many at most.
+# Reads a user's rows after one of them (None: the first), at most so many.
 Read: TypeAlias = Callable[[Database, UUID, Row | None, int], Awaitable[list[Row]]]
 
 _log = logging.getLogger("service.http.json_stream")
 
 
 class Listing(NamedTuple):
-    """Which rows, and what becomes of each in the response."""
+    """A list of a contract: which rows, and the JSON of each."""
 
     name: str
     read: Read
@@ -41,12 +41,12 @@ class Listing(NamedTuple):
 
 
 class Pieces:
-    """The rows of a list as JSON. Rows of a page that do not fit into a piece are read again for the next one: a
-    thousand clients that read slowly would each keep them in memory."""
+    """The rows of a list as pieces of JSON. Rows of a page that do not fit into a piece are read again for the next
+    one: a thousand slow clients would otherwise keep theirs in memory."""
 
     def __init__(self, request: Request, listing: Listing) -> None:
         self._database, self._user_id = request.app.ctx.database, request.ctx.user_id
-        self._turns = request.app.ctx.long_lists
+        self._slots = request.app.ctx.long_lists
         self._listing = listing
         self._rows_left = listing.max_rows
         self._last: Row | None = None
@@ -55,12 +55,12 @@ class Pieces:
 
     async def next(self) -> list[Buffer]:
         wanted = self._rows if self._rows_left is None else min(self._rows, self._rows_left)
-        async with self._turns.of(self._user_id):
+        async with self._slots.slot(self._user_id):
             page = await self._listing.read(self._database, self._user_id, self._last, wanted)
             return self.made_of(page, wanted)
 
     def made_of(self, page: list[Row], wanted: int) -> list[Buffer]:
-        """To be joined, with a comma before each."""
+        """Parts to be joined, each row with a comma before it."""
         parts: list[Buffer] = []
         items = [self._listing.item(row) for row in page]
         size = taken = 0
@@ -80,7 +80,7 @@ class Pieces:
 
 
 async def answer_list(request: Request, listing: Listing, before: dict[str, Any] | None = None) -> HTTPResponse | None:
-    """One JSON object: the fields of `before`, and the list. None where the response has been sent."""
+    """Responds with one JSON object: the fields of `before`, and the list. None if the response was streamed."""
     page = await listing.read(request.app.ctx.database, request.ctx.user_id, None, FIRST_ROWS)
     if len(page) <= ROWS_AT_ONCE:
         body = {listing.name: [listing.item(row) for row in page]}
@@ -101,7 +101,7 @@ async def _stream(request: Request, begin: list[Buffer], pieces: Pieces) -> None
     response = StreamedResponse(content_type="application/json")
     await request.respond(response)
     if request.version == "1.0" or request.method == "HEAD":
-        await response.send(b"")  # the head alone: Sanic makes a chunk of what comes with it
+        await response.send(b"")  # the head alone: Sanic would make a chunk of data sent with it
     if request.method == "HEAD":
         request.end_without_body()
         return
@@ -113,9 +113,9 @@ async def _stream(request: Request, begin: list[Buffer], pieces: Pieces) -> None
             if piece := b"".join(await pieces.next()):
                 await response.send(piece)
             del piece
-    except Exception as exception:  # noqa: BLE001 - whatever it is, the response has begun
+    except Exception as exception:  # noqa: BLE001 - any error: the response has begun
         reason = problem_of(exception).reason
-        _log.error("a response was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
+        _log.error("an answer was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})
         request.cut_off()
         return
     await response.send(b"]}", end_stream=True)

@@ -1,4 +1,4 @@
-"""How a value becomes a response."""
+"""Responses: JSON in one piece, and streams."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,13 +8,13 @@ from sanic import HTTPResponse
 
 
 class JsonResponse(HTTPResponse):
-    """Whole: its length is known, and it is sent in one piece."""
+    """A whole response: its length is known, and it is sent in one piece."""
 
-    common = ""  # the lines of those headers that most answers have, ready to be sent
+    common = ""  # the lines of headers that most responses share, ready to be sent
 
     @property
     def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
-        """For Sanic, where it sends the response."""
+        """For Sanic's own way of sending it."""
         for line in self.common.splitlines():
             name, _, value = line.partition(": ")
             self.headers[name] = value
@@ -22,7 +22,7 @@ class JsonResponse(HTTPResponse):
 
 
 class StreamedResponse(HTTPResponse):
-    """Its length is not known when it begins. HTTP/1.0 has no chunks: the connection ends with the response there."""
+    """A response of unknown length. HTTP/1.0 has no chunks: there it ends with its connection."""
 
     is_chunked = True
 

@@ -17,15 +17,12 @@ Json = dict[str, Any]
 DESCRIPTION = """\
 A todo backend. Every user sees their own tasks and nothing of anyone else's.
 
-Two contracts are served side by side, and what is written through one is read through the other. Paths are complete,
-for the server `/`: those that start with `/v1` are January's. HEAD answers on every GET, without the body; a trailing
-slash is the same path.
+Two contracts are served side by side, and a task that was written through one can be read through the other. Paths
+are complete: those that start with `/v1` are January's, whose clients have a base URL that ends in `/v1` and add
+`/api/...`. HEAD answers on every GET, without the body; a trailing slash is the same path.
 """
-# The first is what every path here is relative to. The second is what January's clients are given: they add /api/...
-SERVERS = [
-    {"url": "/", "description": "February's base URL"},
-    {"url": "/v1", "description": "January's base URL"},
-]
+# Every path here is relative to it. January's base URL, which ends in /v1, would repeat a part of January's paths.
+SERVERS = [{"url": "/", "description": "The host that serves this document"}]
 
 PATH_PARAMETER = "<task_id>"
 HTTP_STATUSES = [status for status in UNREADABLE if status != Code.INVALID_REQUEST.status]
@@ -110,7 +107,9 @@ def _schemas(contract: Contract) -> Json:
         if operation.answer is not None:
             wanted.append((operation.answer, "serialization"))
     _, found = models_json_schema(wanted, ref_template=f"#/components/schemas/{_component(contract, '{model}')}")
-    return {_component(contract, name): schema for name, schema in found["$defs"].items()}
+    # Generators name a class by the title, so it is as unique as the component's name.
+    named = {_component(contract, name): schema for name, schema in found["$defs"].items()}
+    return {name: schema | {"title": name} for name, schema in named.items()}
 
 
 def _component(contract: Contract, model: str) -> str:
@@ -222,16 +221,16 @@ def _service_paths() -> Json:
     text: Json = {"type": "string"}
     names = {"name": text, "version": text, "docs": {"type": "string", "format": "uri-reference"}}
     return {
-        "/": _get("index", "Say what this is", {"200": _object("The service and its reference", names)}),
+        "/": _get("index", "Name, version and documentation", {"200": _object("The service and its reference", names)}),
         "/health": _get(
             "health",
-            "Say whether this copy should get requests",
+            "Whether this copy should get requests",
             {
                 "200": word("The database answers and its schema is not behind", "healthy"),
                 "503": word("The database is away, its schema is behind, or the service is stopping", "unhealthy"),
             },
         ),
-        "/health/live": _get("live", "Say that the process serves at all", {"200": word("It does", "alive")}),
+        "/health/live": _get("live", "Whether the process serves at all", {"200": word("It does", "alive")}),
     }
 
 

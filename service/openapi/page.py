@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 from sanic import HTTPResponse
+from sanic_ext import Extension
 
 from service.http.contract import Contract, Handler
 from service.http.request import Request
@@ -21,6 +23,7 @@ PAGE_POLICY = (
 # Found and not imported: of the package only these files are used.
 _SWAGGER_UI = Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 _OURS = Path(__file__).parent
+METHODS = ["GET", "HEAD"]
 ASSETS = {
     "page.js": (_OURS, "text/javascript"),
     "page.css": (_OURS, "text/css"),
@@ -28,6 +31,19 @@ ASSETS = {
     "swagger-ui.css": (_SWAGGER_UI, "text/css"),
     "favicon-32x32.png": (_SWAGGER_UI, "image/png"),
 }
+
+
+class Documentation(Extension):
+    name = "documentation"
+
+    def __init__(self, contracts: Sequence[Contract]) -> None:
+        self._contracts = contracts
+
+    def startup(self, _: Any) -> None:
+        self.app.add_route(page, "/docs", METHODS)
+        self.app.add_route(document(self._contracts), "/docs/openapi.json", METHODS, name="openapi")
+        for number, name in enumerate(ASSETS):
+            self.app.add_route(asset(name), f"/docs/{name}", METHODS, name=f"asset_{number}")
 
 
 async def page(_: Request) -> HTTPResponse:

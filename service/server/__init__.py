@@ -1,1 +1,1 @@
-"""Everything that runs Sanic or bends it, and nothing else. README.md lists each writer from Sanic."""
+"""Everything that runs Sanic or bends it, and nothing else. README.md lists each departure from Sanic."""

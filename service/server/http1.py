@@ -1,4 +1,4 @@
-"""What goes over a connection: one request after the other, each with its response."""
+"""HTTP/1 on one connection: requests and their responses, one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,23 +16,24 @@ from service.server.chunked_body import ChunkedBody
 from service.server.http_head import CHUNKED
 from service.server.response_bytes import bytes_of
 
-PIECE_SECONDS = 0.001
+MAX_PIECE_SECONDS = 0.001  # of reading a chunked body, before other connections get a turn
 
 
-class TimedHttp(Http):
-    """Reads requests strictly, in the place of Sanic's own reading: that takes heads and chunks which others read
-    differently, and it looks at the newest byte, so that a head of a byte a second would go on for hours."""
+class StrictHttp(Http):
+    """Sanic's HTTP/1 state machine with a strict parser and a deadline for the head. Sanic's own accepts heads and
+    chunks that other servers read differently (request smuggling), and measures its timeout from the newest byte, so
+    that a head of one byte a second would go on for hours."""
 
     __slots__ = ("_chunks", "head_since")
-    __touchup__: tuple[str, ...] = ("_announce",)  # type: ignore[assignment]  # Sanic's has three, of methods of its own
-    protocol: Any  # ours, of which Sanic's annotation knows nothing
+    __touchup__: tuple[str, ...] = ("_announce", "_announce_chunk")  # type: ignore[assignment]  # Sanic's has three others
+    protocol: Any  # our ClientConnection; Sanic annotates its own
 
     async def http1_request_header(self) -> None:
         try:
-            if self.protocol.writer.is_waiting:  # a response of this very iteration: the next request is pipelined
+            if self.protocol.writer.is_waiting:  # a response of this iteration is unsent: the request is pipelined
                 await self._turn()
             if not self.protocol._can_write.is_set():
-                await self._until_the_last_answer_is_read()
+                await self._until_response_is_read()
             if self.recv_buffer.startswith(b"\r\n"):
                 await self._skip_empty_line()
             self.head_since = monotonic()
@@ -51,22 +52,22 @@ class TimedHttp(Http):
         except asyncio.CancelledError:
             begun: Any = self.request
             if begun is None:
-                self.create_empty_request()  # Sanic speaks of it in its log
+                self.create_empty_request()  # Sanic logs it
             raise
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """As Sanic's own, but a body in very many small chunks does not hold up other connections."""
+        """Sanic's own, but a body in very many small chunks does not hold up other connections."""
         since = monotonic()
         while self.request_body:
             data = await self.read()
             if data:
                 yield data
-            if self.request_body and monotonic() - since > PIECE_SECONDS:
+            if self.request_body and monotonic() - since > MAX_PIECE_SECONDS:
                 await self.protocol.app.ctx.round_robin.turn()
                 since = monotonic()
 
     async def _skip_empty_line(self) -> None:
-        """RFC 9112 section 2.2: old clients send one after a body. Alone it is no request."""
+        """A CRLF before the request line, which old clients send behind a body (RFC 9112, 2.2), is no request."""
         del self.recv_buffer[:2]
         if not self.recv_buffer:
             self.stage = Stage.IDLE
@@ -112,21 +113,25 @@ class TimedHttp(Http):
             self._chunks = ChunkedBody()
             self.request_body = body
         else:
-            self.request_body = True  # type: ignore[assignment]  # Sanic's own word for a body of a known length
+            self.request_body = True  # type: ignore[assignment]  # as Sanic marks a body of a known length
             self.request_bytes_left = self.request_bytes = body
 
     async def _announce(self, request: Any) -> None:
-        """The signals of Sanic's own reading. Sanic rewrites this at the start."""
+        """Sends the signals of Sanic's own parser. At the start Sanic removes the lines whose signal has no handler."""
         await self.dispatch("http.lifecycle.read_head", inline=True, context={"head": request.head})
         await self.dispatch("http.lifecycle.request", inline=True, context={"request": request})
 
+    async def _announce_chunk(self, data: bytes) -> None:
+        """Like _announce."""
+        await self.dispatch("http.lifecycle.read_body", inline=True, context={"body": data})
+
     def create_empty_request(self) -> None:
-        """Stand-in for a request that was refused, with those of its headers that its response depends on."""
+        """A stand-in for a refused request, with the headers that its response depends on."""
         super().create_empty_request()
         self.request.headers = Header(http_head.fields_for_the_answer(self.recv_buffer[: self.HEADER_MAX_SIZE]))
 
     async def read(self) -> bytes | None:
-        """More of the body, None at its end. Chunks are read here, a body of a known length by Sanic."""
+        """The next part of the body, None at its end. Chunks are decoded here; Sanic reads a body of known length."""
         kind: object = self.request_body
         if kind != CHUNKED:
             return await super().read()
@@ -138,16 +143,20 @@ class TimedHttp(Http):
             self.request_bytes = self._chunks.size
             if self._chunks.is_complete:
                 self.request_body = None
+                if data:
+                    await self._announce_chunk(data)
                 return data or None
             if data:
+                await self._announce_chunk(data)
                 if self.recv_buffer:
-                    await asyncio.sleep(0)  # many small chunks: other connections get a turn
+                    await asyncio.sleep(0)  # there may be many small chunks: other connections get a turn
                 return data
             await self._receive_more()
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - Sanic calls it so
-        """Of a service that stops each response is the last of its connection, and says so: the next request goes to
-        another copy. Requests that are here already are answered first. Nothing comes after a half-close."""
+        """Writes the head, and the body of a whole response with it. While the service drains, a response says
+        `Connection: close`, so that the next request goes to another copy; requests that have arrived already are
+        answered first. Nothing follows a half-close."""
         is_last = (self.protocol.app.ctx.is_draining or self.protocol.has_ended) and not self.recv_buffer
         if is_last or self.protocol.is_ending:
             self.keep_alive = False
@@ -157,12 +166,12 @@ class TimedHttp(Http):
         if written is None:
             await super().http1_response_header(data, end_stream)
             return
-        self.response_func = None  # type: ignore[assignment]  # Sanic's own word for a whole response
+        self.response_func = None  # type: ignore[assignment]  # as Sanic marks a whole response
         await self._send(written)
         self.stage = Stage.IDLE
 
     async def http1_response_chunked(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001 - as above
-        """HTTP/1.0 has no chunks: a response whose length is not known ends with the connection."""
+        """Sanic's own, but HTTP/1.0 has no chunks: a response of unknown length ends with its connection."""
         if self.request.version != "1.0":
             await super().http1_response_chunked(data, end_stream)
             return
@@ -173,7 +182,7 @@ class TimedHttp(Http):
             self.stage = Stage.IDLE
 
     def _written(self) -> bytes | None:
-        """Of a response that is nothing but that: no HEAD, and nobody who waits to be told to go on."""
+        """A whole response as bytes. None for HEAD, for "Expect: 100-continue", and for a streamed response."""
         if self.head_only or self.expecting_continue or not isinstance(self.response, JsonResponse):
             return None
         return bytes_of(self.response, "keep-alive" if self.keep_alive else "close")
@@ -183,8 +192,8 @@ class TimedHttp(Http):
         await self.protocol.app.ctx.round_robin.turn()
         self.stage = Stage.REQUEST
 
-    async def _until_the_last_answer_is_read(self) -> None:
-        """Who sends many requests at once and reads nothing has one response lying here, not two."""
+    async def _until_response_is_read(self) -> None:
+        """Back-pressure on pipelining: a client that reads nothing has one unread response here, not two."""
         self.stage = Stage.IDLE
         await self.protocol._can_write.wait()
         self.stage = Stage.REQUEST

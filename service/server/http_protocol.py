@@ -1,4 +1,4 @@
-"""A connection as Sanic makes it, with an end to the patience: with clients that are slow, greedy, or never read."""
+"""A client's HTTP connection: Sanic's protocol with limits on clients that are slow, greedy, or never read."""
 
 import asyncio
 import socket
@@ -14,12 +14,13 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from service.errors import Code, Problem
 from service.http.access_log import log_unread
 from service.http.client_address import network_of
+from service.http.cors import VARY, HeaderSet
 from service.http.error_handler import error_body
-from service.http.headers import EVERYBODY, Common
+from service.http.headers import HEADERS
 from service.http.health import PATHS as HEALTH_PATHS
 from service.http.request import new_request_id
 from service.http.responses import JsonResponse
-from service.server.http1 import TimedHttp
+from service.server.http1 import StrictHttp
 from service.server.places import JUST_CAME_SECONDS, Standing, say
 from service.server.request import ServerRequest
 from service.server.response_bytes import bytes_of
@@ -27,81 +28,80 @@ from service.server.server_context import ServerContext
 from service.server.sockets import held_by_system, socket_of
 from service.server.writes import ConnectionWriter
 
-SYSTEM_HOLDS = 256 * 1024  # bytes of answers that the system may hold for a client, where it would take megabytes
-MOST_UNSENT = 64 * 1024 * 1024  # bytes of answers that clients leave lying here, of all connections of a process
+SEND_BUFFER_BYTES = 256 * 1024  # of the socket; the system's own default grows to megabytes for each client
+MAX_UNSENT_BYTES = 64 * 1024 * 1024  # that wait in this process for clients to read, of all connections together
 
 ALL_TAKEN = "all places for connections are taken"
 
-STALLED_BYTES_A_SECOND = 1000  # that a client takes in of its answer; the slowest mobile network has several times that
+STALLED_BYTES_A_SECOND = 1000  # of its response a client confirms less; the slowest mobile network manages more
 
 
 class ClientConnection(HttpProtocol):
     __slots__ = (
-        "_came",
-        "_delivered_before",
-        "_delivered_lately",
-        "_unread_before",
-        "_watch",
-        "address",
-        "has_ended",
-        "is_ending",
-        "writer",
+        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "_unread_before", "_watch",
+        "address", "has_ended", "is_ending", "writer",
     )  # fmt: skip
 
-    HTTP_CLASS = TimedHttp
-    stalled: ClassVar[dict["ClientConnection", float]] = {}  # since when, in the order in which they fell behind
+    __touchup__ = ("send",)  # type: ignore[assignment]  # removes its dispatch of a signal that has no handler
+
+    HTTP_CLASS = StrictHttp
+    stalled: ClassVar[dict["ClientConnection", float]] = {}  # connections with back-pressure, and since when
 
     def connection_made(self, transport: Any) -> None:
         self._watch: asyncio.TimerHandle | None = None
         self._unread_before = 0
         self._came = self._time = monotonic()
         self._delivered_before = self._delivered_lately = (self._came, 0)
-        self.is_ending = False  # closed behind its next answer
-        self.has_ended = False  # the client sends nothing more
+        self.is_ending = False  # whether it is closed behind its next answer
+        self.has_ended = False  # whether the client has sent its FIN (half-close)
         self.writer = ConnectionWriter(transport, self._context.write_queue)
+        fast_path = self._context.fast_path
+        self._handle_request = fast_path.handle_request if fast_path else self.app.handle_request
+        self.request_handler = self._handle_request
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         with socket_of(transport) as own:
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_HOLDS)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
         self.address = network_of(peer[0]) if peer else None
         self._context.places.enter(self)
 
     async def receive_more(self) -> None:
-        """As Sanic's own, but with an end where the client has ended."""
+        """Sanic's own, and it returns or raises once the client has ended its side."""
         if not self.has_ended:
-            self.transport.resume_reading()  # type: ignore[union-attr]  # whoever reads has a transport
+            self.transport.resume_reading()  # type: ignore[union-attr]  # a reader has a transport
         elif self._is_idle():
-            self.close()  # which ends the task that waits here
+            self.close()  # ends the task that waits here
         else:
             raise BadRequest("the client ended in the middle of a request")
         self._data_received.clear()
         await self._data_received.wait()
 
     def eof_received(self) -> bool:
-        """A half-close: the client sends nothing more and may still read. Requests that have arrived are answered, one
-        that is not complete is refused, and the connection ends. A client that left altogether looks the same until
-        something is sent to it, so its request goes on."""
+        """Half-close: the client sends nothing more and may still read. Requests that have arrived are answered, an
+        incomplete one is refused, and the connection ends. A client that left altogether looks the same until something
+        is sent to it, so its request goes on."""
         self.has_ended = True
         if self._is_idle():
             self.close()
         else:
             self._data_received.set()
-        return True  # the connection stays open for what is to be sent
+        return True  # keeps the connection open for the answers
 
     def _is_idle(self) -> bool:
         return self.http is not None and self.http.stage is Stage.IDLE and not self.recv_buffer
 
     async def send(self, data: bytes) -> None:
-        """As Sanic's own, but with what other connections have to send. One thing waits for that, and not two."""
+        """Sanic's own, but writes of all connections are coalesced. At most one of each connection waits."""
         self.writer.go()
         await self._can_write.wait()
-        if self.transport.is_closing():  # type: ignore[union-attr]  # whoever sends has a transport
+        if self.transport.is_closing():  # type: ignore[union-attr]  # a sender has a transport
             raise RequestCancelled
+        await self.app.dispatch("http.lifecycle.send", inline=True, context={"data": data})
         self.writer.wait_with(data)
         self._time = monotonic()
 
     async def drained(self) -> None:
-        """Back-pressure: until the client has taken in most of what was sent."""
+        """Back-pressure: returns once the client has taken in most of what was sent."""
         self.writer.go()
         await self._can_write.wait()
 
@@ -113,25 +113,26 @@ class ClientConnection(HttpProtocol):
             self._watch.cancel()
 
     def check_timeouts(self) -> None:
-        """Sanic calls it every few seconds."""
+        """Sanic calls it every few seconds to find idle and late connections."""
         self._delivered_before, self._delivered_lately = self._delivered_lately, (monotonic(), self._delivered())
         if self._task and self.http is not None and self.http.stage is Stage.REQUEST:
             self._time = self.http.head_since
         elif self._to_be_sent():
-            self._time = monotonic()  # neither idle nor late: whether anybody reads it is watched
+            self._time = monotonic()  # neither idle nor late: the write timeout watches it
             self._begin_to_watch()
         super().check_timeouts()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
 
     def close(self, timeout: float | None = None) -> None:
-        """What is still to be sent is sent; Sanic itself would cut it off after some seconds, read or not."""
+        """Sends what is still unsent first; Sanic would drop it after some seconds, read or not."""
         self.writer.go()
         super().close(timeout)
         self._begin_to_watch()
 
     def close_if_idle(self) -> bool:
-        """Sanic calls it once nobody new is let in. What is under way ends with its answer; who has just come may have
-        a request on its way; what has arrived is no longer idle, though Sanic has not looked at it yet. All have the
-        same time for it. Sanic counts its own in steps that take longer than it thinks."""
+        """Sanic calls it during a stop, when the port is closed. A request under way is answered first; a connection
+        that was opened within the last second may have a request on its way; bytes that have arrived are a request,
+        though Sanic has not looked at them yet. All have GRACEFUL_SHUTDOWN_TIMEOUT for it, measured here by a timer:
+        Sanic counts steps that take longer than it assumes."""
         self.loop.call_later(self.app.config.GRACEFUL_SHUTDOWN_TIMEOUT, self.abort)
         if self.http is not None:
             self.http.keep_alive = False
@@ -144,29 +145,32 @@ class ClientConnection(HttpProtocol):
         return super().close_if_idle()
 
     def pause_writing(self) -> None:
-        """The transport calls it where a client does not keep up. Together they may leave so much lying here, or many
-        of them would take all the memory before any has run out of time. Those go first who have read nothing for a
-        while."""
+        """Back-pressure: the transport calls it when a client does not keep up. All such clients together may leave
+        MAX_UNSENT_BYTES here; beyond that, many of them would take all the memory before any reaches its write timeout.
+        Connections that have read nothing for a while are cut off first."""
         super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         now = monotonic()
         self.stalled[self] = now
         self._begin_to_watch()
         unsent = sum(each._to_be_sent() for each in self.stalled)
-        if unsent <= MOST_UNSENT:
+        if unsent <= MAX_UNSENT_BYTES:
             return
-        say("clients leave more than %d bytes of answers lying here; those that read nothing are cut off", MOST_UNSENT)
+        say(
+            "clients leave more than %d bytes of answers lying here; those that read nothing are cut off",
+            MAX_UNSENT_BYTES,
+        )
 
         def reads(each: ClientConnection) -> bool:
             return now - self.stalled[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
 
         for each in sorted(self.stalled, key=reads):
-            if unsent <= MOST_UNSENT:
+            if unsent <= MAX_UNSENT_BYTES:
                 return
             unsent -= each._to_be_sent()
             each._reset()
 
     def resume_writing(self) -> None:
-        """And this, where it does again, or is gone."""
+        """The transport calls it when the client has caught up, or is gone."""
         super().resume_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         self.stalled.pop(self, None)
 
@@ -175,7 +179,7 @@ class ClientConnection(HttpProtocol):
             self._look_again()
 
     def _look_again(self, before: int | None = None) -> None:
-        """Until all is sent, or for so long nothing of it was read."""
+        """The write timeout: cuts off a client that has read nothing since the look before."""
         unread, self._watch = self._unread(), None
         if unread == before:
             self._reset()
@@ -184,7 +188,7 @@ class ClientConnection(HttpProtocol):
             self._watch = self.loop.call_later(self._context.write_timeout, self._look_again, unread)
 
     def _reset(self) -> None:
-        """With what the system still has to send, which it would go on offering for minutes."""
+        """Closes with a reset. Otherwise the system would go on offering what it holds for minutes."""
         if self.transport and (self._to_be_sent() or self._held()):
             with socket_of(self.transport) as own:
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -235,14 +239,14 @@ class ClientConnection(HttpProtocol):
         return self.writer.written - self._to_be_sent() - self._held()
 
     def _pace(self, now: float) -> tuple[float, float]:
-        """Bytes a second that the client confirms, and for how many seconds: five to ten, or fewer since it asked."""
+        """Bytes a second that the client confirms, and over how many seconds: 5 to 10, or those since its request."""
         since, before = self._delivered_before
         asked = self.http.head_since if self.http is not None and self.http.request is not None else since
         seconds = max(0.001, now - max(since, asked))
         return (self._delivered() - before) / seconds, seconds
 
     def give_way(self) -> None:
-        """Without the rest of its answer, which the system would keep while the client acknowledges anything."""
+        """Eviction, with a reset: the system would keep the answer while the client acknowledges anything."""
         self._context.places.leave(self)
         self._reset()
         if self.transport:
@@ -260,10 +264,10 @@ class ClientConnection(HttpProtocol):
         self.http.keep_alive = False
         if request.path.removesuffix("/") not in HEALTH_PATHS:
             raise Problem(Code.OVERLOADED, reason=ALL_TAKEN)
-        await self.app.handle_request(request)
+        await self._handle_request(request)
 
     def refuse(self) -> None:
-        """Answers 503 before anything of a request is read, and closes."""
+        """Answers 503 without reading its request, and closes."""
         self._context.places.leave(self)
         if self.transport:
             self.writer.go()
@@ -271,16 +275,16 @@ class ClientConnection(HttpProtocol):
             self.transport.write(refusal(request_id))
             log_unread(request_id, Code.OVERLOADED.status, ALL_TAKEN)
             if self.http is None and self._task:
-                self._task.cancel()  # before it has begun
+                self._task.cancel()  # its task has not begun
             self.close()
 
 
 def refusal(request_id: str) -> bytes:
-    """OVERLOADED as every other error of no contract's path reads, though there is no request that it would answer."""
+    """The one answer that is made without a request: OVERLOADED, in the form of every other error."""
     problem = Problem(Code.OVERLOADED)
     body = error_body(lambda _, problem: problem.text, None, problem)
     refused = JsonResponse(
         orjson.dumps(body), problem.status, {"Retry-After": str(problem.retry_after)}, "application/json"
     )
-    refused.common = Common.of({"X-Request-ID": request_id} | EVERYBODY).lines
+    refused.common = HeaderSet.of({"X-Request-ID": request_id} | HEADERS | VARY).lines
     return bytes_of(refused, "close") or b""

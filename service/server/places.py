@@ -1,4 +1,4 @@
-"""Places for connections: how many there may be, in all and of one address, and which of them give way to newcomers.
+"""Places for connections: the limits, in all and for each address, and which connection is evicted for a newcomer.
 
 A newcomer beyond the limit is let in, and room is made for it:
 
@@ -21,15 +21,15 @@ from typing import Protocol
 
 JUST_CAME_SECONDS = 1.0  # a request may be on its way
 STALE_SECONDS = 1.0
-NEWCOMERS_A_SEARCH = 0.05  # of all connections, each of which is looked at in a search
-SAY_AGAIN = 10.0  # seconds
+NEWCOMERS_A_SEARCH = 0.05  # a share of all connections; a search ranks every one of them
+LOG_AGAIN_SECONDS = 10.0
 
 _log = logging.getLogger("service.server.places")
 _said: dict[str, float] = {}
 
 
 class Standing(IntEnum):
-    """The use that a connection makes of its place, the least first."""
+    """How much use a connection makes of its place, the least first."""
 
     WAITING = 0  # for a second or more there has been no request, or a part of one
     STALLED = 1  # hardly anything of its answer is taken in
@@ -45,7 +45,7 @@ class Occupant(Protocol):
     is_ending: bool
 
     def standing(self, now: float) -> tuple[Standing, float]:
-        """With a number: among those of one standing the lowest gives way first."""
+        """And its rank: among connections of one standing the lowest rank is evicted first."""
 
     def give_way(self) -> None: ...
 
@@ -64,11 +64,11 @@ class Crowd:
         self._limit, self._setting = limit, setting
         self._found: dict[Standing, list[Occupant]] = {}
         self._looked = 0.0
-        self._newcomers = 0  # since then
+        self._newcomers = 0  # since the last search
 
     def make_room(self, newcomer: Occupant, now: float) -> None:
         if self._over <= 0:
-            self._found = {}  # or it would keep connections that are gone
+            self._found = {}  # releases connections that are gone
             return
         self._newcomers += 1
         say(f"{self._setting} (%d) is reached: connections that make the least progress are closed", self._limit)
@@ -101,7 +101,7 @@ class Crowd:
         return None
 
     def _next(self, standing: Standing, newcomer: Occupant, now: float, place: int = -1) -> Occupant | None:
-        """The last of those that a search found is the next to give way, if that still holds."""
+        """The next to be evicted: the last one that the search found whose standing is still the same."""
         is_due = not self._found.get(standing) and self._newcomers > int(len(self.members) * NEWCOMERS_A_SEARCH)
         if is_due or now >= self._looked + STALE_SECONDS:
             self._search(now)
@@ -140,7 +140,7 @@ class Places:
         for crowd in crowds:
             crowd.members.add(newcomer)
         for crowd in crowds:
-            if newcomer in crowd.members:  # and was not refused
+            if newcomer in crowd.members:  # else it was refused
                 crowd.make_room(newcomer, now)
 
     def leave(self, occupant: Occupant) -> None:
@@ -157,8 +157,8 @@ def spare_of(limit: int) -> int:
 
 
 def say(message: str, number: int) -> None:
-    """A warning, rarely: its cause may go on for as long as a client likes."""
+    """Logs a warning at most every LOG_AGAIN_SECONDS: its cause may go on for as long as a client likes."""
     now = monotonic()
-    if now >= _said.get(message, 0.0) + SAY_AGAIN:
+    if now >= _said.get(message, 0.0) + LOG_AGAIN_SECONDS:
         _said[message] = now
         _log.warning(message, number)

@@ -1,4 +1,4 @@
-"""The request with what Sanic's server keeps about it: a body with a deadline, a refusal that the client can read."""
+"""The request of our server: a deadline for its body, and a refusal that the client can read."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from service.http import request
 from service.http.json_body import MAX_BODY
 from service.server.server_context import ServerContext
 
-# How much, and how long, a refused client may go on sending before it is cut off. A connection that is closed with
-# unread bytes is reset, and the client never sees why it was refused.
+# Limits of the lingering close behind a refusal. A connection that is closed with unread bytes is reset, and the client
+# never sees why it was refused.
 LINGER_BYTES = 32 * MAX_BODY
-LINGER_TIMEOUT = 3.0
-LINGER_SILENCE = 0.2
+LINGER_SECONDS = 3.0
+LINGER_SILENT_SECONDS = 0.2
 
 
 class ServerRequest(request.Request):
@@ -56,7 +56,7 @@ class ServerRequest(request.Request):
             http.keep_alive = False
             http.request_body = None
             raise PayloadTooLarge
-        kind: object = http.request_body  # True for a body of a known length, whatever Sanic's annotation says
+        kind: object = http.request_body  # True for a body of a known length, which Sanic's annotation does not say
         if kind is True and len(http.recv_buffer) >= (http.request_bytes or 0) <= MAX_BODY:
             self.body = await http.read() or b""  # all of it has arrived: no deadline is needed
             http.request_body = None
@@ -90,14 +90,14 @@ class ServerRequest(request.Request):
         http.keep_alive = False
         http.request_body = None
         dropped = 0
-        deadline = time.monotonic() + LINGER_TIMEOUT
+        deadline = time.monotonic() + LINGER_SECONDS
         # wait_for() and not timeout(): Sanic may have cancelled this task to end the wait for a head, and the timeout()
         # of early 3.11 then takes Sanic's cancellation for its own.
         with suppress(TimeoutError, BadRequest):  # the second at a half-close
             while dropped < LINGER_BYTES and time.monotonic() < deadline:
                 dropped += len(http.recv_buffer)
                 http.recv_buffer.clear()
-                await asyncio.wait_for(http.protocol.receive_more(), LINGER_SILENCE)
+                await asyncio.wait_for(http.protocol.receive_more(), LINGER_SILENT_SECONDS)
 
     async def until_read(self) -> None:
         protocol: Any = self.http.protocol

@@ -11,7 +11,7 @@ _STATUS_LINES = {status: f"HTTP/1.1 {status} {STATUS_CODES[status].decode()}" fo
 
 
 def bytes_of(response: JsonResponse, connection: str) -> bytes | None:
-    """None if one of its own headers could begin another header: Sanic escapes those."""
+    """None for a header whose value could begin another header: Sanic escapes it."""
     own = [f"{name}: {value}" for name, value in response.headers.items()] if response.headers else []
     if own and not "".join(own).isprintable():
         return None

@@ -5,9 +5,9 @@ from collections import deque
 
 
 class RoundRobin:
-    """Work that waits for nothing, of connections that always have more of it: one piece in each iteration of the event
-    loop, of all such connections together, in turn. Every other connection is served in between: it waits for one piece
-    and not for thousands, however many connections have some."""
+    """Gives one of the waiting connections a turn in each iteration of the event loop. Work that never waits, like
+    answering pipelined requests from the buffer, would otherwise keep the loop for thousands of requests; every other
+    connection is served between two turns."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -25,7 +25,7 @@ class RoundRobin:
     def _give(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # its connection is still there
+            if not turn.done():  # else its connection is gone
                 turn.set_result(None)
                 break
         self._is_running = bool(self._waiting)

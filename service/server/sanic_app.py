@@ -3,7 +3,6 @@
 import gc
 import logging
 import os
-from collections import deque
 from typing import Any, TypeAlias
 
 from sanic import Sanic
@@ -11,6 +10,7 @@ from sanic.config import Config
 
 from service import NAME
 from service.http.json_body import MAX_BODY
+from service.server.fast_path import FastPath, why_not
 from service.server.http_protocol import ClientConnection
 from service.server.request import ServerRequest
 from service.server.server_context import ServerContext
@@ -30,13 +30,12 @@ def new_app(settings: Settings) -> ServerApp:
     # On a terminal Sanic advises --debug, with which its own error pages show values of the request.
     os.environ["SANIC_IGNORE_PRODUCTION_WARNING"] = "yes"
     request_class: Any = ServerRequest  # Sanic's type has no room for our context
-    context = ServerContext(is_draining=False)
+    context = ServerContext(is_draining=False, fast_path_wanted=settings.fast_path)
     return Application(NAME, _config(settings), context, request_class=request_class, configure_logging=False)
 
 
 def _config(settings: Settings) -> Config:
     config = Config(env_prefix=None)  # only our settings count, no SANIC_* of the environment
-    config.AUTO_EXTEND = False
     config.MOTD = False
     config.REQUEST_MAX_SIZE = MAX_BODY
     config.REQUEST_MAX_HEADER_SIZE = settings.max_header_size
@@ -65,52 +64,15 @@ async def collect_garbage_rarely(_: ServerApp) -> None:
 
 class Application(Sanic[Config, ServerContext]):
     def prepare(self, *arguments: Any, **options: Any) -> None:
-        """For connections of our own, whoever starts it: Sanic's command line knows no option for that."""
+        """With our connections for every way of starting: Sanic's own command line has no option for that."""
         super().prepare(*arguments, **({"protocol": ClientConnection} | options))
 
-    def finalize_middleware(self) -> None:
-        """The steps of a route are called as they are, not through the wrapper that Sanic sorts them by."""
-        super().finalize_middleware()
-        for route in self.router.routes:
-            extra = route.extra
-            extra.request_middleware = deque(each.func for each in extra.request_middleware)
-            extra.response_middleware = deque(each.func for each in extra.response_middleware)
-
-    async def handle_request(self, request: Any) -> None:
-        """As Sanic's own, for handlers that are coroutines and return an answer, or have sent one by a stream. Sanic
-        looks at each step for what else it might have got, and hands an answer on through calls that wait for nothing:
-        a twelfth of what a read costs. No signals are sent here, and no route is told by its host."""
-        ask_before = True
-        try:
-            route, handler, found = self.router.get(request.path, request.method, None)
-            request.route, request._match_info = route, found
-            http = request.http
-            if http.request_body:
-                await request.receive_body()
-            ask_before = False
-            answer = None
-            for step in route.extra.request_middleware:
-                waits = step(request)
-                answer = None if waits is None else await waits
-                if answer is not None:
-                    break
-            else:
-                answer = await handler(request, **found)
-            if not request.responded:
-                _decide(request, answer)
-            if http.response_func is not None:  # something is left to be sent
-                await http.response_func(b"", end_stream=True)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the error handlers answer
-            await self.handle_exception(request, error, run_middleware=ask_before)
-
-
-def _decide(request: Any, answer: Any) -> None:
-    """From here on it is this answer. What happened is not undone where, say, its line in the log cannot be made."""
-    request.http.respond(answer)
-    request._response_middleware_started = True
-    try:
-        for step in request.route.extra.response_middleware:
-            step(request, answer)
-    except Exception:  # noqa: BLE001 - whatever it is, the client gets its answer
-        _log.exception("an answer was sent before all was done with it")
-    request.responded = True
+    def finalize(self) -> None:
+        """Sanic calls it once all routes and signals are registered."""
+        super().finalize()
+        if self.websocket_enabled:
+            raise NotImplementedError("WebSocket routes: the connections of service/server/ have no upgrade")
+        reason = "FAST_PATH=off" if self.ctx.fast_path_wanted == "off" else why_not(self)
+        self.ctx.fast_path = None if reason else FastPath(self)
+        if reason:
+            _log.info("requests take Sanic's own way through the application: %s", reason)

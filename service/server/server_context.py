@@ -1,8 +1,10 @@
 """The context of the application, and what the connections to its clients share."""
 
 import asyncio
+from typing import Literal
 
 from service.http.context import Context
+from service.server.fast_path import FastPath
 from service.server.places import Places, spare_of
 from service.server.round_robin import RoundRobin
 from service.server.sockets import allow_files
@@ -16,6 +18,8 @@ class ServerContext(Context):
     round_robin: RoundRobin
     body_timeout: float  # seconds
     write_timeout: float  # seconds
+    fast_path_wanted: Literal["auto", "off"]
+    fast_path: FastPath | None  # None: requests take Sanic's own way
 
 
 def open_server(context: ServerContext, settings: Settings) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-OWN_FILES = 100  # the log, the event loop, the files of the documentation: beside the connections and the pool
+OTHER_FILES = 100  # the log, the event loop, the documentation: beside the connections and the pool
 
 _log = logging.getLogger("service.server.sockets")
 
 
 @contextmanager
 def socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
-    """To be set, and left open. Some systems refuse to set anything where the client is gone, and nothing is lost."""
+    """The socket, to set its options. It stays open. An option that fails because the client is gone is ignored."""
     own = socket.socket(fileno=transport.get_extra_info("socket").fileno())
     try:
         with suppress(OSError):
@@ -29,8 +29,8 @@ def socket_of(transport: asyncio.BaseTransport) -> Iterator[socket.socket]:
 
 
 def held_by_system(transport: Any) -> int:
-    """Bytes that the client has not confirmed. The system asks for more only when a third of what it holds is gone:
-    without these, a client that reads slowly looks like one that reads nothing."""
+    """Bytes in the socket's send buffer that the client has not confirmed. The system asks for more only when a third
+    of them is gone: without this count, a client that reads slowly looks like one that reads nothing."""
     if sys.platform != "linux":
         return 0
     held = array("i", [0])
@@ -39,9 +39,9 @@ def held_by_system(transport: Any) -> int:
 
 
 def allow_files(connections: int, others: int) -> int:
-    """How many connections there may be. Each is an open file, and a shell allows 1024 where the system allows more."""
+    """The number of connections that the limit on open files permits, after raising it as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + others + OWN_FILES
+    wanted = connections + others + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -4,8 +4,8 @@ import asyncio
 
 
 class WriteQueue:
-    """What goes at the end of a round of the event loop. Sending wakes whoever reads: for all one right after the other
-    costs less than for each in the midst of the next one's work."""
+    """Writes of all connections, sent together at the end of an iteration of the event loop. A send wakes the client
+    that waits for it; one send after the other costs less than each in the middle of the next request's work."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -23,7 +23,7 @@ class WriteQueue:
 
 
 class ConnectionWriter:
-    """Of what one connection has to send."""
+    """The unsent data of one connection."""
 
     __slots__ = ("_all", "_data", "_transport", "written")
 
@@ -42,7 +42,7 @@ class ConnectionWriter:
         return bool(self._data)
 
     def go(self) -> None:
-        """Now, and not again."""
+        """Sends it now."""
         data, self._data = self._data, b""
         if data and not self._transport.is_closing():
             self.written += len(data)

@@ -15,7 +15,7 @@ TITLE_LIMIT = 255
 DESCRIPTION_LIMIT = 1000
 
 
-_Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT)]
+_Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT, json_schema_extra=rules.NOT_BLANK)]
 _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 
 # Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
@@ -33,20 +33,20 @@ class SignUp(BaseModel):
     email: Annotated[
         str,
         BeforeValidator(rules.new_email),
-        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email"}),
+        Field(max_length=rules.MAX_EMAIL, json_schema_extra={"format": "email", **rules.NOT_BLANK}),
     ]
     password: Annotated[
         str,
         BeforeValidator(rules.new_password),
-        Field(min_length=rules.MIN_PASSWORD, description=f"At most {rules.MAX_PASSWORD_BYTES} bytes in UTF-8"),
+        rules.documented_password,
     ]
 
 
 class LogIn(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCOUNT]})
 
-    email: Annotated[str, BeforeValidator(rules.given_email)]
-    password: Annotated[str, BeforeValidator(rules.given_password)]
+    email: Annotated[str, BeforeValidator(rules.given_email), Field(json_schema_extra=rules.NOT_BLANK)]
+    password: Annotated[str, BeforeValidator(rules.given_password), Field(min_length=1)]
 
 
 class NewTask(BaseModel):

@@ -1,6 +1,6 @@
 """make bench: what a request costs this service and its peers, side by side, in one run on one machine.
 
-A whole run writes tests/bench/results/ and README's section. A short one, or one of a part, only prints.
+A whole run writes tests/bench/results/ and docs/benchmark.md. A short one, or one of a part, only prints.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.bench.results import DIRECTORY, FILE, SERVICE, Results
 from tests.bench.routes import ROUTES, USERS_WITH_ROUTES
 from tests.support import ROOT, SECRET
 
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "benchmark.md"
 KEPT = ROOT / ".bench"
 LAST = KEPT / "last.json"
 POOL_OF_A_WORKER = 10  # the default of POOL_MAX
@@ -69,7 +69,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def is_whole(asked: argparse.Namespace) -> bool:
-    """Only then README may say what came of it."""
+    """Whether the document may show the results."""
     return (
         (asked.peers, asked.routes, asked.connections) == (list(PEERS), list(ROUTES), [1, 32, 100])
         and (asked.users, asked.growth) == (10_000, 20)
@@ -185,7 +185,7 @@ def write(results: Results) -> None:
 def render(results: Results) -> None:
     for name, text in (report.charts(results) | {"report.md": report.report(results)}).items():
         (DIRECTORY / name).write_text(text)
-    README.write_text(report.in_readme(README.read_text(), results))
+    DOCUMENT.write_text(report.in_document(DOCUMENT.read_text(), results))
 
 
 def main() -> None:
@@ -203,9 +203,9 @@ def main() -> None:
     print(report.report(results))  # noqa: T201 - what it is for
     if is_whole(asked):
         write(results)
-        say(f"written: {DIRECTORY}, and the section of {README}")
+        say(f"written: {DIRECTORY} and {DOCUMENT}")
     else:
-        say(f"a part of the whole, so README keeps what it says; all numbers are in {LAST}")
+        say(f"a part of the whole, so the document stays as it is; all numbers are in {LAST}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The results as people read them: README's section, the whole report, the charts. Each number is of results.json."""
+"""The results as people read them: docs/benchmark.md, the whole report, the charts. Each number is of results.json."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ WIDTH = 125
 FLOORS = {CONSTANT: "Sanic, a constant", PGBENCH: "pgbench, the same statement"}
 
 
-def in_readme(readme: str, results: Results | None) -> str:
-    before, _, rest = readme.partition(BEGIN)
+def in_document(document: str, results: Results | None) -> str:
+    before, _, rest = document.partition(BEGIN)
     return f"{before}{BEGIN}\n{section(results)}\n{END}{rest.partition(END)[2]}"
 
 
@@ -35,27 +35,27 @@ def section(results: Results | None) -> str:
         [
             _paragraph(results),
             "",
-            "![Requests a second](tests/bench/results/requests.svg)",
+            "![Requests a second](../tests/bench/results/requests.svg)",
             "",
-            "![The slowest of a hundred answers](tests/bench/results/p99.svg)",
+            "![The slowest of a hundred answers](../tests/bench/results/p99.svg)",
             "",
             *_table(header, rows),
             "",
-            _filled(f"In brackets how many times as many this service answers. {_failures(results)}"),
+            _filled(f"In brackets: how many times as many this service answers. {_failures(results)}"),
             "",
-            "What this service is meant to reach, and what was found:",
+            "The aims of this service, and the results:",
             "",
             *_table(["aim", "wanted", "found", "met"], [_promise(*each) for each in _promises(results)]),
             "",
-            "[Every table](tests/bench/results/report.md), [every number](tests/bench/results/results.json).",
+            "[Every table](../tests/bench/results/report.md), [every number](../tests/bench/results/results.json).",
         ]
     )
 
 
 def report(results: Results) -> str:
     parts = ["# What a request costs here and elsewhere", "", "Made by `make bench`.", "", _paragraph(results), ""]
-    parts += ["## Who is compared", "", *_peers(results), ""]
-    parts += ["## Bars", "", *_bars(results), ""]
+    parts += ["## Peers", "", *_peers(results), ""]
+    parts += ["## Aims", "", *_bars(results), ""]
     found = cells(results.runs)
     for connections in sorted({key[2] for key in found}):
         parts += [f"## {connections} connection{'s' if connections > 1 else ''}", "", *_all(results, connections), ""]
@@ -121,9 +121,9 @@ def _peers(results: Results) -> list[str]:
         _filled(
             f"""
             One PostgreSQL for all, with {settings}. This service has its default settings, but no limits of logins and
-            sign-ups, of which the peers know nothing. Each peer is asked with the tokens of 1 000 users in turn, of 100
+            sign-ups, because the peers have none. Each peer is asked with the tokens of 1 000 users in turn, of 100
             for the list of 200 and for the sign-in. The mix is 70 % lists of 20, 10 % reads, 10 % updates and 10 %
-            creates. Who has more than three quarters of the connections at one process is asked again, four times at
+            creates. A run with more than three quarters of the connections at one process is repeated, four times at
             the most.
             """
         ),
@@ -138,7 +138,7 @@ def _bars(results: Results) -> list[str]:
 
 
 def _failures(results: Results) -> str:
-    """Who refuses has time for others: that is to be known beside the numbers."""
+    """Refusals leave time for other requests, so they are shown beside the numbers."""
     titles = {peer["name"]: peer["title"] for peer in results.peers}
     failed = [
         f"{titles[name]} {_apart(cell.errors)} of {_apart(cell.requests)} ({ROUTES[route].title} at {connections})"

@@ -8,9 +8,12 @@ import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
+from service import field_rules
 from service.app import CONTRACTS
 from service.errors import Code
+from service.field_rules import NOT_BLANK
 from service.http.contract import Contract as ServedContract
 from service.http.contract import Operation
 from service.openapi.document import BROKEN_BODIES, openapi
@@ -76,29 +79,52 @@ def test_required_fields_limits_and_nullability_are_said() -> None:
 
 
 def limits(schema: str) -> dict[str, dict[str, object]]:
-    """Of each field that has one."""
+    """The limits of each field that has some."""
     found: dict[str, dict[str, object]] = {}
     for name, field in DOCUMENT["components"]["schemas"][schema]["properties"].items():
         for part in (field, *field.get("anyOf", [])):
-            for keyword in ("minLength", "maxLength", "maxItems", "format"):
+            for keyword in ("minLength", "maxLength", "maxItems", "format", "pattern"):
                 if keyword in part:
                     found.setdefault(name, {})[keyword] = part[keyword]
     return found
 
 
 def test_the_limits_of_the_document_are_those_of_the_contract() -> None:
-    account = {"email": {"maxLength": 255, "format": "email"}, "password": {"minLength": 8}}
-    february = {"title": {"minLength": 1, "maxLength": 200}, "description": {"maxLength": 2000}}
-    january = {"title": {"minLength": 1, "maxLength": 255}, "description": {"maxLength": 1000}}
+    new_password = {"minLength": 8, "maxLength": 72}
+    account = {"email": {"maxLength": 255, "format": "email"} | NOT_BLANK, "password": new_password}
+    february = {"title": {"minLength": 1, "maxLength": 200} | NOT_BLANK, "description": {"maxLength": 2000}}
+    january = {"title": {"minLength": 1, "maxLength": 255} | NOT_BLANK, "description": {"maxLength": 1000}}
 
     assert [limits(name) for name in ("SignUp", "V1SignUp")] == [account] * 2
-    assert [limits(name) for name in ("LogIn", "V1LogIn")] == [{}] * 2
-    assert limits("PasswordChange") == {"new_password": {"minLength": 8}}
+    assert [limits(name) for name in ("LogIn", "V1LogIn")] == [{"email": NOT_BLANK, "password": {"minLength": 1}}] * 2
+    assert limits("PasswordChange") == {"current_password": {"minLength": 1}, "new_password": new_password}
+    assert limits("DeleteAccountBody") == {"password": {"minLength": 1}}
     assert [limits(name) for name in ("NewTask", "TaskChanges")] == [february] * 2
     assert [limits(name) for name in ("V1NewTask", "V1TaskChanges")] == [january] * 2
     assert [limits(name) for name in ("TaskList", "V1TaskList")] == [{"tasks": {"maxItems": 1000}}] * 2
     assert DOCUMENT["components"]["schemas"]["TaskChanges"]["minProperties"] == 1
     assert "minProperties" not in DOCUMENT["components"]["schemas"]["V1TaskChanges"]
+
+
+def test_titles_of_schemas_are_unique() -> None:
+    """Generators make a class of each, and leave out every operation that needs a second one of the same name."""
+    titles = {name: schema.get("title", name) for name, schema in DOCUMENT["components"]["schemas"].items()}
+
+    assert titles == {name: name for name in DOCUMENT["components"]["schemas"]}
+
+
+@pytest.mark.parametrize("blank", ["", *(chr(code) * 3 for code in range(0x10000) if chr(code).isspace())], ids=ascii)
+def test_a_blank_text_that_a_rule_refuses_does_not_match_the_pattern(blank: str) -> None:
+    for check in (field_rules.text("Title", 200, empty="Title is required"), field_rules.given_email):
+        with pytest.raises(PydanticCustomError, match="is required"):
+            check(blank)
+    assert not re.search(str(NOT_BLANK["pattern"]), blank)
+
+
+def test_every_character_that_is_not_white_space_matches_the_pattern() -> None:
+    others = [chr(code) for code in range(0x110000) if chr(code).strip()]
+
+    assert [character for character in others if not re.search(str(NOT_BLANK["pattern"]), f" {character} ")] == []
 
 
 def test_the_words_of_januarys_part_are_frozen() -> None:
@@ -164,7 +190,7 @@ def test_every_refusal_has_a_schema_its_headers_and_an_example_for_each_code(
 
 
 @EACH_OPERATION
-def test_the_example_of_a_refused_body_is_what_the_service_answers(
+def test_the_example_of_a_refused_body_equals_the_answer_of_the_service(
     ann: User, contract: ServedContract, operation: Operation
 ) -> None:
     if operation.body is None:
@@ -199,7 +225,20 @@ def test_names_read_like_functions_and_tags_in_the_order_of_interest() -> None:
     assert all(re.fullmatch(r"[a-z][A-Za-z0-9]*", name) for name in names)
     assert {"signUp", "listTasks", "createTask", "v1CreateTask", "health"} <= set(names)
     assert [tag["name"] for tag in DOCUMENT["tags"]] == ["February", "January", "Service"]
-    assert [server["url"] for server in DOCUMENT["servers"]] == ["/", "/v1"]
+
+
+def test_every_path_is_complete_below_every_server(http: httpx.Client) -> None:
+    """The page sends a request to the chosen server and the path, one behind the other."""
+    addresses = [
+        (method, server["url"].rstrip("/") + path)
+        for server in DOCUMENT["servers"]
+        for path, methods in DOCUMENT["paths"].items()
+        for method in methods
+    ]
+
+    statuses = {(method, address): http.request(method, address).status_code for method, address in addresses}
+
+    assert [each for each, status in statuses.items() if status in (404, 405)] == []
 
 
 def body_for(operation: Operation) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import re
 import httpx
 import jwt
 
+from service import VERSION
 from tests.support import SECRET, TASK_NOT_FOUND, User, new_email
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -166,4 +167,4 @@ def test_a_deleted_task_is_confirmed_with_its_id_and_is_gone(ann: User) -> None:
 def test_the_root_names_the_service_and_its_documentation(http: httpx.Client) -> None:
     answer = http.get("/")
 
-    assert (answer.status_code, answer.json()) == (200, {"name": "todo", "version": "1.0.0", "docs": "/docs"})
+    assert (answer.status_code, answer.json()) == (200, {"name": "todo", "version": VERSION, "docs": "/docs"})

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http import headers
-from service.http.headers import RefusedOrigins
+from service.http import refused_origins
+from service.http.refused_origins import RefusedOrigins
 from tests.support import FRONTEND, Contract, Service, User
 
 PREFLIGHT = {
@@ -133,7 +133,7 @@ def test_several_origins_may_be_listed(start_service: Callable[..., Service]) ->
     assert cors_headers(http.get("/health", headers={"Origin": FRONTEND})) == {}
 
 
-def refused_origins(service: Service) -> list[tuple[str, str]]:
+def logged_origins(service: Service) -> list[tuple[str, str]]:
     lines = [line for line in service.lines() if line["message"].startswith("the origin ")]
     assert {line["level"] for line in lines} <= {"warning"}
     return [(line["request_id"], line["message"]) for line in lines]
@@ -152,7 +152,7 @@ def test_an_origin_that_is_not_listed_is_logged_once_with_the_setting_that_lists
         service.http.options("/api/tasks", headers={"Origin": origin, "X-Request-ID": f"origin-{number}"})
 
     rest = "is not allowed (FRONTEND_URL=http://localhost:3000,https://app.example.com): browsers keep the answers from"
-    assert refused_origins(service) == [
+    assert logged_origins(service) == [
         ("origin-0", f"the origin 'http://localhost:5173' {rest} its pages"),
         ("origin-1", f"the origin 'null' {rest} its pages"),
         ("origin-3", f"the origin '\\x1b[31m{'x' * 95}' {rest} its pages"),
@@ -164,7 +164,7 @@ def test_of_many_origins_that_one_client_makes_up_twenty_are_logged(start_servic
     for number in range(50):
         assert service.http.get("/health/live", headers={"Origin": f"http://{number}.example"}).status_code == 200
 
-    assert [message.split("'")[1] for _, message in refused_origins(service)] == [
+    assert [message.split("'")[1] for _, message in logged_origins(service)] == [
         f"http://{number}.example" for number in range(20)
     ]
 
@@ -175,7 +175,7 @@ def test_an_origin_is_logged_again_when_the_time_for_it_is_over(
     request: Any = SimpleNamespace(id="1", headers={"host": "todo.example"})
     origins = RefusedOrigins(["http://localhost:3000"])
     for seconds, count in ((1000.0, 1), (1299.0, 1), (1300.0, 2), (1301.0, 2)):
-        monkeypatch.setattr(headers, "monotonic", lambda now=seconds: now)
+        monkeypatch.setattr(refused_origins, "monotonic", lambda now=seconds: now)
         origins.see(request, "http://localhost:5173")
         assert len(caplog.messages) == count
 

@@ -113,12 +113,17 @@ def test_a_long_list_has_the_headers_and_the_line_in_the_log_of_every_answer(
     assert (line["message"], line["status"], line["route"]) == ("request", 200, path)
 
 
+def errors(service: Service) -> list[str]:
+    return [line["message"] for line in service.lines() if line["level"] == "error"]
+
+
 @pytest.mark.parametrize("path", LONG_ANSWERS)
 def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
     service: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, 100])
     head = f"Host: x\r\nAuthorization: Bearer {ann.token}\r\n\r\n"
+    before = errors(service)
 
     answer = service.raw(
         f"HEAD {path} HTTP/1.1\r\n{head}GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
@@ -128,6 +133,7 @@ def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
     assert first.endswith(b"\r\n\r\n")
     assert first.count(b"\r\n\r\n") == 1
     assert second.endswith(b'{"status":"alive"}')
+    assert errors(service) == before
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
@@ -168,6 +174,15 @@ def rest_of(connection: socket.socket) -> bytes:
         while not received.endswith(b"\r\n0\r\n\r\n") and (more := connection.recv(65536)):
             received += more
     return received
+
+
+def received(connection: socket.socket, at_least: int) -> int:
+    """Bytes of the answer that were read, without keeping them."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+    size = 0
+    while size < at_least and (more := connection.recv(65536)):
+        size += len(more)
+    return size
 
 
 def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str) -> None:
@@ -243,7 +258,8 @@ def test_twenty_clients_that_stop_reading_a_list_of_13_megabytes_take_little_mem
     with ExitStack() as stack:
         readers = [stack.enter_context(half_way(service, ann, "/api/tasks")) for _ in range(20)]
         assert service.http.get("/health/live").status_code == 200
-        sizes = [len(rest_of(reader)) for reader in readers]
+        begun = [received(reader, 8_000_000) for reader in readers]  # then each waits for the others
+        sizes = [size + len(rest_of(reader)) for size, reader in zip(begun, readers, strict=True)]
 
     assert min(sizes) > 11_000_000
     assert peak_of_memory(service) - before < 60_000_000

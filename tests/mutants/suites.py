@@ -34,6 +34,9 @@ SUITES: dict[str, list[str]] = {
         "contract/test_between_contracts.py", "contract/test_account.py", "contract/test_errors.py",
         "contract/test_bodies.py", "contract/test_headers.py", "security/test_tokens.py",
     ],
+    "service/openapi/*": [
+        "contract/test_documents.py", "contract/test_python_client.py", "contract/test_collection.py",
+    ],
     "service/http/contract.py": [
         "contract/test_documents.py", "contract/test_headers.py", "contract/test_errors.py",
         "security/test_isolation.py",
@@ -44,14 +47,17 @@ SUITES: dict[str, list[str]] = {
     ],
     "service/db/batching.py": [
         "operations/test_batches.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
-        "operations/test_database_faults.py",
+        "operations/test_fair_queue.py", "operations/test_lock_waits.py", "operations/test_database_faults.py",
     ],
     "service/db/database.py": [
+        "operations/test_database_errors.py", "operations/test_lock_waits.py",
         "operations/test_database_faults.py", "operations/test_batches_that_fail.py", "operations/test_round_trips.py",
         "operations/test_faults.py", "operations/test_citus_refuses.py", "contract/test_account.py",
         "security/test_revocation.py",
     ],
-    "service/fair_queue.py": ["operations/test_fair_queue.py", "operations/test_pool.py"],
+    "service/fair_queue.py": [
+        "operations/test_fair_queue.py", "operations/test_fair_slots.py", "operations/test_pool.py",
+    ],
     "service/db/lock_waits.py": ["operations/test_lock_waits.py", "operations/test_batches_that_fail.py"],
     "service/server/places.py": ["operations/test_places.py", "operations/test_slow_clients.py"],
     "service/server/http_head.py": ["security/test_smuggling.py", "security/test_other_readers.py"],

@@ -72,6 +72,17 @@ async def held(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[A
         await connection.close()
 
 
+async def prepare_update_on_two_connections(admin_url: str, database: Database, owners: list[Owner]) -> None:
+    """The first owner's update waits for a lock while the others' batch is sent, so each has a connection of its own,
+    however long this process waits for a processor. Needs a `patient` URL."""
+    async with held(admin_url, owners[0]):
+        first = asyncio.create_task(tasks.update_task(database, owners[0].id, owners[0].task, DONE))
+        await until_waiting(admin_url, 1)
+        others = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners[1:]))
+    answers = [await first, *others]
+    assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
+
+
 async def until_waiting(url: str, number: int) -> None:
     """So many sessions of this database wait for a lock."""
     connection = await asyncpg.connect(url)

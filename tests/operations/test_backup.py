@@ -1,4 +1,4 @@
-"""README's backup: its commands are run, and what it says of the restored database is so. Always embedded."""
+"""The backup of docs/operating.md: its commands are run, and the restored database is as it says. Always embedded."""
 
 import os
 import shutil
@@ -16,10 +16,11 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import databases, support
 from tests.databases import Urls
+from tests.documents import DOCS, block, section
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, sign_up
 
-SECTION = (ROOT / "README.md").read_text().partition("\n## Backup\n")[2].partition("\n## ")[0]
-COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0]
+SECTION = section(DOCS / "operating.md", "Backup")
+COMMANDS = block(SECTION, "sh")
 LIVE, RESTORED = (f"postgresql://postgres:secret@127.0.0.1:5432/{name}" for name in ("todo", "todo_restored"))
 NEW_PASSWORD = "battery staple"
 

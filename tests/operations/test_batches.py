@@ -24,6 +24,7 @@ from tests.operations.owners import (
     database_at,
     held,
     new_owners,
+    prepare_update_on_two_connections,
     until_waiting,
 )
 from tests.operations.stories import GENEROUS, tell
@@ -98,7 +99,7 @@ def test_a_batch_waits_for_as_long_as_others_keep_coming(
         async with database_at(patient(wiretap.url)) as database:
             owners = await new_owners(database)
 
-            await at_once(*(updating(database, owner) for owner in owners))  # which prepares it on two connections
+            await prepare_update_on_two_connections(own_database.admin, database, owners)
             async with held(own_database.admin, owners[0]):
                 asked = [updating(database, owners[0])]
                 await until_waiting(own_database.admin, 1)
@@ -132,6 +133,20 @@ def test_a_batch_that_is_full_waits_for_nobody(own_database: Urls, monkeypatch: 
                 assert [row["user_id"] for row in served] == [owner.id for owner in owners[2:]]
                 assert not late.done()
             await late
+
+    tell(story())
+
+
+def test_a_batch_is_sent_at_once_when_the_one_before_is_back(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "COMPANY", 3 * GENEROUS)
+
+    async def story() -> None:
+        async with database_at(urls.runtime) as database:
+            owners = await new_owners(database)
+            for _ in range(2):
+                async with asyncio.timeout(GENEROUS / 2):
+                    answers = await at_once(*(updating(database, owner) for owner in owners))
+                assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 
     tell(story())
 

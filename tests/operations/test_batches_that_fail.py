@@ -20,6 +20,7 @@ from tests.operations.owners import (
     database_at,
     held,
     new_owners,
+    prepare_update_on_two_connections,
     until_waiting,
 )
 from tests.operations.stories import tell
@@ -100,7 +101,7 @@ def test_two_batches_that_meet_do_not_wait_for_each_other(
         async with database_at(url) as one, database_at(url) as other:
             owners = sorted(await new_owners(one, 3), key=lambda owner: owner.id)
             for database in (one, other):
-                await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+                await prepare_update_on_two_connections(own_database.admin, database, owners)
             first, *pair = owners[2], owners[0], owners[1]
 
             def update(database: Database, order: list[Owner]) -> "asyncio.Future[list[Any]]":

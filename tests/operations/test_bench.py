@@ -1,4 +1,4 @@
-"""What README says of the peers is what `make bench` found, and follows from it as it should."""
+"""docs/benchmark.md shows the results that `make bench` found, and draws the right conclusions."""
 
 from typing import Any
 
@@ -8,16 +8,13 @@ from service.db import statements
 from tests.bench import __main__ as bench
 from tests.bench import floor, report, results
 from tests.bench.results import Results, Run, Sample
-from tests.support import ROOT
 
 MEASURED = Results.loaded(results.FILE.read_text()) if results.FILE.exists() else None
 TO_MEND = "python -m tests.bench --render writes it anew"
 
 
-def test_readme_shows_the_results_that_are_kept() -> None:
-    readme = (ROOT / "README.md").read_text()
-
-    assert readme == report.in_readme(readme, MEASURED), TO_MEND
+def test_the_document_shows_the_results_that_are_kept() -> None:
+    assert bench.DOCUMENT.read_text() == report.in_document(bench.DOCUMENT.read_text(), MEASURED), TO_MEND
 
 
 def test_the_report_and_the_charts_are_of_the_results_that_are_kept() -> None:

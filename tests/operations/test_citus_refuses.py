@@ -1,4 +1,4 @@
-"""What Citus refuses is in no statement about a table that README spreads. Told from the text, without Citus."""
+"""No statement about a distributed table has a form that Citus refuses. Told from the text, without Citus."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -13,7 +13,7 @@ import pytest
 from sanic.http import Stage, http1
 from sanic_testing.reusable import ReusableClient
 
-from service.server.http1 import TimedHttp
+from service.server.http1 import StrictHttp
 from service.server.round_robin import RoundRobin
 from service.server.sanic_app import ServerApp
 from service.server.writes import ConnectionWriter, WriteQueue
@@ -143,7 +143,7 @@ def test_the_next_request_of_a_client_that_reads_nothing_is_not_looked_at() -> N
             writer=writer, _can_write=reads,
             recv_buffer=bytearray(b"GET /next"), send=None, receive_more=asyncio.Event().wait,
         )  # fmt: skip
-        http = TimedHttp(connection)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        http = StrictHttp(connection)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         http.stage = Stage.REQUEST  # as Sanic does
 
         writer.wait_with(b"an answer")

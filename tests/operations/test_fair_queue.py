@@ -95,6 +95,19 @@ def test_an_owner_has_no_more_than_its_share_though_slots_are_free() -> None:
     tell(story())
 
 
+def test_slots_that_an_owner_waited_for_count_in_its_share() -> None:
+    async def story() -> None:
+        slots = Slots(3, 2)
+        await slots.all_take("bcdaaa")
+        assert await slots.give_back("bcd") == "aa"
+        assert slots.queue.free == 1
+        assert await slots.give_back("aaa") == "a"
+        assert slots.queue.free == 3
+        assert not slots.queue._in_use
+
+    tell(story())
+
+
 def test_a_slot_that_is_given_back_goes_to_one_that_waits_and_not_to_a_newcomer() -> None:
     async def story() -> None:
         slots = Slots(1, 1)

@@ -98,7 +98,7 @@ def test_a_lock_that_outlives_statement_timeout_is_a_database_error_and_nothing_
     own_database: Urls,
 ) -> None:
     async def story() -> None:
-        async with database_at(own_database.runtime, statement_timeout=0.5) as database:
+        async with database_at(own_database.runtime, statement_timeout=3) as database:
             owners = await new_owners(database)
             async with held(own_database.admin, owners[3]):
                 answers = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
@@ -282,13 +282,14 @@ def test_over_all_rows_no_more_ask_at_once_than_allowed(monkeypatch: pytest.Monk
     tell(story())
 
 
-def test_a_statement_that_waited_in_a_line_for_too_long_leaves_no_trace() -> None:
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_a_statement_that_waited_in_a_line_for_too_long_leaves_no_trace(names: str) -> None:
     async def story() -> None:
         waits = LockWaits(1, 0.05)
         asks = Asks(waits)
-        answers = await at_once(asks.retrying("a", "row"), asks.retrying("b", "row"))
+        answers = await at_once(*(asks.retrying(name, "row") for name in names))
 
-        assert [code_of(answer) for answer in answers] == [Code.DATABASE_ERROR] * 2
+        assert [code_of(answer) for answer in answers] == [Code.DATABASE_ERROR] * len(names)
         assert not waits.is_waited_for("row")
 
     tell(story())
@@ -315,6 +316,16 @@ def test_owners_that_met_a_lock_are_forgotten_in_time_and_beyond_a_number(monkey
     monkeypatch.setattr(lock_waits, "ALONE_SECONDS", 0.0)
     waits.remember("a")
     assert [waits.has_met_a_lock(owner) for owner in "abc"] == [False, False, True]
+
+
+def test_an_owner_that_met_a_lock_again_is_remembered_longer_than_one_that_met_it_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = LockWaits(1, GENEROUS)
+    monkeypatch.setattr(lock_waits, "MAX_REMEMBERED_OWNERS", 2)
+    for owner in "abac":
+        waits.remember(owner)
+    assert [waits.has_met_a_lock(owner) for owner in "abc"] == [True, False, True]
 
 
 def lock_timeout(url: str) -> str:

@@ -1,4 +1,4 @@
-"""README's way past one machine: what the catalogue must be for it, and a real cluster where Citus is installed."""
+"""The way past one machine of docs/database.md: the catalogue allows it, and so does Citus where it is installed."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from service.review.explain import explain
 from tests import citus, databases
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, running, sign_up
 
-# Why a table cannot be spread as README says, which names the tables of each kind and the column.
+# Why a table cannot be spread as docs/database.md says, which names the tables of each kind and the column.
 OBSTACLES = """
 WITH key_columns AS (
     SELECT
@@ -39,7 +39,7 @@ kinds AS (
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'f', 'm', 'v')
     AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
 )
-SELECT relname || ': README does not say where it goes' FROM kinds WHERE kind IS NULL
+SELECT relname || ': docs/database.md does not say where it goes' FROM kinds WHERE kind IS NULL
 UNION ALL
 SELECT relname || ': ' || index_name || ' does not start with ' || %(column)s
 FROM key_columns WHERE relname = ANY(%(distributed)s) AND first_column IS DISTINCT FROM %(column)s
@@ -94,7 +94,7 @@ def admin(schema: str) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
-def test_the_schema_can_be_spread_as_the_readme_says(admin: psycopg.Connection) -> None:
+def test_the_schema_can_be_spread_as_the_document_says(admin: psycopg.Connection) -> None:
     places = citus.placed()
     tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
 
@@ -106,8 +106,8 @@ def test_the_schema_can_be_spread_as_the_readme_says(admin: psycopg.Connection) 
 @pytest.mark.parametrize(
     ("change", "obstacle"),
     [
-        ("CREATE TABLE tags (id uuid PRIMARY KEY)", "tags: README does not say where it goes"),
-        ("CREATE VIEW done AS SELECT id FROM tasks", "done: README does not say where it goes"),
+        ("CREATE TABLE tags (id uuid PRIMARY KEY)", "tags: docs/database.md does not say where it goes"),
+        ("CREATE VIEW done AS SELECT id FROM tasks", "done: docs/database.md does not say where it goes"),
         ("CREATE INDEX by_title ON tasks (title)", "tasks: by_title does not start with user_id"),
         ("CREATE UNIQUE INDEX by_id ON tasks (id, user_id)", "tasks: by_id does not start with user_id"),
         ("CREATE INDEX by_lower ON tasks (lower(title))", "tasks: by_lower does not start with user_id"),
@@ -206,7 +206,7 @@ def test_a_statement_about_tasks_is_one_task_on_one_shard(spread_url: str, name:
     assert [line.strip() for line in plan if "Task Count:" in line] == ["Task Count: 1"]
 
 
-def test_the_tables_are_where_the_readme_puts_them(spread_url: str) -> None:
+def test_the_tables_are_where_the_document_puts_them(spread_url: str) -> None:
     with psycopg.connect(spread_url) as connection:
         found = connection.execute("SELECT table_name::text, citus_table_type FROM citus_tables").fetchall()
     places = citus.placed()

@@ -15,7 +15,7 @@ import pytest
 from service.db import connect
 from service.settings.all_settings import load_settings
 from tests import support
-from tests.databases import Urls
+from tests.databases import Urls, patient
 from tests.operations.test_faults import DATABASE_ERROR, check_everything_says_so
 from tests.pgbouncer import PROGRAM, SESSIONS, PgBouncer, in_front_of
 from tests.support import FEBRUARY, JANUARY, ROOT, SECRET, Service, User, command, sign_up
@@ -141,6 +141,12 @@ def test_a_start_behind_it_warns_where_the_role_has_no_lock_timeout(
 def test_a_start_on_a_direct_connection_has_nothing_to_warn_of(own_database: Urls, tmp_path: Path) -> None:
     with support.running(tmp_path, DATABASE_URL=own_database.admin, BETTER_AUTH_SECRET=SECRET) as service:
         assert warnings(service) == []
+
+
+def test_a_start_with_a_lock_timeout_of_a_minute_warns_that_it_is_long(own_database: Urls, tmp_path: Path) -> None:
+    url = patient(own_database.admin)
+    with support.running(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET) as service:
+        assert warnings(service) == [LOCK_TIMEOUT_IS_NOT_SET.replace("not set", "60000 ms", 1)]
 
 
 def warnings(service: Service) -> list[str]:

@@ -426,6 +426,42 @@ def test_an_idle_connection_that_is_found_dead_is_cut_off_and_forgotten(
         line.close()
 
 
+def test_idle_connections_are_dropped_unasked_where_one_used_after_them_was_found_dead(
+    urls: Urls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "PATIENCE_WITH_IDLE", 0.2)
+
+    async def story() -> None:
+        asked: list[None] = []
+
+        class Asked(asyncpg.Connection):
+            async def execute(self, *arguments: Any, **named: Any) -> Any:
+                asked.append(None)
+                return await super().execute(*arguments, **named)
+
+        async def connect() -> DatabaseConnection:
+            opened: DatabaseConnection = await asyncpg.connect(line.url, connection_class=Asked)
+            return opened
+
+        async with pool_to(line.url, 3, connect=connect) as pool:
+            all_have_one = asyncio.Barrier(3)
+            before = await asyncio.gather(*(pool.run(lambda used: used_with(all_have_one, used)) for _ in range(3)))
+            monkeypatch.setattr(pools, "TRUSTED_WHEN_IDLE", 0.0)
+            line.forget_all()
+            assert await pool.run(pid) not in before
+            assert len(asked) == 1
+
+    async def used_with(others: asyncio.Barrier, connection: DatabaseConnection) -> int:
+        await others.wait()
+        return await pid(connection)
+
+    line = Line(urls.runtime)
+    try:
+        tell(story())
+    finally:
+        line.close()
+
+
 @pytest.mark.parametrize("least", [0, 1])
 def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool_min(
     urls: Urls, monkeypatch: pytest.MonkeyPatch, least: int
@@ -495,3 +531,30 @@ def test_while_an_idle_connection_is_closed_it_counts_for_pool_max(urls: Urls, m
     finally:
         line.is_allowed.set()
         line.close()
+
+
+def test_a_connection_that_was_used_last_outlives_the_others_of_a_rush(
+    urls: Urls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
+
+    async def story() -> None:
+        background = Background()
+        settings = load_settings(database_url=urls.runtime, better_auth_secret=SECRET, pool_min=1, pool_max=2)
+        pool = await Pool.open(settings, background)
+        used: list[DatabaseConnection] = []
+        all_have_one = asyncio.Barrier(2)
+
+        async def use(connection: DatabaseConnection) -> None:
+            used.append(connection)
+            if len(used) <= 2:
+                await all_have_one.wait()
+
+        await asyncio.gather(pool.run(use), pool.run(use))
+        await pool.run(use)
+        await until(lambda: any(connection.is_closed() for connection in used))
+        assert {connection for connection in used if not connection.is_closed()} == {used[2]}
+        await background.close()
+        await pool.close()
+
+    tell(story())

@@ -94,7 +94,7 @@ def test_the_smallest_quota_of_the_process_and_its_parents_counts(
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
 def test_the_processors_that_the_process_may_run_on_count(tmp_path: Path) -> None:
     bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-    count = "from service import processors; print(processors.usable())"
+    count = "from service.settings import processors; print(processors.usable())"
     done = subprocess.run(
         [sys.executable, "-c", f"{bound}; {count}"], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, text=True,
         capture_output=True, check=True,
@@ -120,7 +120,7 @@ def cgroup(quota: float) -> Iterator[Path]:
 def test_a_real_quota_counts(cgroup: Path, quota: float, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(cgroups.JOIN)
     (tmp_path / "cgroup").write_text(str(cgroup))
-    count = "from service import processors; print(list(processors.quotas(processors.Path('/'))))"
+    count = "from service.settings import processors; print(list(processors.quotas(processors.Path('/'))))"
     done = subprocess.run(
         [sys.executable, "-c", count], env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, cwd=tmp_path, text=True,
         capture_output=True, check=True,

@@ -17,7 +17,7 @@ import pytest
 
 from service.http.json_stream import ROWS_AT_ONCE
 from service.server.places import JUST_CAME_SECONDS
-from service.server.sockets import OWN_FILES, allow_files
+from service.server.sockets import OTHER_FILES, allow_files
 from tests import databases, support
 from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, TRUST, Service, User, peak_of_memory
@@ -388,6 +388,6 @@ def test_a_process_allows_itself_as_many_files_as_connections_need() -> None:
             assert allow_files(connections, 100) == connections
             limits.append(resource.getrlimit(resource.RLIMIT_NOFILE))
         assert limits == [(512, hard), (700, hard), (700, hard)]
-        assert allow_files(hard, 100) == hard - 100 - OWN_FILES
+        assert allow_files(hard, 100) == hard - 100 - OTHER_FILES
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -243,7 +243,7 @@ def test_a_reader_that_has_gone_is_an_error_as_with_any_stream(pipe: Channel) ->
 
 def test_python_writes_to_a_stalled_stderr_and_does_not_wait(pipe: Channel) -> None:
     says = (
-        "import sys; from service.log_output import unblock_stderr as unblock; unblock(); sys.stderr.write('é' * 10**6)"
+        "import sys; from service.log.line_writer import unblock_stderr;unblock_stderr(); sys.stderr.write('é' * 10**6)"
     )
     process = subprocess.Popen([sys.executable, "-c", says], stderr=pipe.writer, env={"PYTHONPATH": str(ROOT)})
     try:

@@ -1,4 +1,4 @@
-"""README's order of an upgrade, with a next release made for it: a copy of this one that has one migration more."""
+"""The upgrade of docs/operating.md, to a next release made for it: a copy of this one that has one migration more."""
 
 import re
 import shutil
@@ -13,10 +13,11 @@ from service.db import migrations
 from service.db.migrations import MIGRATIONS
 from tests import support
 from tests.databases import Urls
+from tests.documents import DOCS, block, section
 from tests.support import FEBRUARY, ROOT, SECRET, User, command, sign_up
 
-SECTION = (ROOT / "README.md").read_text().partition("\n## Upgrade\n")[2].partition("\n## ")[0]
-COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0]
+SECTION = section(DOCS / "operating.md", "Upgrade")
+COMMANDS = block(SECTION, "sh")
 LAST = migrations.known()[-1]
 NEXT = "9998_give_tasks_a_colour"
 HEAD = f"""\
@@ -89,6 +90,6 @@ def test_the_phase_of_every_migration_is_one_of_two() -> None:
 
     assert "`Phase: before` the new code" in " ".join(SECTION.split())
     assert [each for each, found in phases.items() if len(found) != 1] == []
-    # README says so. The first that is of the other kind takes the sentence away.
+    # The first migration of the other kind takes the sentence away.
     assert {each for each, found in phases.items() if found != ["before the"]} == set()
-    assert "All are of this kind until now." in " ".join(SECTION.split())
+    assert "So far all migrations are of this kind." in " ".join(SECTION.split())

@@ -23,7 +23,7 @@ HALF_A_MINUTE = 30.0  # after which a test that waits in vain fails
 
 class Held:
     """bcrypt.checkpw waits until it is released: at the latest at the end of the test, so that one that fails leaves no
-    thread behind."""
+    thread behind, and for no longer than a test may take, so that one that hashes on the event loop fails."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -33,10 +33,13 @@ class Held:
     def check(self, *_: object) -> bool:
         self.begun += 1
         self.has_begun.set()
-        return self._go_on.wait()
+        return self._go_on.wait(HALF_A_MINUTE)
 
     def release(self) -> None:
         self._go_on.set()
+
+    def hold(self) -> None:
+        self._go_on.clear()
 
 
 @pytest.fixture
@@ -104,6 +107,23 @@ def test_a_login_whose_hash_would_end_after_the_timeout_is_refused_after_a_momen
     assert held.begun == 5 * threads + 1
 
 
+@pytest.mark.usefixtures("clock")
+def test_quick_hashes_make_room_for_more_in_the_queue(held: Held) -> None:
+    async def story() -> None:
+        held.release()
+        assert await passes(queue_of(hasher, 5))  # the mean falls from 100 s to 51 s
+        held.hold()
+        admitted = queue_of(hasher, 9)
+        await asyncio.sleep(0)
+        assert await refusals(queue_of(hasher, 1)) == ["the queue for hashing is longer than POOL_TIMEOUT"]
+        held.release()
+        assert await passes(admitted)
+
+    hasher = Passwords(10, threads=1, timeout=500)
+    asyncio.run(story())
+    hasher.close()
+
+
 def test_a_hash_that_would_end_after_the_timeout_is_not_begun(held: Held, clock: Clock) -> None:
     async def story() -> None:
         first, too_late = queue_of(hasher, 2)
@@ -130,6 +150,17 @@ def test_a_hash_that_has_begun_is_given_up_at_the_timeout_and_later_requests_are
                 if not isinstance(answer, Problem):
                     break
         assert answer is True
+
+    hasher = Passwords(10, threads=1, timeout=0.2)
+    asyncio.run(story())
+    hasher.close()
+
+
+@pytest.mark.usefixtures("held", "clock")
+def test_a_hash_that_was_given_up_counts_as_pending_while_its_thread_is_busy() -> None:
+    async def story() -> None:
+        assert await refusals(queue_of(hasher, 1)) == ["not hashed within POOL_TIMEOUT"]
+        assert await refusals(queue_of(hasher, 1)) == ["the queue for hashing is longer than POOL_TIMEOUT"]
 
     hasher = Passwords(10, threads=1, timeout=0.2)
     asyncio.run(story())
@@ -174,6 +205,7 @@ def test_many_clients_that_come_again_at_once_are_let_in_one_after_another(monke
             try:
                 await hasher.matches("correct horse", HASH)
             except Problem:
+                await asyncio.sleep(0)  # without it a refusal at once would hang the test instead of failing it
                 continue
             if next(let_in) >= 20:
                 return

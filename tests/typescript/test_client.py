@@ -1,4 +1,4 @@
-"""The program of README: types generated from the document, checked strictly, run against the service."""
+"""The programs of docs/frontends.md: types generated from the document, checked strictly, run against the service."""
 
 import json
 import shutil

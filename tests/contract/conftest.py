@@ -1,0 +1,21 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests import support
+from tests.support import OLD_SECRET, SECRET, Service
+
+
+@pytest.fixture(scope="session", params=["auto", "off"], ids=["fast_path", "sanics_own_path"])
+def service(
+    request: pytest.FixtureRequest, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The contracts hold on both ways of a request through the application."""
+    with support.running(
+        tmp_path_factory.mktemp("service"),
+        DATABASE_URL=database_url,
+        BETTER_AUTH_SECRET=SECRET,
+        BETTER_AUTH_SECRET_OLD=OLD_SECRET,
+        FAST_PATH=request.param,
+    ) as started:
+        yield started

@@ -1,0 +1,192 @@
+"""What Sanic offers to an application works in this one: signals, middleware of every kind, streams, hosts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sanic import HTTPResponse, text
+from sanic_testing.reusable import ReusableClient
+
+from service.server.fast_path import FastPath
+from service.server.sanic_app import ServerApp
+from tests import support
+
+MakeApp = Callable[[], ServerApp]
+
+SIGNALS = [
+    "http.lifecycle.begin", "http.lifecycle.read_head", "http.lifecycle.request", "http.lifecycle.handle",
+    "http.routing.before", "http.routing.after", "http.lifecycle.read_body", "http.middleware.before",
+    "http.middleware.after", "http.handler.before", "http.handler.after", "http.lifecycle.response",
+    "http.lifecycle.send", "http.lifecycle.complete",
+]  # fmt: skip
+
+
+@pytest.fixture(params=["auto", "off"], ids=["fast_path", "sanics_own_path"])
+def make(request: pytest.FixtureRequest, make_app: Callable[..., ServerApp]) -> MakeApp:
+    return lambda: make_app(fast_path=request.param)
+
+
+def answers(app: ServerApp, *requests: tuple[str, str, dict[str, Any]]) -> list[tuple[int, str]]:
+    with ReusableClient(app, port=support.free_port()) as client:
+        found = [getattr(client, method)(path, **options)[1] for method, path, options in requests]
+    return [(answer.status, answer.text) for answer in found]
+
+
+def add_signal(app: ServerApp) -> None:
+    app.signal("http.routing.after")(never)
+
+
+def add_host(app: ServerApp) -> None:
+    app.add_route(never, "/a", host="a.example")
+
+
+async def never(**_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fast_path", "add", "is_fast"),
+    [("auto", None, True), ("off", None, False), ("auto", add_signal, False), ("auto", add_host, False)],
+    ids=["plain", "switched_off", "with_a_signal", "with_a_host"],
+)
+def test_the_fast_path_is_taken_unless_it_is_off_or_would_skip_something(
+    make_app: Callable[..., ServerApp], fast_path: str, add: Callable[[ServerApp], None] | None, *, is_fast: bool
+) -> None:
+    app = make_app(fast_path=fast_path)
+    if add:
+        add(app)
+
+    with ReusableClient(app, port=support.free_port()) as client:
+        client.get("/")
+
+    assert isinstance(app.ctx.fast_path, FastPath) is is_fast
+
+
+async def in_pieces() -> AsyncIterator[bytes]:
+    yield b"a"
+    yield b"bc"
+
+
+@pytest.mark.parametrize("content", [lambda: b"abc", in_pieces], ids=["whole", "chunked"])
+def test_every_signal_of_a_request_is_sent_in_order(make: MakeApp, content: Callable[[], Any]) -> None:
+    app = make()
+    heard: list[str] = []
+
+    def listen(name: str) -> None:
+        @app.signal(name, condition={"attach_to": "request"} if name.startswith("http.middleware") else None)
+        async def hear(**_: object) -> None:
+            if name not in heard:
+                heard.append(name)
+
+    for name in SIGNALS:
+        listen(name)
+
+    @app.post("/heard")
+    async def handler(_: Any) -> HTTPResponse:
+        return text("heard")
+
+    assert answers(app, ("post", "/heard", {"content": content()})) == [(200, "heard")]
+    assert heard == SIGNALS
+
+
+def test_handlers_may_be_sync_and_middleware_may_be_async_or_answer_or_replace(make: MakeApp) -> None:
+    app = make()
+    seen: list[str] = []
+
+    @app.on_request
+    async def look(request: Any) -> None:
+        await asyncio.sleep(0)
+        seen.append(request.path)
+
+    @app.on_request
+    def answer_itself(request: Any) -> HTTPResponse | None:
+        return text("from a middleware") if request.path == "/short" else None
+
+    @app.on_response  # type: ignore[untyped-decorator]  # Sanic does not annotate it
+    async def replace(request: Any, _: HTTPResponse) -> HTTPResponse | None:
+        await asyncio.sleep(0)
+        return text("replaced", 202) if request.path == "/replaced" else None
+
+    @app.on_response  # type: ignore[untyped-decorator]  # as above
+    def touch(_: Any, response: HTTPResponse) -> None:
+        response.headers["touched"] = "yes"
+
+    @app.get("/sync")
+    def sync(_: Any) -> HTTPResponse:
+        return text("sync")
+
+    @app.get("/replaced")
+    async def original(_: Any) -> HTTPResponse:
+        return text("original")
+
+    assert answers(app, ("get", "/sync", {}), ("get", "/short", {}), ("get", "/replaced", {})) == [
+        (200, "sync"),
+        (200, "from a middleware"),  # it runs for paths without a route too
+        (202, "replaced"),
+    ]
+    assert seen == ["/sync", "/short", "/replaced"]
+
+
+def test_a_route_that_streams_reads_a_body_beyond_the_limit(make: MakeApp) -> None:
+    app = make()
+
+    @app.post("/count", stream=True)
+    async def count(request: Any) -> HTTPResponse:
+        size = 0
+        async for piece in request.stream:
+            size += len(piece)
+        return text(str(size))
+
+    assert answers(app, ("post", "/count", {"content": b"a" * 3_000_000})) == [(200, "3000000")]
+
+
+def test_a_route_for_one_host_answers_that_host_alone(make: MakeApp) -> None:
+    app = make()
+
+    @app.get("/where", host="a.example")
+    async def a(_: Any) -> HTTPResponse:
+        return text("a")
+
+    @app.get("/where", host="b.example")
+    async def b(_: Any) -> HTTPResponse:
+        return text("b")
+
+    hosts: list[tuple[str, str, dict[str, Any]]]
+    hosts = [("get", "/where", {"headers": {"Host": f"{name}.example"}}) for name in "abc"]
+
+    not_found = '{"error":"Not found","code":"NOT_FOUND"}'
+    assert answers(app, *hosts) == [(200, "a"), (200, "b"), (404, not_found)]
+
+
+def test_a_response_middleware_that_fails_changes_no_answer(make: MakeApp) -> None:
+    app = make()
+
+    @app.on_response  # type: ignore[untyped-decorator]  # as above
+    def fail(_: Any, __: HTTPResponse) -> None:
+        raise RuntimeError
+
+    assert answers(app, ("get", "/health/live", {})) == [(200, '{"status":"alive"}')]
+
+
+def test_a_handler_that_returns_nothing_or_raises_is_answered_500(make: MakeApp) -> None:
+    app = make()
+
+    @app.get("/nothing")
+    async def nothing(_: Any) -> None: ...
+
+    @app.get("/broken")
+    async def broken(_: Any) -> None:
+        raise RuntimeError
+
+    error = '{"error":"An internal server error occurred","code":"INTERNAL_ERROR"}'
+    assert answers(app, ("get", "/nothing", {}), ("get", "/broken", {})) == [(500, error)] * 2
+
+
+def test_a_websocket_route_stops_the_start_in_words(make_app: Callable[..., ServerApp]) -> None:
+    app = make_app()
+
+    @app.websocket("/feed")  # type: ignore[untyped-decorator]  # as above
+    async def feed(_: Any, __: Any) -> None: ...
+
+    with pytest.raises(NotImplementedError, match="WebSocket routes"):
+        app.finalize()
