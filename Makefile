@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 MIGRATIONS := $(wildcard migrations/*.sql)
 # Those that cannot run in a transaction, each with its rollback.
 BY_THEMSELVES := $(foreach file,$(shell grep -l '^-- transactional: false' migrations/*.sql),$(file) $(file:.sql=.rollback.sql))
@@ -20,10 +21,10 @@ help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
 
-run: $(VENV)/ready ## Serve on http://127.0.0.1:8000, with an embedded PostgreSQL unless DATABASE_URL is set
+run: $(VENV)/run-ready ## Serve on http://127.0.0.1:8000, with an embedded PostgreSQL unless DATABASE_URL is set
 	@$(BIN)/python -m service
 
-dev: $(VENV)/ready ## The same, restarted when a .py or .sql file changes
+dev: $(VENV)/run-ready ## The same, restarted when a .py or .sql file changes
 	@$(BIN)/python -m service serve --reload
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
@@ -72,16 +73,14 @@ lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, th
 format: $(VENV)/ready ## Put the code into its format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-migrate: $(VENV)/ready ## Apply the pending migrations
+migrate: $(VENV)/run-ready ## Apply the pending migrations
 	@$(BIN)/python -m service migrate
 
-lock: $(VENV)/ready ## Compile both requirements files from pyproject.toml, with hashes, and that of the benchmark's peers
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
-		pyproject.toml --output-file requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
-		pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
-		tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
+lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml, with hashes, and that of the benchmark's peers
+	@$(COMPILE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) pyproject.toml --group run --constraint requirements.txt --output-file requirements-run.txt
+	@$(COMPILE) pyproject.toml --group dev --constraint requirements-run.txt --output-file requirements-dev.txt
+	@$(COMPILE) tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
 generated: $(VENV)/ready ## Write what is made from the code: the index in sql/README.md, todo.http, and the plans in sql/plans/
 	@$(BIN)/python -m tests.generated
@@ -89,9 +88,21 @@ generated: $(VENV)/ready ## Write what is made from the code: the index in sql/R
 clean: ## Remove the virtual environment and the caches; the data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
-$(VENV)/ready: requirements-dev.txt
+# An environment that is missing, or cannot be used, is made anew; any other is added to. The lists are complete.
+define install
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv package"; exit 1; }
-	@echo "Installing into $(VENV), once ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "$(PYTHON) cannot make a virtual environment: install its venv package"; exit 1; }
+	@echo "Installing $(2) into $(VENV), once ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile -r $(1)
 	@touch $@
+endef
+
+$(VENV)/run-ready: requirements-run.txt $(BIN)/python
+	$(call install,$<,the service and its PostgreSQL)
+
+$(VENV)/ready: requirements-dev.txt $(VENV)/run-ready
+	$(call install,$<,the tests and the linters)
+
+# Without a recipe: where it is missing, or a link to a Python that is gone, what needs it is made anew.
+$(BIN)/python:

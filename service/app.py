@@ -51,7 +51,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
 
     app.before_server_start(partial(_open, settings))
     app.after_server_start(sanic_app.collect_garbage_rarely)
-    app.after_server_start(partial(_say_ready, where_data_lies))
+    app.after_server_start(partial(_say_ready, settings, where_data_lies))
     app.before_server_stop(partial(_drain, settings.drain))
     app.after_server_stop(_close)
     return app
@@ -64,9 +64,22 @@ async def _open(settings: Settings, app: ServerApp) -> None:
     open_server(app.ctx, settings)
 
 
-async def _say_ready(where_data_lies: str, app: ServerApp) -> None:
+async def _say_ready(settings: Settings, where_data_lies: str, app: ServerApp) -> None:
     api = app.get_server_location(app.state.server_info[0].settings)
-    _log.info("ready: API %s, documentation %s/docs, data in %s", api, api, where_data_lies)
+    origins = ", ".join(settings.frontend_url)
+    block = {
+        "API base URL": api,
+        "January's base URL": f"{api}/v1",
+        "documentation": f"{api}/docs",
+        "data": where_data_lies,
+        "allowed origins": f"{origins} (FRONTEND_URL)",
+    }
+    as_text = "ready:" + "".join(f"\n  {name:20}{value}" for name, value in block.items())
+    _log.info(
+        "ready: API %s, documentation %s/docs, data in %s, January's API %s/v1, allowed origins %s (FRONTEND_URL)",
+        api, api, where_data_lies, api, origins,
+        extra={"as_text": as_text} if settings.workers == 1 else {},
+    )  # fmt: skip
 
 
 async def _drain(seconds: float, app: ServerApp) -> None:

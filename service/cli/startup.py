@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -63,8 +64,10 @@ def launched(settings: Settings) -> Iterator[Settings]:
         warn_if_too_many_connections(settings)
         yield settings
         return
-    with embedded_postgres.running(settings.data_dir) as url:
-        _log.info("embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production", settings.data_dir)
+    starting = "starting an embedded PostgreSQL 18 under %s: for a laptop and for tests, not for production"
+    with embedded_postgres.running(settings.data_dir, partial(_log.info, starting, settings.data_dir)) as url:
+        if pending := migrations.pending(url):
+            _log.info("applying %d migrations", len(pending))
         with _signals_blocked():
             applied = migrations.apply(url)
         for migration_id in applied:

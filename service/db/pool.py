@@ -201,11 +201,20 @@ class Pool:
         self._open.discard(connection)
 
     async def _close_unused(self, min_connections: int) -> None:
-        """Closes connections that a peak in load has left idle. They are at the front of the list."""
+        """Closes connections that a peak in load has left idle, the least recently used first. Each holds a slot until
+        it is closed, or a request could open one more than POOL_MAX meanwhile."""
+        closing = object()  # an owner of its own
         while True:
             await asyncio.sleep(CLOSE_IDLE_SECONDS / 10)
-            while len(self._idle) > min_connections and time.monotonic() - self._idle[0].since > CLOSE_IDLE_SECONDS:
+            while (
+                len(self._idle) > min_connections
+                and time.monotonic() - self._idle[0].since > CLOSE_IDLE_SECONDS
+                and self._queue.try_take(closing)
+            ):
                 connection = self._idle.pop(0).connection
-                with suppress(*DRIVER_ERRORS):
-                    await connection.close(timeout=CANCEL_TIMEOUT_SECONDS)
-                self._drop(connection)
+                try:
+                    with suppress(*DRIVER_ERRORS):
+                        await connection.close(timeout=CANCEL_TIMEOUT_SECONDS)
+                finally:
+                    self._drop(connection)
+                    self._queue.pass_on(closing, None)

@@ -179,7 +179,7 @@ class _File:
     def only_reads(self) -> bool:
         """A statement that starts with SELECT cannot write, except through functions, which the review checks: in
         PostgreSQL a write inside a query needs a WITH in front."""
-        return self._body.startswith("SELECT ")
+        return self._body.partition(" ")[0] == "SELECT"
 
     def parameters(self) -> Fields:
         listed = self.all(_PARAMETER)

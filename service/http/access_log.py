@@ -43,6 +43,13 @@ def log_requests(output: LogOutput) -> Callable[[Request, HTTPResponse], None]:
     return log
 
 
+def log_unread(request_id: str, status: int, reason: str) -> None:
+    """The line of a response that was sent before anything of a request was read."""
+    unknown = dict.fromkeys(("method", "route"))
+    fields = {"request_id": request_id, **unknown, "status": status, "duration_ms": None, "reason": reason}
+    _requests.error("request", extra={"fields": fields})
+
+
 @cache
 def _pattern(path: str) -> str:
     """`api/tasks/<task_id:str>`, the way the documentation writes it."""

@@ -16,6 +16,10 @@ from service.http.context import App
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+def new_request_id() -> str:
+    return f"{random.getrandbits(128):032x}"
+
+
 class RequestContext(SimpleNamespace):
     """request.ctx: what is found out about a request on its way."""
 
@@ -40,7 +44,7 @@ class Request(sanic.Request[App, RequestContext]):
         except AttributeError:
             given = self.headers.getall("x-request-id", [])
             fits = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
-            self._own_id = given[0] if fits else f"{random.getrandbits(128):032x}"
+            self._own_id = given[0] if fits else new_request_id()
             return self._own_id
 
     @property

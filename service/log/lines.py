@@ -35,7 +35,10 @@ class LogOutput(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.say(_line_of(record))
+            line = _line_of(record)
+            if self._layout is as_text:
+                line["message"] = getattr(record, "as_text", line["message"])
+            self.say(line)
         except Exception:  # noqa: BLE001 - as in every handler: logging must not fail its caller
             self.handleError(record)
 

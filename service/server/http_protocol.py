@@ -5,7 +5,6 @@ import socket
 import struct
 from time import monotonic
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import orjson
 from sanic.exceptions import BadRequest, RequestCancelled
@@ -13,17 +12,26 @@ from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from service.errors import Code, Problem
+from service.http.access_log import log_unread
 from service.http.client_address import network_of
+from service.http.cors import VARY, HeaderSet
+from service.http.error_handler import error_body
+from service.http.headers import HEADERS
 from service.http.health import PATHS as HEALTH_PATHS
+from service.http.request import new_request_id
+from service.http.responses import JsonResponse
 from service.server.http1 import StrictHttp
 from service.server.places import JUST_CAME_SECONDS, Standing, say
 from service.server.request import ServerRequest
+from service.server.response_bytes import bytes_of
 from service.server.server_context import ServerContext
 from service.server.sockets import held_by_system, socket_of
 from service.server.writes import ConnectionWriter
 
 SEND_BUFFER_BYTES = 256 * 1024  # of the socket; the system's own default grows to megabytes for each client
 MAX_UNSENT_BYTES = 64 * 1024 * 1024  # that wait in this process for clients to read, of all connections together
+
+ALL_TAKEN = "all places for connections are taken"
 
 STALLED_BYTES_A_SECOND = 1000  # of its response a client confirms less; the slowest mobile network manages more
 
@@ -255,7 +263,7 @@ class ClientConnection(HttpProtocol):
     async def _answer_health(self, request: Any) -> None:
         self.http.keep_alive = False
         if request.path.removesuffix("/") not in HEALTH_PATHS:
-            raise Problem(Code.OVERLOADED, reason="all places for connections are taken")
+            raise Problem(Code.OVERLOADED, reason=ALL_TAKEN)
         await self._handle_request(request)
 
     def refuse(self) -> None:
@@ -263,24 +271,20 @@ class ClientConnection(HttpProtocol):
         self._context.places.leave(self)
         if self.transport:
             self.writer.go()
-            self.transport.write(refusal())
+            request_id = new_request_id()
+            self.transport.write(refusal(request_id))
+            log_unread(request_id, Code.OVERLOADED.status, ALL_TAKEN)
             if self.http is None and self._task:
                 self._task.cancel()  # its task has not begun
             self.close()
 
 
-def refusal() -> bytes:
-    """The one answer that is made without a request."""
-    body = orjson.dumps({"error": Code.OVERLOADED.text, "code": Code.OVERLOADED.name})
-    head = [
-        "HTTP/1.1 503 Service Unavailable",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Retry-After: 1",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Vary: Origin",
-        f"X-Request-ID: {uuid4()}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body
+def refusal(request_id: str) -> bytes:
+    """The one answer that is made without a request: OVERLOADED, in the form of every other error."""
+    problem = Problem(Code.OVERLOADED)
+    body = error_body(lambda _, problem: problem.text, None, problem)
+    refused = JsonResponse(
+        orjson.dumps(body), problem.status, {"Retry-After": str(problem.retry_after)}, "application/json"
+    )
+    refused.common = HeaderSet.of({"X-Request-ID": request_id} | HEADERS | VARY).lines
+    return bytes_of(refused, "close") or b""

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from typing import Any, TypeAlias
 
 from sanic import Sanic
@@ -26,6 +27,8 @@ ServerApp: TypeAlias = Sanic[Config, ServerContext]
 
 
 def new_app(settings: Settings) -> ServerApp:
+    # On a terminal Sanic advises --debug, with which its own error pages show values of the request.
+    os.environ["SANIC_IGNORE_PRODUCTION_WARNING"] = "yes"
     request_class: Any = ServerRequest  # Sanic's type has no room for our context
     context = ServerContext(is_draining=False, fast_path_wanted=settings.fast_path)
     return Application(NAME, _config(settings), context, request_class=request_class, configure_logging=False)

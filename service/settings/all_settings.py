@@ -16,11 +16,10 @@ from pydantic_settings import (
 )
 
 from service.settings.database_url import UnsupportedUrlError, for_asyncpg, is_postgresql_url, names_a_pooler
-from service.settings.issuers import Issuer, IssuersError, read_issuers
+from service.settings.issuers import MIN_SECRET_BYTES, Issuer, IssuersError, read_issuers
 
 ENV_FILE = ".env"
 _ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-MIN_SECRET_BYTES = 32
 A_POSTGRESQL_URL = "a URL like postgresql://user:password@host:5432/name, special characters percent-encoded"
 
 

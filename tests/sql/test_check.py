@@ -413,3 +413,20 @@ def test_a_schema_that_is_behind_cannot_be_checked(empty_database: str, tmp_path
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"the schema is behind ({', '.join(known())}); run: python -m service migrate\n"
+
+
+def test_without_the_parser_the_check_says_what_to_install_and_the_other_commands_work(
+    database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "postgast.py").write_text("raise ModuleNotFoundError('not here', name='postgast')\n")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        done = command(tmp_path, "sql", *arguments, **settings)
+        return done.returncode, done.stdout, done.stderr
+
+    missing = "sql check needs postgast: python -m pip install postgast, or make lint\n"
+    assert run("check", "--no-server") == run("check") == (1, "", missing)
+    for arguments, shown in ((["list"], "`tasks/list_tasks`"), (["explain", "list_tasks"], "tasks_newest_first")):
+        code, output, errors = run(*arguments)
+        assert (code, shown in output, errors) == (0, True, "")
