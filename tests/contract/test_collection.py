@@ -1,4 +1,4 @@
-"""The file of requests is what the document says, and every request in it succeeds."""
+"""The request collection is generated from the document, and every request in it succeeds."""
 
 import json
 
@@ -12,12 +12,12 @@ from tests.support import Service, User, new_email
 REQUESTS = FILE.read_text().split("### ")[1:]
 
 
-def test_the_file_is_what_make_collection_would_write() -> None:
+def test_request_file_equals_the_output_of_make_collection() -> None:
     assert FILE.read_text() == collection(openapi(CONTRACTS))
 
 
 @pytest.mark.parametrize("request_text", REQUESTS, ids=[text.split("# @name ")[1].split("\n")[0] for text in REQUESTS])
-def test_every_request_of_the_file_succeeds(service: Service, ann: User, request_text: str) -> None:
+def test_every_request_of_the_collection_succeeds(service: Service, ann: User, request_text: str) -> None:
     task = ann.post("/api/tasks", {"title": "x"}).json()
     filled = request_text.replace("{{base}}", service.url).replace("{{task_id}}", task["id"])
     filled = filled.replace("{{token}}", ann.token)
