@@ -1,4 +1,4 @@
-"""Ten addresses with ten wrong passwords each: whether the owner still gets in, and can still change the password.
+"""Ten addresses send ten wrong passwords each: the owner must still log in and change the password.
 
 The limits are the service's own defaults. Nothing is timed.
 """
@@ -61,7 +61,7 @@ def _sign_up(service: Service) -> User:
 
 
 def _log_in(service: Service, user: User, password: str, address: str) -> int:
-    """On a new connection, so that any worker may get it."""
+    """Logs in on a new connection, so that any worker may get it."""
     given = {"email": user.email, "password": password}
     headers = {"X-Forwarded-For": address}
     return httpx.post(f"{service.url}/api/auth/login", json=given, headers=headers, timeout=60).status_code
