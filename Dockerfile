@@ -5,8 +5,8 @@ FROM python:3.13.16-slim-bookworm AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 COPY requirements.txt /build/
-# pip works on the virtual environment from outside, so that it is not in it. The list is complete, and wheels are enough:
-# there is no compiler here.
+# The base image's pip installs into the virtual environment, so that the environment has no pip. The list is complete,
+# and only wheels are used, because the image has no compiler.
 # Sanic asks for setuptools and never imports it. Some libraries bring their own tests along, and Swagger UI an editor of
 # 23 MB: of its files the documentation's page needs three.
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -22,7 +22,8 @@ COPY service /app/service
 COPY sql /app/sql
 COPY migrations /app/migrations
 COPY LICENSE /app/
-# Nobody can write byte code later. A checkout may be private to its owner; the image's user is somebody else.
+# Byte code is compiled here because the container is read-only. chmod, because the files of a checkout may be readable by
+# its owner alone, and the image's user is another one.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app/service \
     && chmod -R a+rX /app
 
@@ -37,11 +38,11 @@ WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0
-# A number, so that whoever runs it can see that it is not root.
+# A number, so that Kubernetes can verify that the user is not root.
 USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Whether the process serves at all. /health would say no while the database is away, and restart every copy for it.
+# Liveness only: /health fails while the database is away, which would restart every copy.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-I", "-S", "-c", "import http.client, os; c = http.client.HTTPConnection(os.environ.get('HOST') or '127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 # `docker run IMAGE` serves, `docker run IMAGE migrate` migrates.

@@ -9,53 +9,53 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 MIGRATIONS := $(wildcard migrations/*.sql)
-# Those that cannot run in a transaction, each with its rollback.
+# Migrations that cannot run in a transaction, with their rollbacks.
 BY_THEMSELVES := $(foreach file,$(shell grep -l '^-- transactional: false' migrations/*.sql),$(file) $(file:.sql=.rollback.sql))
-# Tables are laid out in columns, and the long literals of 0002 have landed: a migration is never edited.
+# Excluded: layout rules, because tables are aligned in columns and landed migrations are never edited.
 LANDED := --exclude-rules layout.select_targets,layout.spacing,layout.long_lines
-# To undo is to drop what was made and to make what was dropped: on purpose, and not beside running code.
+# A rollback drops and recreates tables on purpose, and never runs beside running code.
 UNDO := --exclude ban-drop-table,ban-drop-column,ban-drop-constraint,adding-not-nullable-field,renaming-object \
 	--exclude constraint-missing-not-valid,disallowed-unique-constraint
 
-help: ## Show what there is
+help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
 
 run: $(VENV)/run-ready ## Serve on http://127.0.0.1:8000, with an embedded PostgreSQL unless DATABASE_URL is set
 	@$(BIN)/python -m service
 
-dev: $(VENV)/run-ready ## The same, restarted when a .py or .sql file changes
+dev: $(VENV)/run-ready ## Serve, and restart when a .py or .sql file changes
 	@$(BIN)/python -m service serve --reload
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
 	@$(BIN)/python -m pytest $(if $(DATABASE_URL),,--numprocesses 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
 
-test-browser: $(VENV)/ready ## The reference and a client of each contract in Chromium (skipped where there is none)
+test-browser: $(VENV)/ready ## Test the reference page and a client of each contract in Chromium (skipped if it is not installed)
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
-test-typescript: $(VENV)/ready ## A client typed from the document (skipped where node and npm are not installed)
+test-typescript: $(VENV)/ready ## Test a TypeScript client generated from the OpenAPI document (skipped without node and npm)
 	@$(BIN)/python -m pytest tests/typescript $(ARGS)
 
-test-better-auth: $(VENV)/ready ## A real Better Auth server, its tokens and its keys (skipped where node and npm are not installed)
+test-better-auth: $(VENV)/ready ## Test the tokens and keys of a real Better Auth server (skipped without node and npm)
 	@$(BIN)/python -m pytest tests/better_auth $(ARGS)
 
-fuzz: $(VENV)/ready ## Hold a service against its own document for SECONDS=60
+fuzz: $(VENV)/ready ## Send generated requests for SECONDS=60 and check the answers against the OpenAPI document
 	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
-mutants: $(VENV)/ready ## Plant N=20 single faults in FILES='service/auth/*.py' and name those that no test notices (SEED=1 repeats; Linux)
+mutants: $(VENV)/ready ## Plant N=20 single faults in FILES='service/auth/*.py' and list those that no test notices (SEED=1 repeats; Linux)
 	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) --count $(or $(N),20) \
 		$(or $(foreach file,$(FILES),'$(file)'),'service/*.py') $(ARGS)
 
-storm: $(VENV)/ready ## 50 connections that log in without a pause, and what one other user notices of it
+storm: $(VENV)/ready ## Measure the latency of one user while 50 connections log in without a pause
 	@$(BIN)/python -m tests.storm $(or $(SECONDS),10)
 
-attacks: $(VENV)/ready ## Measure the harm that one misbehaving client does to others, beside the limit for it (ARGS=pipelining)
+attacks: $(VENV)/ready ## Measure how a misbehaving client affects others, and compare with the limits (ARGS=pipelining)
 	@$(BIN)/python -m tests.attacks $(ARGS)
 
-capacity: $(VENV)/ready ## What a request costs in processor time, and a row in bytes (Linux)
+capacity: $(VENV)/ready ## Measure the processor time of a request and the bytes of a row (Linux)
 	@$(BIN)/python -m tests.capacity
 
-bench: $(VENV)/ready ## What a request costs here and elsewhere, in 45 minutes (SHORT=1: in two, and nothing is written; Linux)
+bench: $(VENV)/ready ## Compare this service with its peers in 45 minutes (SHORT=1: in two, writes no files; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
 lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, the SQL, and generated files that are out of date
@@ -70,13 +70,13 @@ lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, th
 	@$(BIN)/squawk --pg-version 15 --assume-in-transaction $(UNDO) $(filter-out $(BY_THEMSELVES),$(filter %.rollback.sql,$(MIGRATIONS)))
 	@$(BIN)/squawk --pg-version 15 $(BY_THEMSELVES)
 
-format: $(VENV)/ready ## Put the code into its format
+format: $(VENV)/ready ## Format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 migrate: $(VENV)/run-ready ## Apply the pending migrations
 	@$(BIN)/python -m service migrate
 
-lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml, with hashes, and that of the benchmark's peers
+lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml with hashes, and those of the benchmark's peers
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) pyproject.toml --group run --constraint requirements.txt --output-file requirements-run.txt
 	@$(COMPILE) pyproject.toml --group dev --constraint requirements-run.txt --output-file requirements-dev.txt
@@ -88,7 +88,7 @@ generated: $(VENV)/ready ## Write what is made from the code: the index in sql/R
 clean: ## Remove the virtual environment and the caches; the data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
-# An environment that is missing, or cannot be used, is made anew; any other is added to. The lists are complete.
+# Recreates a missing or unusable environment, else adds to the existing one. The lists are complete.
 define install
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) \
@@ -104,5 +104,5 @@ $(VENV)/run-ready: requirements-run.txt $(BIN)/python
 $(VENV)/ready: requirements-dev.txt $(VENV)/run-ready
 	$(call install,$<,the tests and the linters)
 
-# Without a recipe: where it is missing, or a link to a Python that is gone, what needs it is made anew.
+# No recipe: if the file is missing, or a dangling link to a removed Python, its dependents are rebuilt.
 $(BIN)/python:

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests, and certificates for servers: right ones and wrong ones."""
+"""A certificate authority for the tests. Issues server certificates, also expired ones or for another host."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -23,7 +23,7 @@ class Authority:
         self._write(self.roots, builder.add_extension(itself, critical=True))
 
     def certify(self, host: str, *, expires: datetime | None = None) -> tuple[Path, Path]:
-        """A certificate for a server at an address of this machine, or for a name, and its key."""
+        """Creates a certificate for an IP address or a host name, and returns its file and the file of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, key_file = self._directory / f"{host}.pem", self._directory / f"{host}.key"
         is_address = host[0].isdigit()
@@ -32,7 +32,7 @@ class Authority:
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), key, expires or datetime.now(UTC) + DAY
         )
         self._write(certificate, builder.add_extension(x509.SubjectAlternativeName([name]), critical=False))
-        key_file.touch(mode=0o600)  # or PostgreSQL does not take it
+        key_file.touch(mode=0o600)  # PostgreSQL refuses a key that others may read
         key_file.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

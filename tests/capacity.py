@@ -1,6 +1,6 @@
-"""make capacity: what a request costs the service and PostgreSQL in processor time, and a row in bytes.
+"""make capacity: processor time of a request in the service and in PostgreSQL, and bytes of a row.
 
-What it prints of one run on the embedded server. The numbers in docs/database.md are from here.
+Measures one run on the embedded server. The numbers in docs/database.md are from here.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import storm, support
 from tests.processes import processor_seconds
-from tests.storm import Beside, Client, get_tasks
+from tests.storm import BackgroundProcess, Client, get_tasks
 from tests.support import PASSWORD, SECRET
 
 USERS, TASKS_EACH = 5_000, 20
-ASKING = 200  # users whose tokens come in turn
+SEEDED_USERS = 200  # users that send requests in turn
 CONNECTIONS, REQUESTS, LOGINS = 8, 6_000, 48
 ROUNDS = 12  # the default of BCRYPT_ROUNDS
 TITLE = "Call the plumber about the kitchen"
@@ -35,7 +35,7 @@ SEED = f"""
 INSERT INTO users (email, password_hash)
 SELECT 'somebody.' || n || '@example.com', '{{password_hash}}' FROM generate_series(1, {USERS}) AS n;
 
--- In the order in which they would have come: the tasks of one user lie all over the table.
+-- Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
 INSERT INTO tasks (user_id, title, description, created_at, updated_at)
 SELECT users.id, '{TITLE}', '{DESCRIPTION}', now() - n * interval '1 hour', now() - n * interval '1 hour'
 FROM generate_series(1, {TASKS_EACH}) AS n, users
@@ -43,7 +43,7 @@ ORDER BY n DESC, md5(users.id::text)
 """
 
 
-class Asking(NamedTuple):
+class SeededUser(NamedTuple):
     id: UUID
     email: str
     task_id: UUID
@@ -53,26 +53,26 @@ class Asking(NamedTuple):
         return Tokens(SECRET, None, 1).issue(self.id, self.email, 0)
 
 
-def read_task(user: Asking) -> bytes:
+def read_task(user: SeededUser) -> bytes:
     return get_tasks(user.token).replace(b"/api/tasks ", f"/api/tasks/{user.task_id} ".encode())
 
 
-def log_in(user: Asking) -> bytes:
+def log_in(user: SeededUser) -> bytes:
     return storm.log_in(user.email)
 
 
-def list_tasks(user: Asking) -> bytes:
+def list_tasks(user: SeededUser) -> bytes:
     return get_tasks(user.token)
 
 
-def create_task(user: Asking) -> bytes:
+def create_task(user: SeededUser) -> bytes:
     body = json.dumps({"title": TITLE, "description": DESCRIPTION})
     head = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 async def send(port: int, requests: list[bytes], count: int) -> float:
-    """How many seconds it took to send so many requests, in turn, over all connections."""
+    """Sends `count` requests in turn over all connections, and returns the seconds it took."""
 
     async def one(share: list[bytes]) -> None:
         async with Client(port) as client:
@@ -87,10 +87,10 @@ async def send(port: int, requests: list[bytes], count: int) -> float:
 
 
 def costs(service: support.Service, server_pid: int, requests: list[bytes], count: int) -> dict[str, float]:
-    Beside(send, service.port, requests, count // 10).result()  # the caches are warm, the plans are made
+    BackgroundProcess(send, service.port, requests, count // 10).result()  # warms the caches and the plans
     pids = {"service_ms": service.process.pid, "postgresql_ms": server_pid}
     before = {name: processor_seconds(pid) for name, pid in pids.items()}
-    seconds = Beside(send, service.port, requests, count).result()
+    seconds = BackgroundProcess(send, service.port, requests, count).result()
     spent = {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
     return {name: round(value * 1000 / count, 2) for name, value in spent.items()} | {
         "requests_a_second": round(count / seconds)
@@ -98,7 +98,7 @@ def costs(service: support.Service, server_pid: int, requests: list[bytes], coun
 
 
 def bytes_per_row(connection: psycopg.Connection) -> dict[str, int]:
-    """With all indexes."""
+    """Bytes of each table and its indexes, divided by the number of rows."""
     found = {}
     for table in ("users", "tasks"):
         size = f"SELECT pg_total_relation_size('{table}') / count(*) FROM {table}"
@@ -115,13 +115,13 @@ def measure(directory: Path, url: str) -> dict[str, Any]:
         sizes = bytes_per_row(connection)
         version = f"PostgreSQL {connection.info.server_version // 10000}, CPython {platform.python_version()}"
         one_task = "SELECT DISTINCT ON (users.id) users.id, email, tasks.id FROM users JOIN tasks ON user_id = users.id"
-        users = [Asking(*row) for row in connection.execute(f"{one_task} LIMIT {ASKING}".encode())]
+        users = [SeededUser(*row) for row in connection.execute(f"{one_task} LIMIT {SEEDED_USERS}".encode())]
     server_pid = int((embedded_postgres.cluster_dir(directory) / "postmaster.pid").read_text().split()[0])
     settings = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": ROUNDS, "POOL_TIMEOUT": 60}
     with support.running(directory, **settings) as service:
         found = {
-            what.__name__: costs(service, server_pid, [what(user) for user in users], count)
-            for what, count in (
+            request_of.__name__: costs(service, server_pid, [request_of(user) for user in users], count)
+            for request_of, count in (
                 (list_tasks, REQUESTS),
                 (read_task, REQUESTS),
                 (create_task, REQUESTS),
@@ -133,7 +133,7 @@ def measure(directory: Path, url: str) -> dict[str, Any]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, embedded_postgres.running(Path(name)) as url:
-        print(json.dumps(measure(Path(name), url), indent=1))  # noqa: T201 - what it is for
+        print(json.dumps(measure(Path(name), url), indent=1))  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A cgroup with a quota of processors, where this user may make one. Linux only."""
+"""A cgroup with a CPU quota, if the user may create one. Linux only."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 PERIOD_MICROSECONDS = 100_000
 
-# A sitecustomize.py, which Python runs when it starts: the process joins the cgroup that a file beside it names.
+# Text of a sitecustomize.py, which Python runs at its start. The process joins the cgroup named in the file "cgroup".
 JOIN = """
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ if (here / "cgroup").exists():
 
 @contextmanager
 def with_quota(processors: float) -> Iterator[Path | None]:
-    """Its directory, of either version; None where none can be made. It is removed when its processes have ended."""
+    """The cgroup's directory (version 1 or 2), or None if none can be created. Removed when its processes end."""
     made = _make(processors)
     try:
         yield made

@@ -1,6 +1,6 @@
-"""A Citus cluster for the tests: a coordinator and two workers, where a PostgreSQL with Citus is installed.
+"""A Citus cluster for the tests: a coordinator and two workers, if a PostgreSQL with Citus is installed.
 
-`make test DATABASE_URL=...` of a coordinator spreads every database that the tests make over CITUS_WORKERS, socket
+With `make test DATABASE_URL=...` of a coordinator, every test database is spread over CITUS_WORKERS, a list of socket
 directories or hosts with a port: db1:5432,db2:5432.
 """
 
@@ -31,12 +31,12 @@ class Cluster(NamedTuple):
 
 
 def lines() -> list[str]:
-    """The statements of docs/database.md, in their order."""
+    """The statements of docs/database.md in their order."""
     return re.findall(r"^SELECT create_.*;$", SECTION, re.MULTILINE)
 
 
 def placed() -> dict[str, Any]:
-    """The place of each table by docs/database.md."""
+    """The placement of each table according to docs/database.md."""
     distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'\)", "\n".join(lines())))
     [column] = set(distributed.values())
     below = " ".join(SECTION.partition("```sql\n")[2].partition("```\n")[2].split())
@@ -50,7 +50,7 @@ def placed() -> dict[str, Any]:
 
 
 def binaries() -> Path | None:
-    """The programs of a PostgreSQL with Citus: the first of `pg_config` on PATH and the machine's versions."""
+    """The directory of the programs of a PostgreSQL with Citus: that of `pg_config` on PATH, else of the system."""
     found = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"), reverse=True)
     for program in [*filter(None, [shutil.which("pg_config")]), *map(str, found)]:
         asked = subprocess.run([program, "--bindir", "--sharedir"], check=True, capture_output=True, text=True)
@@ -71,7 +71,7 @@ def cluster(directory: Path, program_files: Path, workers: int = 2) -> Iterator[
 
 
 def join(url: str) -> None:
-    """On a server with Citus, makes a new database one of the whole cluster, before anything is in it."""
+    """On a server with Citus, adds a new and empty database to the cluster."""
     with psycopg.connect(url, autocommit=True) as connection:
         if not is_here(connection):
             return
@@ -93,7 +93,7 @@ def join(url: str) -> None:
 
 
 def spread(url: str) -> None:
-    """Runs the lines of docs/database.md on a database that has the schema."""
+    """Runs the statements of docs/database.md on a migrated database."""
     with psycopg.connect(url, autocommit=True) as connection:
         for line in lines() if is_here(connection) else ():
             connection.execute(line.encode())

@@ -1,4 +1,4 @@
-"""One database server and one service for the whole run. Every test signs up users of its own and cleans up nothing."""
+"""One database server and one service for the whole run. Every test creates its own users and cleans up nothing."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """DATABASE_URL, whose user may create databases, or an embedded server of the tests' own."""
+    """DATABASE_URL, whose user may create databases, or a new embedded server."""
     given = databases.given_server()
     if given:
         yield given
@@ -44,14 +44,14 @@ def empty_database(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def with_roles(server_url: str) -> Iterator[bool]:
-    """Services of the tests run as todo_runtime, unless the server has a role of that name already."""
+    """Whether services run as todo_runtime. They do not if the server already had a role of that name."""
     with databases.cluster_roles(server_url) as are_ours:
         yield are_ours
 
 
 @pytest.fixture
 def own_database(empty_database: str, with_roles: bool) -> Urls:
-    """A migrated database that a test may break."""
+    """A migrated database for one test alone, which may break it."""
     return databases.migrate(empty_database, with_roles=with_roles)
 
 
@@ -73,7 +73,7 @@ def database_url(urls: Urls, request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def database(urls: Urls) -> Iterator[psycopg.Connection]:
-    """A look behind the service: what it stored, and what no client could do."""
+    """Direct access to the service's database as its administrator."""
     with psycopg.connect(urls.admin, autocommit=True) as connection:
         yield connection
 
@@ -118,7 +118,7 @@ def password_hash() -> str:
 
 @pytest.fixture
 def new_user(http: httpx.Client, database: psycopg.Connection, password_hash: str) -> Callable[[], User]:
-    """Users past the sign-up, which takes its time for a hash and has tests of its own."""
+    """Inserts users directly, because a sign-up takes the time of a hash and is tested elsewhere."""
 
     def insert() -> User:
         email = support.new_email()
@@ -143,7 +143,7 @@ def bob(new_user: Callable[[], User]) -> User:
 
 @pytest.fixture
 def make_app(database_url: str) -> Iterator[Callable[..., ServerApp]]:
-    """The application in this process. It takes over the process's log and a name, and gives both back."""
+    """Creates the application in this process, and restores logging and Sanic's registry afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     made: list[ServerApp] = []

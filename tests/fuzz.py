@@ -1,4 +1,4 @@
-"""make fuzz: schemathesis against a service of its own, for as long as it is told, with a token and without."""
+"""make fuzz: runs schemathesis against a new service for the given seconds, with and without a token."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The Dockerfile without a Docker engine: its own instructions, walked into one directory a stage."""
+"""Builds the Dockerfile without a Docker engine: runs its instructions in one directory for each stage."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Instruction:
 
     @property
     def arguments(self) -> list[str]:
-        """Exec form, or words."""
+        """The words of the instruction, in exec form or shell form."""
         words: list[str] = json.loads(self.rest) if self.rest.startswith("[") else shlex.split(self.rest)
         return words
 
@@ -45,7 +45,7 @@ def instructions(dockerfile: str = DOCKERFILE) -> Iterator[Instruction]:
 
 
 def is_ignored(path: str, dockerignore: str = IGNORED) -> bool:
-    """As Docker reads the file: the last pattern that matches the path or a directory above it decides."""
+    """Whether .dockerignore excludes the path: the last pattern that matches it or a parent directory decides."""
     ignored = False
     for line in dockerignore.splitlines():
         pattern = line.strip()
@@ -64,12 +64,12 @@ def _as_regex(pattern: str) -> re.Pattern[str]:
 
 
 class IndexAwayError(Exception):
-    """Nothing can be installed here: no package index answers."""
+    """Packages cannot be installed because no package index answers."""
 
 
 @dataclass
 class Stage:
-    """A stage, and at the end the image: a tree, and how it is started. Its base is this machine and a bare Python."""
+    """A stage, or the final image: its files and its start command. The base is this machine and a bare Python."""
 
     tree: Path
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH_OF_THE_BASE})
@@ -84,10 +84,10 @@ class Stage:
 
     def shell(self, command: str) -> None:
         command = re.sub(r"(?<![\w./*])(?=/\w)", lambda _: shlex.quote(str(self.tree)), command)
-        # Where pip goes to and what it trusts is this machine's; what it finds installed is not.
+        # pip uses this machine's index and certificates, but not its installed packages.
         of_this_machine = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment = of_this_machine | self.environment_outside()
-        # What a stage removes, it removes from itself.
+        # Makes sure that a stage removes packages only from its own tree.
         assert str(shutil.which("python", path=environment["PATH"])).startswith(str(self.tree))
         done = subprocess.run(
             ["/bin/sh", "-euc", command], cwd=self.inside(self.workdir), env=environment,
@@ -98,13 +98,13 @@ class Stage:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
     def environment_outside(self) -> dict[str, str]:
-        """The environment, where the tree is not the root."""
+        """The environment for a process outside the tree, with PATH pointing into it."""
         searched = [str(self.inside(each)) for each in self.environment["PATH"].split(":")]
         return self.environment | {"PATH": ":".join([*searched, "/usr/sbin", "/usr/bin", "/sbin", "/bin"])}
 
 
 def walk(directory: Path) -> Stage:
-    """Every instruction of the Dockerfile; the last stage is the image."""
+    """Runs every instruction of the Dockerfile and returns the last stage, which is the image."""
     base = directory / "base"
     venv.create(base, with_pip=True)
     stages: dict[str, Stage] = {}
@@ -116,7 +116,7 @@ def walk(directory: Path) -> Stage:
             shutil.copytree(base, stage.inside("/usr/local"), symlinks=True)
         elif each.name == "COPY":
             source, target = each.arguments
-            if "from" in each.flags:  # as links, for they are many and nobody changes them
+            if "from" in each.flags:  # as hard links, because the files are many and never change
                 found = stages[each.flags["from"]].inside(source)
                 shutil.copytree(found, stage.inside(target), symlinks=True, copy_function=os.link)
             else:
@@ -129,7 +129,7 @@ def walk(directory: Path) -> Stage:
 
 
 def _note(stage: Stage, each: Instruction) -> None:
-    """What an image says of itself."""
+    """Records an instruction that sets metadata of the image."""
     match each.name:
         case "ENV":
             pairs = dict(word.split("=", 1) for word in each.arguments)
@@ -152,7 +152,7 @@ def _note(stage: Stage, each: Instruction) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """From a checkout of somebody who lets nobody else read it: a build may not depend on its modes."""
+    """Copies with modes readable by the owner alone, because a build must not depend on the checkout's modes."""
 
     def left_out(directory: str, names: list[str]) -> list[str]:
         return [name for name in names if is_ignored(str((Path(directory) / name).relative_to(ROOT)))]
@@ -174,5 +174,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def base_prefix() -> str:
-    """Where the Python behind every virtual environment here lies."""
+    """The directory of the Python installation behind the virtual environments."""
     return str(Path(sys.base_prefix).resolve())

@@ -1,4 +1,4 @@
-"""Outside issuers for the tests: keys, tokens, and a server that publishes the keys, or does something else."""
+"""Outside issuers for the tests: keys, tokens, and a server that publishes keys or gives prepared answers."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ def segment(raw: bytes) -> str:
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key, and what an issuer publishes of it."""
+    """A private key and its public part as an issuer publishes it."""
 
     algorithm: str
     private: Any
@@ -46,7 +46,7 @@ class Signer:
         return self.jwk | jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private, as_dict=True)
 
     def sign(self, claims: Any, **header: Any) -> str:
-        """By hand: what a library would refuse to make, an attacker would not."""
+        """Signs by hand, because a library refuses to make some tokens that an attacker would send."""
         head = {"alg": self.algorithm} | ({} if self.kid is None else {"kid": self.kid}) | header
         payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
         message = f"{segment(json.dumps(head).encode())}.{segment(payload)}"
@@ -71,7 +71,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Publisher:
-    """A server of our own at /api/auth/jwks, and at any other path that a test gives an answer to."""
+    """A server of a key list at /api/auth/jwks, and of the answers that a test sets for other paths."""
 
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=list)
@@ -118,7 +118,7 @@ def publishing(*keys: dict[str, Any]) -> Iterator[Publisher]:
 
 
 def claims_of(issuer: str, **changed: Any) -> dict[str, Any]:
-    """What Better Auth's jwt plugin says of a new user; `...` leaves a claim out."""
+    """The claims of Better Auth's jwt plugin for a new user; `...` leaves a claim out."""
     now = int(time.time())
     claims = {"iat": now, "exp": now + 900, "iss": issuer, "aud": issuer, "sub": uuid4().hex}
     return {name: value for name, value in (claims | changed).items() if value is not ...}
@@ -128,7 +128,7 @@ RSA_ISSUER, EC_ISSUER, SHARED_ISSUER = "https://rsa.example/", "https://ec.examp
 
 
 class World(NamedTuple):
-    """A service that takes the tokens of four issuers, and their keys."""
+    """A service that accepts tokens of four issuers, and the issuers' keys."""
 
     service: Service
     publisher: Publisher

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode in front of a database, with fewer sessions than its clients want."""
+"""PgBouncer in transaction mode in front of a database, with fewer server sessions than clients."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from service.cli import embedded_postgres
 
 SESSIONS = 3
-PORT = 6432  # a part of the socket's name
+PORT = 6432  # only a part of the socket's name
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 
 
@@ -67,24 +67,24 @@ class PgBouncer:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """At once: SIGTERM does not wait for anybody."""
+        """Stops at once: PgBouncer does not wait for clients after SIGTERM."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(timeout=30)
 
     def ask(self, command: str) -> list[dict[str, Any]]:
-        """A command of its console, which knows no prepared statements."""
+        """Runs a command on PgBouncer's console, which does not support prepared statements."""
         with psycopg.connect(self._url("admin", "pgbouncer"), autocommit=True) as connection:
             cursor = psycopg.ClientCursor(connection, row_factory=psycopg.rows.dict_row)
             cursor.execute(command.encode())
             return cursor.fetchall() if cursor.description else []
 
     def transactions(self) -> int:
-        """How many it has passed on to the database."""
+        """The number of transactions passed on to the database."""
         return sum(int(row["total_xact_count"]) for row in self.ask("SHOW STATS") if row["database"] != "pgbouncer")
 
     def sessions(self) -> int:
-        """How many it has with the database now."""
+        """The number of current sessions with the database."""
         return sum(1 for row in self.ask("SHOW SERVERS") if row["database"] == self._server["dbname"])
 
 

@@ -22,7 +22,7 @@ SEED = f"""
 INSERT INTO users (email, password_hash)
 SELECT 'user' || n || '@example.com', 'x' FROM generate_series(1, {USERS}) AS n;
 
--- In the order in which they would have come: the tasks of one user lie all over the table.
+-- Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
 INSERT INTO tasks (user_id, title, created_at, updated_at)
 SELECT users.id, 'Task ' || n, now() - n * interval '1 hour', now() - n * interval '1 hour'
 FROM generate_series(1, {TASKS_EACH}) AS n, users
@@ -65,7 +65,7 @@ def plans_of(url: str) -> dict[str, Plan]:
 
 
 def reduced(plan: Plan, depth: int = 0) -> Iterator[str]:
-    """A line for each node, and one for each of its conditions: no costs, no widths, no numbers of rows."""
+    """One line for each node and each of its conditions, without costs, widths and row counts."""
     words = [plan.get("Parent Relationship", "") if "Subplan Name" in plan else "", plan.get("Subplan Name", "")]
     words += [plan.get("Join Type", "") if plan.get("Join Type") != "Inner" else "", plan.get("Strategy", "")]
     words.append(plan.get("Operation", plan["Node Type"]))
@@ -88,7 +88,7 @@ def reduced(plan: Plan, depth: int = 0) -> Iterator[str]:
 
 
 def indexes_of(plan: Plan) -> str:
-    """As a header has it."""
+    """The plan's indexes as written in a statement's header."""
     return ", ".join(dict.fromkeys(node["Index Name"] for node in nodes(plan) if "Index Name" in node)) or "none"
 
 

@@ -1,4 +1,4 @@
-"""What a process and all below it use. Linux only."""
+"""Processor time, memory and connections of a process and its descendants. Linux only."""
 
 import os
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 class Process(NamedTuple):
     parent: int
-    seconds: float  # with those of its children that have ended
+    seconds: float  # processor time, including children that have ended
     resident: int  # bytes
 
 
 class Resident(NamedTuple):
-    """In bytes: of all processes together, and of the largest of them."""
+    """Memory in bytes: of all processes together, and of the largest one."""
 
     family: int
     largest: int
 
 
 def processor_seconds(pid: int) -> float:
-    """Those that have ended included."""
+    """Processor time of the process and its descendants, including those that have ended."""
     return sum(each.seconds for each in _family(pid).values())
 
 
@@ -33,7 +33,7 @@ def resident(pid: int) -> Resident:
 
 
 def connections(pid: int, port: int) -> list[int]:
-    """How many clients of the port each process has that has any."""
+    """The number of client connections on the port for each process that has any."""
     sockets = set(_connected_to(port))
     counted = [len(sockets & set(_open_files(each))) for each in _family(pid)]
     return [number for number in counted if number]

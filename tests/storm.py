@@ -1,6 +1,6 @@
-"""make storm: 50 connections log in without a pause, and one other user reads their tasks beside them.
+"""make storm: 50 connections log in without a pause while one other user reads their tasks.
 
-What it prints of one run: the latency of that user alone and during the storm, and what became of the logins.
+Prints that user's latency alone and during the storm, and the statuses of the logins.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ DEFAULT_LIMITS: dict[str, object] = dict.fromkeys(support.NO_LIMITS)
 
 
 class Client:
-    """One connection, as thin as a client can be: what is measured is the service."""
+    """A minimal client with one connection, so that the service is measured and not the client."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -43,7 +43,7 @@ class Client:
         self._writer.close()
 
     async def ask(self, request: bytes) -> tuple[int, float, bool]:
-        """Status, seconds, and whether the answer says when to come back."""
+        """Status, seconds, and whether the answer has Retry-After."""
         started = time.perf_counter()
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -90,8 +90,8 @@ def _child(pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> N
     pipe.send(asyncio.run(work(*arguments)))
 
 
-class Beside:
-    """In a process of its own, so that what asks does not slow down what is asked for."""
+class BackgroundProcess:
+    """Runs a coroutine function in another process, so that the load does not slow down this process."""
 
     def __init__(self, work: Callable[..., Any], *arguments: Any) -> None:
         self._pipe, other = multiprocessing.Pipe()
@@ -115,14 +115,14 @@ def measure(url: str, directory: Path, seconds: float, **settings: object) -> di
     with running as service:
         user = support.sign_up(service.http)
         for number in range(TASKS):
-            user.post("/api/tasks", {"title": f"Task {number}", "description": "of the one who is not in a hurry"})
+            user.post("/api/tasks", {"title": f"Task {number}", "description": "of the user who does not log in"})
         emails = [f"{uuid4().hex}@example.com" for _ in range(CONNECTIONS)]
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda email: support.sign_up(service.http, email=email), emails))
-        idle = Beside(read_beside, service.port, user.token, seconds).result()
-        storm = Beside(hammer, service.port, emails, seconds + 4)
+        idle = BackgroundProcess(read_beside, service.port, user.token, seconds).result()
+        storm = BackgroundProcess(hammer, service.port, emails, seconds + 4)
         time.sleep(2)
-        beside = Beside(read_beside, service.port, user.token, seconds).result()
+        beside = BackgroundProcess(read_beside, service.port, user.token, seconds).result()
         logins = storm.result()
     return {
         "reads alone": {"p50_ms": percentile(idle, 0.5), "p99_ms": percentile(idle, 0.99), "count": len(idle)},
@@ -139,7 +139,7 @@ def main(seconds: float) -> None:
         migrations.apply(server_url)
         for limits, settings in (("off", {}), ("on", DEFAULT_LIMITS)):
             found = measure(server_url, Path(name), seconds, **settings)
-            print(json.dumps({"limits": limits} | found, indent=1))  # noqa: T201 - what it is for
+            print(json.dumps({"limits": limits} | found, indent=1))  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests share: a real service in a process of its own, its database, and users of both contracts."""
+"""Helpers of all tests: a real service in a separate process, its log, and users of both contracts."""
 
 import json
 import os
@@ -27,7 +27,7 @@ FRONTEND = "http://localhost:3000"
 
 @dataclass(frozen=True)
 class Contract:
-    """How a contract is spoken, so that what both promise is written once."""
+    """The differences of a contract, so that a test of both is written once."""
 
     name: str
     prefix: str
@@ -39,7 +39,7 @@ class Contract:
         return self.name
 
     def task(self, body: Any) -> Any:
-        """The one task of an answer."""
+        """The task in an answer, which January wraps in an object."""
         return body["task"] if self.name == "january" else body
 
     def token_error(self, code: str, text: str) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Contract:
 FEBRUARY = Contract("february", "/api", "is_completed", 200, 2000)
 JANUARY = Contract("january", "/v1/api", "completed", 255, 1000)
 
-# All tests come from one address. Those of the limits set their own.
+# Off, because all tests come from one address. Tests of the limits set their own.
 NO_LIMITS = {
     "LOGIN_FAILURES": "0",
     "LOGIN_FAILURES_PER_ADDRESS": "0",
@@ -64,10 +64,10 @@ NO_LIMITS = {
     "SIGNUPS_PER_ADDRESS": "0",
 }
 
-# To make one takes longer than most requests of the tests, none of which is for https.
+# Shared, because creating a context takes longer than most requests of the tests, none of which uses https.
 TRUST = ssl.create_default_context()
 
-# A connection too many, or idle for too long, would be closed by one thread when another has just been given it.
+# High limits: one thread could close an excess or idle connection just after another thread has been given it.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=60)
 
 TASK_NOT_FOUND = {"error": "Task not found", "code": "NOT_FOUND"}
@@ -118,7 +118,7 @@ def sign_up(http: httpx.Client, contract: Contract = FEBRUARY, **fields: Any) ->
 
 @dataclass
 class Service:
-    """A running `python -m service`, and what it wrote."""
+    """A running `python -m service` and its log."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -139,7 +139,7 @@ class Service:
         return [line for line in self.lines() if line.get("request_id") == request_id]
 
     def raw(self, sent: bytes, *, timeout: float = 30) -> bytes:
-        """Everything the service answers to these bytes until it closes the connection."""
+        """The whole answer to these bytes until the service closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             connection.sendall(sent)
             answer = b""
@@ -165,28 +165,28 @@ class Service:
         return self.wait()
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Waits for the end of the service and returns its exit code."""
         self.http.close()
         return self.process.wait(timeout=60)
 
 
 def peak_of_memory(service: Service) -> int:
-    """In bytes, since it started. Linux only."""
+    """The peak memory in bytes since the start of the service. Linux only."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """Only what a test says: nothing of the machine's own settings reaches the service."""
+    """The environment of a service: the test's settings and defaults, without the machine's own settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     defaults = {"PYTHONPATH": str(ROOT), "BCRYPT_ROUNDS": "10", "DRAIN": "0", "LOG_FORMAT": "json"}
-    # A busy machine hashes slowly: who is not the subject of a test shall not be told to come back.
+    # Long, because a busy machine hashes slowly and a request outside the subject of a test must not get a 503.
     defaults["POOL_TIMEOUT"] = "30"
     return kept | defaults | NO_LIMITS | {name: str(value) for name, value in settings.items() if value is not None}
 
 
 def start(directory: Path, *command: str, **settings: object) -> Service:
-    """Starts a service in `directory`, where no .env is, and does not wait for it."""
+    """Starts a service in `directory`, which has no .env, and does not wait until it is ready."""
     port = int(str(settings.setdefault("PORT", free_port())))
     log = directory / f"service-{port}.log"
     with log.open("wb") as output:
@@ -225,21 +225,21 @@ def command(directory: Path, *arguments: str, **settings: object) -> subprocess.
     )
 
 
-def ports_of_our_own() -> Iterator[int]:
-    """Below those that Linux gives to whoever asks for any, and to each connection: until a service has taken the one
-    it is told, nobody else is given it. Files of tests that run at the same time have a thousand each."""
+def candidate_ports() -> Iterator[int]:
+    """Ports below Linux's ephemeral range, so that no other connection takes one before the service has bound it.
+    Each parallel worker of the tests has its own thousand ports."""
     of_this_process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
     first = 20_000 + 1000 * of_this_process
     while True:
         yield from random.sample(range(first, first + 1000), 1000)
 
 
-_ports = ports_of_our_own()
+_ports = candidate_ports()
 
 
 def free_port() -> int:
     while True:
         port = next(_ports)
-        with socket.socket() as probe, suppress(OSError):  # somebody has it
+        with socket.socket() as probe, suppress(OSError):  # the port is in use
             probe.bind(("127.0.0.1", port))
             return port

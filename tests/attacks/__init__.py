@@ -1,6 +1,6 @@
-"""Attacks on a running service, measured from outside: what a bystander notices while one client misbehaves.
+"""Attacks on a running service: measures from outside how one misbehaving client affects other clients.
 
-Each module is one attack. It has `run()`, which starts services of its own and returns what it measured.
+Each module is one attack. It has `run()`, which starts new services and returns its measurements.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""make attacks: runs every attack, or those in ARGS, and prints what bystanders noticed beside the limit for it."""
+"""make attacks: runs every attack, or those in ARGS, and prints each measurement beside its limit."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""64 logins at once, on a process with a quota of one processor of a machine that has 64."""
+"""64 simultaneous logins to a process with a CPU quota of one processor on a machine that shows 64."""
 
 import asyncio
 import tempfile
@@ -10,12 +10,12 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import cgroups, support
 from tests.attacks import Measurement
-from tests.storm import Beside, Client, hammer, log_in
+from tests.storm import BackgroundProcess, Client, hammer, log_in
 from tests.support import ROOT, SECRET
 
 LOGINS = 64
 POOL_TIMEOUT_SECONDS = 5.0  # as by default
-MARGIN_SECONDS = 0.5  # for the request's statements, on a process that has no more than its quota
+MARGIN_SECONDS = 0.5  # for the request's statements, which share the CPU quota with the hashes
 STORM_SECONDS = 20.0
 
 A_LARGE_NODE = f"""
@@ -43,13 +43,13 @@ def run() -> Iterator[Measurement]:
         migrations.apply(url)
         if cgroup is not None:
             (Path(name) / "cgroup").write_text(str(cgroup))
-        limit = "" if cgroup is not None else ONE_PROCESSOR  # less than a quota is: the node's 64 threads share it too
+        limit = "" if cgroup is not None else ONE_PROCESSOR  # weaker than a quota: pins the process to one processor
         (Path(name) / "sitecustomize.py").write_text(cgroups.JOIN + limit + A_LARGE_NODE)
         settings = {"BCRYPT_ROUNDS": 12, "POOL_TIMEOUT": POOL_TIMEOUT_SECONDS, "PYTHONPATH": f"{name}:{ROOT}"}
         with support.running(Path(name), DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
             user = support.sign_up(service.http)
-            at_once = Beside(log_in_at_once, service.port, user.email).result()
-            storm = Beside(hammer, service.port, [user.email] * LOGINS, STORM_SECONDS).result()
+            at_once = BackgroundProcess(log_in_at_once, service.port, user.email).result()
+            storm = BackgroundProcess(hammer, service.port, [user.email] * LOGINS, STORM_SECONDS).result()
     for name, seen in ((f"{LOGINS} logins at once", at_once), (f"{LOGINS} that come again", storm)):
         statuses = Counter(status for status, _, _ in seen)
         longest = max(seconds for _, seconds, _ in seen)

@@ -1,4 +1,4 @@
-"""50 connections of one user on one task, beside the same load from 50 users: what another user notices."""
+"""50 connections of one user on one task, compared with the same load from 50 users: latency of another user."""
 
 import asyncio
 import tempfile
@@ -11,7 +11,7 @@ from service.cli import embedded_postgres
 from tests import databases, support
 from tests.attacks import Measurement
 from tests.attacks.locks import request
-from tests.storm import Beside, Client, percentile
+from tests.storm import BackgroundProcess, Client, percentile
 from tests.support import FEBRUARY, SECRET
 
 CONNECTIONS = 50
@@ -30,7 +30,7 @@ def requests(target: Target) -> list[bytes]:
 
 
 async def load(port: int, targets: list[Target], seconds: float) -> int:
-    """How many requests were answered, on a connection for each target."""
+    """Loads the service over one connection for each target, and returns the number of answers."""
 
     async def one(target: Target) -> int:
         answered, mixed = 0, requests(target)
@@ -61,9 +61,9 @@ async def bystand(port: int, target: Target, seconds: float) -> list[float]:
 
 def beside(port: int, targets: list[Target], bystander: Target) -> tuple[float, float, int]:
     """The median and the p99 of the bystander in milliseconds, and the requests of the load."""
-    loading = Beside(load, port, targets, SECONDS + 2)
+    loading = BackgroundProcess(load, port, targets, SECONDS + 2)
     time.sleep(1)
-    latencies = Beside(bystand, port, bystander, SECONDS).result()
+    latencies = BackgroundProcess(bystand, port, bystander, SECONDS).result()
     return percentile(latencies, 0.5), percentile(latencies, 0.99), loading.result()
 
 
@@ -72,7 +72,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
         users = [support.sign_up(service.http) for _ in range(CONNECTIONS + 1)]
         bystander, *targets = [(user.token, user.creates(FEBRUARY)["id"]) for user in users]
         of_many, of_one = [], []
-        for _ in range(ROUNDS):  # in turn, so that a slow moment of the machine meets both
+        for _ in range(ROUNDS):  # alternating, so that a slow moment of the machine affects both
             of_many.append(beside(service.port, targets, bystander))
             of_one.append(beside(service.port, targets[:1] * CONNECTIONS, bystander))
     (p50, p99, answered), (hot_p50, hot_p99, hot_answered) = (

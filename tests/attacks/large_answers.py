@@ -1,4 +1,4 @@
-"""Twenty clients read the longest list there can be, again and again, and another user changes a task meanwhile."""
+"""Twenty clients read the longest possible list in a loop while another user updates a task."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
-from tests.storm import PAUSE, Beside, Client, get_tasks, percentile
+from tests.storm import PAUSE, BackgroundProcess, Client, get_tasks, percentile
 from tests.support import FEBRUARY, SECRET, User, peak_of_memory
 
 READERS = 20
@@ -22,7 +22,7 @@ SECONDS = 10.0
 SETTLE_SECONDS = 2.0
 LIST_BYTES = 13_000_000
 
-# A control character is one byte in the database and six in JSON. Every tenth description is of four-byte characters.
+# A control character is one byte in the database and six in JSON. Every tenth description has four-byte characters.
 FILL = """
 INSERT INTO tasks (user_id, title, description)
 SELECT %s, repeat(chr(1), 199) || '.', repeat(CASE WHEN n %% 10 = 0 THEN '🙂' ELSE chr(1) END, 1999) || '.'
@@ -31,7 +31,7 @@ FROM generate_series(1, 1000) AS n
 
 
 class Reader(asyncio.Protocol):
-    """Asks again as soon as an answer has ended, and looks at nothing but its end."""
+    """Repeats its request after each answer, and looks only for the end of the answer."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -54,7 +54,7 @@ class Reader(asyncio.Protocol):
 
 
 async def read_lists(port: int, token: str, seconds: float) -> tuple[int, int]:
-    """Answers and megabytes."""
+    """The number of answers and of megabytes read."""
     loop = asyncio.get_running_loop()
     readers = [
         (await loop.create_connection(lambda: Reader(get_tasks(token)), "127.0.0.1", port))[1] for _ in range(READERS)
@@ -86,10 +86,10 @@ def measure(url: str, directory: Path) -> Iterator[Measurement]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FILL, [reader.id])
             connection.execute("VACUUM ANALYZE")
-        alone = Beside(change_task, service.port, user.token, task_id, SECONDS).result()
-        readers = Beside(read_lists, service.port, reader.token, SECONDS + 2 * SETTLE_SECONDS)
+        alone = BackgroundProcess(change_task, service.port, user.token, task_id, SECONDS).result()
+        readers = BackgroundProcess(read_lists, service.port, reader.token, SECONDS + 2 * SETTLE_SECONDS)
         time.sleep(SETTLE_SECONDS)
-        beside = Beside(change_task, service.port, user.token, task_id, SECONDS).result()
+        beside = BackgroundProcess(change_task, service.port, user.token, task_id, SECONDS).result()
         answers, megabytes = readers.result()
         memory = peak_of_memory(service) / 1_000_000
         size = len(reader.get("/api/tasks").content)

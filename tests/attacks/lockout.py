@@ -1,4 +1,4 @@
-"""Ten addresses with ten wrong passwords each: whether the owner still gets in, and can still change the password.
+"""Ten addresses send ten wrong passwords each: the owner must still log in and change the password.
 
 The limits are the service's own defaults. Nothing is timed.
 """
@@ -20,7 +20,7 @@ from tests.support import NO_LIMITS, PASSWORD, SECRET, Service, User, new_email
 LIMITS = {name: Settings.model_fields[name.lower()].default for name in NO_LIMITS}
 ADDRESSES = 10
 NEW_PASSWORD = "battery staple"
-HOME, WORK, STRANGE = "203.0.113.1", "2001:db8:1:2::1", "203.0.113.99"
+HOME, WORK, UNKNOWN = "203.0.113.1", "2001:db8:1:2::1", "203.0.113.99"
 
 
 def run() -> Iterator[Measurement]:
@@ -40,12 +40,12 @@ def _one_victim(service: Service, workers: str) -> Iterator[Measurement]:
         guesses = list(threads.map(lambda each: _log_in(service, owner, "wrong horse", each), strangers * 10))
     yield _status(f"{workers}: wrong passwords that were refused as such", 100, guesses.count(401))
     yield _status(
-        f"{workers}: the owner's login from a strange address", 429, _log_in(service, owner, PASSWORD, STRANGE)
+        f"{workers}: the owner's login from an unknown address", 429, _log_in(service, owner, PASSWORD, UNKNOWN)
     )
     for where, address in (("the sign-up's", HOME), ("an earlier login's", WORK)):
         status = _log_in(service, owner, PASSWORD, address)
         yield _status(f"{workers}: the owner's login from {where} address", 200, status)
-    given, headers = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}, {"X-Forwarded-For": STRANGE}
+    given, headers = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}, {"X-Forwarded-For": UNKNOWN}
     changed = owner.post("/api/auth/password", given, headers=headers)
     yield _status(f"{workers}: a change of the password, with a token, from there", 200, changed.status_code)
     changed_owner = User(service.http, owner.id, owner.email, changed.json().get("token", owner.token))
@@ -61,7 +61,7 @@ def _sign_up(service: Service) -> User:
 
 
 def _log_in(service: Service, user: User, password: str, address: str) -> int:
-    """On a new connection, so that any worker may get it."""
+    """Logs in on a new connection, so that any worker may get it."""
     given = {"email": user.email, "password": password}
     headers = {"X-Forwarded-For": address}
     return httpx.post(f"{service.url}/api/auth/login", json=given, headers=headers, timeout=60).status_code

@@ -1,4 +1,4 @@
-"""One row of one user is locked in psql for 7 s, and that user sends 12 PUTs to it: what 30 other users notice."""
+"""A row of one user is locked for 7 s while that user keeps 12 PUTs waiting for it: latency of 30 other users."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from service.cli import embedded_postgres
 from tests import databases, pgbouncer, support
 from tests.attacks import Measurement
 from tests.databases import Urls
-from tests.storm import Beside, Client, percentile
+from tests.storm import BackgroundProcess, Client, percentile
 from tests.support import SECRET, User
 
 USERS = 30
@@ -36,7 +36,7 @@ def request(method: str, path: str, token: str, body: object = None) -> bytes:
 
 
 async def use(port: int, users: list[tuple[str, list[str]]], seconds: float) -> tuple[list[float], int]:
-    """Each reads, updates and creates in turn: the latencies, and how many answers were no success."""
+    """Each user reads, updates and creates in turn. Returns the latencies and the number of failed requests."""
 
     async def one(token: str, task_ids: list[str]) -> tuple[list[float], int]:
         requests = [
@@ -70,7 +70,7 @@ def new_tasks(urls: Urls, user: User, number: int) -> list[str]:
 
 
 def hold_and_put(urls: Urls, user: User, task_id: str) -> None:
-    """Holds the row, and sends the PUTs again as soon as they are answered."""
+    """Holds the lock on the row, and repeats each PUT as soon as it is answered."""
     end = time.monotonic() + HELD_SECONDS
 
     def put(_: int) -> None:
@@ -88,22 +88,25 @@ def hold_and_put(urls: Urls, user: User, task_id: str) -> None:
 
 def measure(name: str, urls: Urls, url: str, directory: Path, **settings: object) -> Iterator[Measurement]:
     with support.running(directory, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
-        everybody = [support.sign_up(service.http) for _ in range(USERS + 1)]
-        # An open transaction keeps every old version of a row from being pruned: of one task for each user they would
-        # be thousands, and slow down its reads whatever the service does.
-        others = [(user.token, new_tasks(urls, user, TASKS)) for user in everybody[1:]]
-        [locked] = new_tasks(urls, everybody[0], 1)
-        Beside(use, service.port, others, 1.0).result()
-        before, _ = Beside(use, service.port, others, HELD_SECONDS / 2).result()
-        beside = Beside(use, service.port, others, HELD_SECONDS + 0.5)
+        all_users = [support.sign_up(service.http) for _ in range(USERS + 1)]
+        # The open transaction prevents pruning of old row versions. With one task for each user there would be
+        # thousands of versions of a row, which would slow down reads regardless of the service. Hence many tasks.
+        others = [(user.token, new_tasks(urls, user, TASKS)) for user in all_users[1:]]
+        [locked] = new_tasks(urls, all_users[0], 1)
+        BackgroundProcess(use, service.port, others, 1.0).result()
+        before, _ = BackgroundProcess(use, service.port, others, HELD_SECONDS / 2).result()
+        beside = BackgroundProcess(use, service.port, others, HELD_SECONDS + 0.5)
         time.sleep(0.5)
-        hold_and_put(urls, everybody[0], locked)
+        hold_and_put(urls, all_users[0], locked)
         during, failed = beside.result()
-        after, _ = Beside(use, service.port, others, HELD_SECONDS / 2).result()
+        after, _ = BackgroundProcess(use, service.port, others, HELD_SECONDS / 2).result()
         warnings = [
             line for line in service.lines() if line["level"] == "warning" and "lock_timeout" in line["message"]
         ]
-    longest, usual = max(during), before + after  # a machine that slows down meanwhile meets both
+    longest, usual = (
+        max(during),
+        before + after,
+    )  # measured before and after, because the machine may slow down meanwhile
     ratio = len(during) / (HELD_SECONDS + 0.5) / (len(usual) / HELD_SECONDS)
     yield Measurement(f"{name}: errors of {USERS} other users", "0", f"{failed}", failed == 0)
     yield Measurement(f"{name}: their longest wait", "< 500 ms", f"{longest * 1000:.0f} ms", longest < MAX_WAIT_SECONDS)

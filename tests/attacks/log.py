@@ -1,4 +1,4 @@
-"""A reader of the log that stalls, with stdout and stderr in one pipe: requests go on, and so does a stop."""
+"""The reader of the log stalls, with stdout and stderr in one pipe: requests and a stop must not block."""
 
 import asyncio
 import os
@@ -16,17 +16,17 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
-from tests.storm import Beside, Client
+from tests.storm import BackgroundProcess, Client
 from tests.support import SECRET, Service
 
-REQUESTS = 20_000  # each leaves a line of some 200 bytes, and a pipe holds 64 KiB
+REQUESTS = 20_000  # each logs a line of about 200 bytes, and a pipe holds 64 KiB
 CONNECTIONS = 20
 GIVES_UP_SECONDS = 5.0
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def ask_on(port: int) -> tuple[int, float]:
-    """How many requests were answered with 200, and the longest wait in seconds."""
+    """The number of requests answered in time, and the longest wait in seconds."""
 
     async def one() -> list[float]:
         waits: list[float] = []
@@ -63,7 +63,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
     Service(port, process, directory / "no log").wait_until_ready()
     read_for(reader, 2)
 
-    answered, longest = Beside(ask_on, port).result()
+    answered, longest = BackgroundProcess(ask_on, port).result()
     name = f"{workers} workers" if workers > 1 else "one process"
     yield Measurement(
         f"{name}: requests answered while the reader stalls", str(REQUESTS), str(answered), answered == REQUESTS
@@ -74,7 +74,7 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
     lines = log.count(b"request_id") + dropped
     yield Measurement(f"{name}: lines received or counted ({dropped})", str(REQUESTS), str(lines), lines == REQUESTS)
 
-    Beside(ask_on, port).result()
+    BackgroundProcess(ask_on, port).result()
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""Requests that try to hide another, and floods that a parser has to work through: what gets past, and who waits."""
+"""Request smuggling and floods that are costly to parse: hidden requests answered, and waits of other clients."""
 
 import asyncio
 import tempfile
@@ -9,11 +9,11 @@ from pathlib import Path
 from tests import support
 from tests.attacks import Measurement
 from tests.security.test_smuggling import BAD_CHUNKS, BAD_LINES, CHUNKED, HIDDEN, START
-from tests.storm import Beside, Client
+from tests.storm import BackgroundProcess, Client
 
 SECONDS = 5
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-PATIENCE = 5.0
+CLOSE_SECONDS = 5.0
 
 FLOODS = {
     "one connection sends chunks of a byte": CHUNKED + b"1\r\nx\r\n" * 160_000,
@@ -25,12 +25,12 @@ FLOODS = {
 
 
 async def answer_to(port: int, sent: bytes) -> tuple[bytes, bool]:
-    """The answers until the service closes, and whether it does."""
+    """The answers until the service closes the connection, and whether it closed in time."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     answer = b""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CLOSE_SECONDS):
             while more := await reader.read(65536):
                 answer += more
         closes = True
@@ -43,7 +43,7 @@ async def answer_to(port: int, sent: bytes) -> tuple[bytes, bool]:
 
 
 async def hide(port: int) -> tuple[int, int]:
-    """How many hidden requests were answered, and how many connections stayed open after a bad one."""
+    """The number of hidden requests answered, and of connections still open after a bad request."""
     sent = [START + line + b"\r\n\r\n" + HIDDEN for line in BAD_LINES.values()]
     sent += [CHUNKED + chunks + HIDDEN for chunks in BAD_CHUNKS.values()]
     answers = await asyncio.gather(*(answer_to(port, each) for each in sent))
@@ -77,9 +77,9 @@ def run() -> Iterable[Measurement]:
         yield Measurement("hidden requests that are answered", "0", str(hidden), hidden == 0)
         yield Measurement("connections that stay open after a bad request", "0", str(open_ones), open_ones == 0)
         for name, sent in FLOODS.items():
-            attack = Beside(flood, service.port, sent, SECONDS + 2)
+            attack = BackgroundProcess(flood, service.port, sent, SECONDS + 2)
             time.sleep(1)
-            longest = Beside(wait_beside, service.port, SECONDS).result()
+            longest = BackgroundProcess(wait_beside, service.port, SECONDS).result()
             attack.result()
             yield Measurement(
                 f"longest wait of another while {name}", "< 50 ms", f"{longest * 1000:.0f} ms", longest < 0.05

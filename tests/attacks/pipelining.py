@@ -1,4 +1,4 @@
-"""Connections that pipeline requests without end, and beside them clients that wait for each answer."""
+"""Connections that pipeline requests without end: latency of clients that wait for each answer."""
 
 import asyncio
 import os
@@ -12,20 +12,20 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
-from tests.storm import PAUSE, Beside, Client, get_tasks, percentile
+from tests.storm import PAUSE, BackgroundProcess, Client, get_tasks, percentile
 from tests.support import FEBRUARY, SECRET
 
 SECONDS = 4.0
 SETTLE_SECONDS = 1.5
 AT_ONCE = 50_000  # requests
-BYSTANDERS = 4  # connections, so that each of two workers has some
+BYSTANDERS = 4  # connections, enough that each of two workers gets some
 LONGEST_WAIT_MS = 50.0
 PATHS = {"GET /": "/", "404": "/nothing", "401": "/api/tasks", "/health/live": "/health/live"}
 
 
 async def flood(port: int, path: str, connections: int, seconds: float) -> int:
-    """How many answers it got."""
-    os.nice(19)  # a bystander on the same cores has to wait for the service, not for this process
+    """Floods the service and returns the number of answers."""
+    os.nice(19)  # bystanders on the same cores should wait for the service, not for this process
     requests = AT_ONCE * f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     answers = 0
 
@@ -74,9 +74,9 @@ def measure(url: str, directory: Path, workers: int) -> Iterator[Measurement]:
             user.creates(FEBRUARY, f"Task {number}")
         for title, path in PATHS.items():
             for connections in (1, 10):
-                attack = Beside(flood, service.port, path, connections, SECONDS + 2 * SETTLE_SECONDS)
+                attack = BackgroundProcess(flood, service.port, path, connections, SECONDS + 2 * SETTLE_SECONDS)
                 time.sleep(SETTLE_SECONDS)
-                waits = Beside(ask_beside, service.port, user.token, SECONDS).result()
+                waits = BackgroundProcess(ask_beside, service.port, user.token, SECONDS).result()
                 answers = attack.result()
                 p50, longest = percentile(waits, 0.5), round(max(waits) * 1000, 1)
                 name = f"{workers} workers, {connections:2} x {title}, {answers} answers, p50 {p50} ms; longest wait"

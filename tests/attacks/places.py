@@ -1,4 +1,4 @@
-"""More connections than there are places, which pipeline large answers and take in almost nothing, and newcomers."""
+"""More connections than MAX_CONNECTIONS pipeline large answers and read very slowly: newcomers must be served."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ from service.cli import embedded_postgres
 from service.db import migrations
 from tests import support
 from tests.attacks import Measurement
-from tests.storm import Beside, get_tasks
+from tests.storm import BackgroundProcess, get_tasks
 from tests.support import SECRET
 
 CONNECTIONS = 1150
 PIECE_BYTES, PIECE_SECONDS = 2048, 8.0
-RECEIVE_BYTES = 16 * 1024  # for which the client's system has room
+RECEIVE_BYTES = 16 * 1024  # the client's receive buffer
 NEWCOMERS = 206
 PAUSE_SECONDS = 0.05
 SETTLE_SECONDS = 6.0
@@ -37,14 +37,14 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
-# Small answers behind the large ones: each connection leaves just enough unsent that the process stops answering it.
+# Small answers follow the large ones, so that each connection has just enough unsent to pause its requests.
 ICONS = 600 * get("/docs/favicon-32x32.png")
 DOCUMENTS = get("/docs/swagger-ui.css") + get("/docs/openapi.json") + ICONS
 
 
 async def read_slowly(port: int, requests: bytes, seconds: float, comes_again: bool) -> int:
-    """How often one of the connections was closed."""
-    os.nice(19)  # newcomers on the same cores have to wait for the service, not for this process
+    """Keeps the slow connections open, and returns how many were closed by the service."""
+    os.nice(19)  # newcomers on the same cores should wait for the service, not for this process
     loop = asyncio.get_running_loop()
     closed = 0
 
@@ -72,7 +72,7 @@ async def read_slowly(port: int, requests: bytes, seconds: float, comes_again: b
 
 
 async def come_anew(port: int, address: str, token: str) -> list[tuple[int, float]]:
-    """Status and seconds of each newcomer; status 0 for a connection that was cut."""
+    """Status and seconds of each newcomer; status 0 if its connection was closed without an answer."""
     found: list[tuple[int, float]] = []
 
     async def one(request: bytes) -> None:
@@ -106,10 +106,10 @@ def measure(url: str, directory: Path) -> Iterator[Measurement]:
                     connection.execute(FILL, [greedy.id])
             requests = DOCUMENTS if wanted == "documents" else get_tasks(greedy.token) + ICONS
             seconds = 2 * NEWCOMERS * PAUSE_SECONDS + 2 * SETTLE_SECONDS
-            attack = Beside(read_slowly, service.port, requests, seconds, comes_again)
+            attack = BackgroundProcess(read_slowly, service.port, requests, seconds, comes_again)
             time.sleep(SETTLE_SECONDS)
             for title, address in (("own", "127.0.0.1"), ("another", "127.0.0.2")):
-                found = Beside(come_anew, service.port, address, user.token).result()
+                found = BackgroundProcess(come_anew, service.port, address, user.token).result()
                 served = sum(status == 200 and took < LONGEST_SECONDS for status, took in found)
                 longest = max(took for _, took in found)
                 again = ", closed ones come again" if comes_again else ""

@@ -1,4 +1,4 @@
-"""An account at the limit is deleted while 16 of its own writers go on: seconds, deadlocks and answers with errors."""
+"""An account at its quota is deleted while 16 of its own clients write: duration, deadlocks, failed requests."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from service.cli import embedded_postgres
 from tests import databases, support
 from tests.attacks import Measurement
 from tests.databases import Urls
-from tests.storm import Beside, Client
+from tests.storm import BackgroundProcess, Client
 from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User
 
 LIMIT = 10_000
@@ -33,7 +33,7 @@ def request(method: str, path: str, token: str, body: object = None) -> bytes:
 
 
 async def delete_beside_writers(port: int, token: str, task_ids: list[str]) -> tuple[float, int, dict[int, int]]:
-    """Seconds and status of the deletion, and what was answered to the writers."""
+    """Seconds and status of the deletion, and the number of each status that the writers got."""
     seen: Counter[int] = Counter()
 
     async def write(first: int) -> None:
@@ -72,13 +72,15 @@ def user_at_the_limit(service: Service, urls: Urls) -> tuple[User, list[str]]:
 
 
 def measure(urls: Urls, directory: Path, workers: int) -> Iterator[Measurement]:
-    """At the BCRYPT_ROUNDS of the tests: what is measured is the deletion, not the hash that comes before it."""
+    """Uses the low BCRYPT_ROUNDS of the tests, to measure the deletion and not the hash before it."""
     settings = {"DATABASE_URL": urls.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": workers}
     longest, unexpected = 0.0, 0
     with support.running(directory, **settings) as service:
         for _ in range(ROUNDS):
             user, task_ids = user_at_the_limit(service, urls)
-            seconds, status, seen = Beside(delete_beside_writers, service.port, user.token, task_ids).result()
+            seconds, status, seen = BackgroundProcess(
+                delete_beside_writers, service.port, user.token, task_ids
+            ).result()
             longest = max(longest, seconds)
             unexpected += (status != 204) + sum(number for each, number in seen.items() if each not in EXPECTED)
     name = f"WORKERS={workers}, the longest of {ROUNDS} deletions at the limit"

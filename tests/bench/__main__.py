@@ -1,6 +1,6 @@
-"""make bench: what a request costs this service and its peers, side by side, in one run on one machine.
+"""make bench: measures this service and its peers side by side, in one run on one machine.
 
-A whole run writes tests/bench/results/ and docs/benchmark.md. A short one, or one of a part, only prints.
+A complete run writes tests/bench/results/ and docs/benchmark.md. A short or partial run only prints.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def is_whole(asked: argparse.Namespace) -> bool:
-    """Whether the document may show the results."""
+    """Whether the run is complete enough for the results to be documented."""
     return (
         (asked.peers, asked.routes, asked.connections) == (list(PEERS), list(ROUTES), [1, 32, 100])
         and (asked.users, asked.growth) == (10_000, 20)
@@ -119,15 +119,15 @@ class Bench:
             runs=[],
         )
         self._side_by_side(few, results)
-        keep(results)
+        save(results)
         if asked.growth > 1:
             say(f"PostgreSQL gets {many.rows} tasks more")
             many.make()
             self._few_and_many(few, many, results)
-            keep(results)
+            save(results)
         if asked.soak:
             self._soak(few, results)
-            keep(results)
+            save(results)
         return results
 
     @property
@@ -171,8 +171,8 @@ class Bench:
             results.soak_runs.extend(runs)
 
 
-def keep(results: Results) -> None:
-    """After each part: what ends early has not been for nothing."""
+def save(results: Results) -> None:
+    """Saves the results after each part, so that an interrupted run keeps its numbers."""
     LAST.write_text(results.dumped())
 
 
@@ -192,7 +192,7 @@ def main() -> None:
     asked = arguments()
     if asked.render:
         return render(Results.loaded(FILE.read_text()))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and what was started ends as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # raises, so that all started processes are stopped
     installed.require()
     KEPT.mkdir(exist_ok=True)
     with (
@@ -200,7 +200,7 @@ def main() -> None:
         running_server(Path(name) / "postgresql") as server,
     ):
         results = Bench(asked, Path(name), server).run()
-    print(report.report(results))  # noqa: T201 - what it is for
+    print(report.report(results))  # noqa: T201 - the command's output
     if is_whole(asked):
         write(results)
         say(f"written: {DIRECTORY} and {DOCUMENT}")

@@ -1,4 +1,4 @@
-"""Bars as SVG, for a page that may be light or dark. The numbers stand beside them: nobody has to guess at a length."""
+"""Bar charts as SVG for light and dark pages. Each bar has its number beside it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ WIDTH, LABELS, NUMBERS = 860, 110, 80
 BAR, BETWEEN_BARS, BETWEEN_GROUPS = 14, 3, 16
 TOP, BOTTOM = 84, 10
 
-# The first is ours. All are to be told apart on white and on black, and by who sees no red or no green.
+# The first colour is ours. All differ on white and on black, and for readers with red-green colour blindness.
 LIGHT = ("#0b62c4", "#b4530a", "#8a8f98", "#6a8f1f", "#7a4fb5")
 DARK = ("#4ea1ff", "#f0944d", "#9aa0a8", "#a9c95a", "#b794f0")
 
@@ -46,7 +46,7 @@ def chart(title: str, unit: str, names: Sequence[str], groups: Sequence[Group]) 
 
 
 def shown(value: float) -> str:
-    """Thousands apart, and no more digits than mean something."""
+    """Rounded to the significant digits, with a space between thousands."""
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}".replace(",", " ")
 
 

@@ -1,6 +1,6 @@
-"""The PostgreSQL of a run: its settings, its rows, and how it gets back to where it was.
+"""The PostgreSQL of a run: its settings, its seeded rows, and the reset after each measurement.
 
-Every id follows from a number, so that whoever asks needs no list of them, and looks random to an index.
+Every id is the hash of a number: clients need no list of ids, and the ids look random to an index.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ TASKS_EACH = 20
 USERS_OF_MANY, MANY_TASKS = 100, 200
 DESCRIPTION = "Before Friday, the number is on the fridge. Ask for the price."
 
-# Nothing waits for a disk, and nothing starts by itself in the middle of a measurement: what is compared is what
-# stands before the server, which is the same for all.
+# No waits for a disk and no background work during a measurement. The benchmark compares the peers, and the database
+# server is the same for all of them.
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_connections": "1000",
@@ -35,8 +35,8 @@ SETTINGS = {
     "max_wal_size": "8GB",
 }
 
-# In the order in which they would have come: the tasks of one user lie all over the table.
-# The ids and times of a run are later than any of these, which is how they are told apart.
+# Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
+# Tasks created by a run have later times than any of these, which is how the sweep finds them.
 SEED = """
 SET session_replication_role = replica;
 
@@ -85,7 +85,7 @@ class Server(NamedTuple):
     pid: int
 
     def url(self, name: str = "postgres") -> str:
-        """Over TCP, as in production."""
+        """The URL over TCP, as in production."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
 
@@ -98,7 +98,7 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 
 class Database(NamedTuple):
-    """Of so many users with 20 tasks each, and after them a hundred with 200."""
+    """A database of `users` users with 20 tasks each, followed by a hundred users with 200 tasks each."""
 
     server: Server
     name: str
@@ -132,7 +132,7 @@ class Database(NamedTuple):
             connection.execute("CHECKPOINT")
 
     def sweep(self, numbers: Sequence[int]) -> None:
-        """What a run made for these users goes, and with it what it left behind in the table and in the log."""
+        """Deletes the tasks that a run created for these users, then vacuums and writes a checkpoint."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(SWEEP, [[user_id(number) for number in numbers], END_OF_SEED])
             connection.execute(COUNT, [[user_id(number) for number in numbers]])
@@ -140,7 +140,7 @@ class Database(NamedTuple):
             connection.execute("CHECKPOINT")
 
     def pile(self, numbers: Sequence[int], each: int) -> list[tuple[UUID, UUID]]:
-        """So many new tasks for each of these users: owner and id, in no order."""
+        """Inserts `each` new tasks for each of these users, and returns owners and ids in random order."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             rows = connection.execute(PILE, [[user_id(number) for number in numbers], each]).fetchall()
             connection.execute(COUNT, [[user_id(number) for number in numbers]])

@@ -1,4 +1,4 @@
-"""Before anything is timed: every peer is asked the same, and has to answer as this service does."""
+"""Equality check before the measurements: every peer must give the same answers as this service."""
 
 import json
 import re
@@ -11,15 +11,15 @@ PASSWORD = "correct horse battery"  # of all seeded users
 
 TASK_FIELDS = {"id", "user_id", "title", "description", "is_completed", "created_at", "updated_at"}
 
-# Without these all peers could agree in refusing everything.
+# Without these checks, peers that refuse every request would count as equal.
 _SUCCESSES = {"a list": 200, "a task": 200, "a new task": 201, "a deletion": 200, "a login": 200}
-_NOBODYS_ID = "ffffffff-ffff-4fff-bfff-ffffffffffff"
+_UNKNOWN_ID = "ffffffff-ffff-4fff-bfff-ffffffffffff"
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 class User(NamedTuple):
-    """One of the seed, and one of their tasks."""
+    """A seeded user and one of the user's tasks."""
 
     id: str
     email: str
@@ -28,29 +28,29 @@ class User(NamedTuple):
 
 
 class Answer(NamedTuple):
-    what: str
+    name: str
     status: int
     content_type: str
     body: Any
 
 
-class Different(Exception):  # noqa: N818 - what was found, and no fault of the program
-    """A peer does not answer as this service does: what it costs would be the cost of something else."""
+class Different(Exception):  # noqa: N818 - the result of the check, not an error of the program
+    """A peer answers differently from this service, so its cost cannot be compared."""
 
 
 def check(peers: Mapping[str, str], users: Sequence[tuple[str, str, str, str]]) -> None:
-    """Of peers by their name, that of this service first: their base URLs. Of users two are enough. What is made here
-    is deleted here."""
+    """Compares the answers of all peers (name to base URL, this service first) for two users. Deletes the tasks that
+    it creates."""
     (name, url), *others = peers.items()
     user, other = (User(*user) for user in users[:2])
     expected = list(_answers(url, user, other))
     for answer in expected:
-        if answer.status != _SUCCESSES.get(answer.what, answer.status):
-            raise Different(f"{name}, {answer.what}: {_text(answer)}")
+        if answer.status != _SUCCESSES.get(answer.name, answer.status):
+            raise Different(f"{name}, {answer.name}: {_text(answer)}")
     for peer, base_url in others:
         for ours, theirs in zip(expected, _answers(base_url, user, other), strict=True):
             if ours != theirs:
-                raise Different(f"{peer}, {ours.what}:\n{_text(theirs)}\nand not as {name} does:\n{_text(ours)}")
+                raise Different(f"{peer}, {ours.name}:\n{_text(theirs)}\nand not as {name} does:\n{_text(ours)}")
 
 
 def _text(answer: Answer) -> str:
@@ -60,13 +60,13 @@ def _text(answer: Answer) -> str:
 def _answers(base_url: str, user: User, other: User) -> Iterator[Answer]:
     with httpx.Client(base_url=base_url, timeout=60, trust_env=False) as http:
 
-        def ask(what: str, method: str, path: str, token: str | None = user.token, **arguments: Any) -> Answer:
+        def ask(name: str, method: str, path: str, token: str | None = user.token, **arguments: Any) -> Answer:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             if "content" in arguments:
                 headers["Content-Type"] = "application/json"
-            return _read(what, http.request(method, path, headers=headers, **arguments))
+            return _read(name, http.request(method, path, headers=headers, **arguments))
 
-        own, foreign, unknown = (f"/api/tasks/{task_id}" for task_id in (user.task_id, other.task_id, _NOBODYS_ID))
+        own, foreign, unknown = (f"/api/tasks/{task_id}" for task_id in (user.task_id, other.task_id, _UNKNOWN_ID))
         yield ask("a list", "GET", "/api/tasks")
         yield ask("another user's list", "GET", "/api/tasks", other.token)
         yield ask("a task", "GET", own)
@@ -88,7 +88,7 @@ def _answers(base_url: str, user: User, other: User) -> Iterator[Answer]:
                 yield _without(ask(f"a change {changes}", "PUT", path, json=changes), "id", "created_at", "updated_at")
             yield ask("no change", "PUT", path, json={})
             yield ask("a change to a blank title", "PUT", path, json={"title": ""})
-            yield ask("a change to what is no flag", "PUT", path, json={"is_completed": "yes"})
+            yield ask("a change of the flag to a text", "PUT", path, json={"is_completed": "yes"})
             yield ask("a change of another user's task", "PUT", path, other.token, json={"is_completed": False})
             yield ask("another user's deletion", "DELETE", path, other.token)
             yield _without(ask("a deletion", "DELETE", path), "id")
@@ -103,9 +103,9 @@ def _answers(base_url: str, user: User, other: User) -> Iterator[Answer]:
             yield ask(f"the title {title!r}", "POST", "/api/tasks", json={"title": title})
         yield ask("no title", "POST", "/api/tasks", json={})
         yield ask("two bad fields", "POST", "/api/tasks", json={"title": "", "description": 7})
-        yield ask("what is no JSON", "POST", "/api/tasks", content=b"{")
+        yield ask("malformed JSON", "POST", "/api/tasks", content=b"{")
 
-        # Well-formed up to the last character, so that nothing but the signature gives it away.
+        # Well-formed, so that only the check of the signature can refuse it.
         forged = f"{user.token.rpartition('.')[0]}.{other.token.rpartition('.')[2]}"
         for method, path in (
             ("GET", "/api/tasks"),
@@ -116,24 +116,24 @@ def _answers(base_url: str, user: User, other: User) -> Iterator[Answer]:
         ):
             yield ask(f"no token, {method} {path}", method, path, None)
             yield ask(f"a forged token, {method} {path}", method, path, forged)
-            yield ask(f"what is no token, {method} {path}", method, path, "none")
+            yield ask(f"a malformed token, {method} {path}", method, path, "none")
 
-        def log_in(what: str, email: object, password: object) -> Answer:
-            return ask(what, "POST", "/api/auth/login", None, json={"email": email, "password": password})
+        def log_in(name: str, email: object, password: object) -> Answer:
+            return ask(name, "POST", "/api/auth/login", None, json={"email": email, "password": password})
 
         session = log_in("a login", user.email, PASSWORD)
         token = session.body.get("token") if isinstance(session.body, dict) else None
         yield _without(session, "token")
         yield ask("a list by the token of a login", "GET", "/api/tasks", token)
         yield log_in("a wrong password", user.email, "wrong horse battery")
-        yield log_in("an email that nobody has", "nobody@example.com", PASSWORD)
+        yield log_in("an unknown email", "nobody@example.com", PASSWORD)
         yield log_in("a login without an email", "", PASSWORD)
 
 
-def _read(what: str, answer: httpx.Response) -> Answer:
+def _read(name: str, answer: httpx.Response) -> Answer:
     media_type = answer.headers.get("content-type", "").partition(";")[0]
     body = _known_to_peers(answer.json()) if media_type == "application/json" else answer.text
-    return Answer(what, answer.status_code, media_type, body)
+    return Answer(name, answer.status_code, media_type, body)
 
 
 def _known_to_peers(body: Any) -> Any:
@@ -148,7 +148,7 @@ def _known_to_peers(body: Any) -> Any:
 
 
 def _without(answer: Answer, *names: str) -> Answer:
-    """What is new each time, where it has the form that it should have."""
+    """The answer with values that differ each time, such as ids, replaced if they have the expected form."""
     forms = {"id": _ID, "created_at": _TIME, "updated_at": _TIME, "token": re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")}
     if not isinstance(answer.body, dict):
         return answer

@@ -1,4 +1,4 @@
-"""The floor under all: the same statements by pgbench, without HTTP, tokens or JSON."""
+"""The lower bound of the cost: the same statements sent by pgbench, without HTTP, tokens or JSON."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from service.domain.tasks import LIST_LIMIT, NO_CHANGES, NO_FIELDS, NO_QUOTA
 from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
 from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
 
-# The ids follow from numbers (see database.py), so that one prepared statement asks for another user each time.
+# Ids are computed from numbers (see database.py), so one prepared statement can ask for another user each time.
 USER = "md5('user ' || :n)::uuid"
 TASK = "md5('task ' || :n || ' ' || :k)::uuid"
 ONE = {"user_id": USER, "task_id": TASK}
@@ -50,7 +50,7 @@ def script(route: Route, database: Database) -> str:
 
 
 def pgbench(database: Database, route: Route, directory: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """requests, seconds, errors. pgbench keeps no percentiles."""
+    """Returns requests, seconds and errors. pgbench reports no percentiles."""
     file = directory / f"{route.name}.sql"
     file.write_text(script(route, database))
     options = [f"--client={connections}", f"--time={seconds}", f"--file={file}", "--protocol=prepared", "--no-vacuum"]

@@ -1,4 +1,4 @@
-"""What the peers and the load need: looked for, or installed under .bench/ and kept until a lock file changes."""
+"""Dependencies of the peers and of the load generator: checked, or installed under .bench/ until a lock changes."""
 
 import hashlib
 import shutil
@@ -71,7 +71,7 @@ def _stamp(files: Sequence[Path], version: str) -> str:
 
 
 def _is_installed(directory: Path, stamp: str) -> bool:
-    """The stamp is written last: what was broken off is made again."""
+    """The stamp is written last, so an interrupted installation is repeated."""
     file = directory / "installed"
     return file.is_file() and file.read_text() == stamp
 

@@ -1,4 +1,4 @@
--- Sends the requests of a file, in turn. They are apart by a zero byte, which none of them holds.
+-- Sends the requests of a file in turn. They are separated by zero bytes, which no request contains.
 local requests = {}
 local sent = 0
 

@@ -1,4 +1,4 @@
-"""On what it was measured, as the machine itself says it. Linux only."""
+"""Describes the machine and the versions of the measurement. Linux only."""
 
 import os
 import platform

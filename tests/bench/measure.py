@@ -1,4 +1,4 @@
-"""One measurement, and the orders in which they come: peers side by side, few rows beside many, ten minutes of one."""
+"""One measurement, and the sequences of them: peers side by side, few rows and many rows, a soak of ten minutes."""
 
 import sys
 import time
@@ -16,8 +16,8 @@ from tests.bench.results import CONSTANT, PGBENCH, SERVICE, Run, Sample
 from tests.bench.routes import DELETE, LIST_20, MIX, SIGN_IN, Route, deletions
 
 MIB = 1024 * 1024
-PILE_A_SECOND = 5_000  # tasks to delete, where nobody knows yet how fast a peer is
-SEGMENT = 30  # seconds of the soak until what it created goes: its lists must not grow
+PILE_A_SECOND = 5_000  # tasks to delete before a peer's speed is known
+SEGMENT = 30  # seconds of the soak between sweeps, so that the lists do not grow
 SAMPLE_EVERY = 5
 ENOUGH_TO_SHARE = 8  # connections
 LOPSIDED = 0.75
@@ -25,11 +25,11 @@ TRIES = 5
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a run of three quarters of an hour is doing
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a run of three quarters of an hour
 
 
 class Target(NamedTuple):
-    """A peer that runs, and the database it runs on."""
+    """A running peer and its database."""
 
     pid: int
     port: int
@@ -38,7 +38,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The routes, connections, rounds and seconds of a run."""
 
     routes: Sequence[Route]
     connections: Sequence[int]
@@ -64,7 +64,7 @@ class Measuring:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[tuple[Database, str], Path] = {}
-        self._deletes_a_second: dict[int, float] = {}  # of a process
+        self._deletes_a_second: dict[int, float] = {}  # by process id
 
     def warm_up(self, target: Target, route: Route, connections: int) -> None:
         self._ask(target, route, connections, 1)
@@ -72,8 +72,8 @@ class Measuring:
         route.sweep(target.database)
 
     def run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
-        """Several processes that accept from one socket do it by luck: with all connections at one of two, FastAPI does
-        little more than half. Nobody is compared with another's bad luck."""
+        """Repeats a run with an uneven split of the connections over processes. Processes that accept from one socket
+        share them by chance: with all connections at one of two processes, FastAPI serves little more than half."""
         for _ in range(TRIES):
             found = self._run(peer, target, route, connections, seconds, number)
             if connections < ENOUGH_TO_SHARE or (found.largest_share or 0) <= LOPSIDED:
@@ -112,7 +112,7 @@ class Measuring:
         return load.load(target.pid, target.port, file, connections, seconds)
 
     def _delete(self, target: Target, connections: int, seconds: int) -> dict[str, Any]:
-        """Each task once: with too few of them it is done again with twice as many."""
+        """Deletes each task once. If the tasks run out, the measurement is repeated with twice as many."""
         users = DELETE.users(target.database)
         wanted = 2 * seconds * self._deletes_a_second.get(target.pid, PILE_A_SECOND)
         while True:
@@ -130,9 +130,11 @@ class Measuring:
 def side_by_side(
     measuring: Measuring, plan: Plan, peers: Mapping[str, Target], constant: Target | None
 ) -> Iterator[Run]:
-    """Each step by all peers, one after the other; who comes first changes with the round."""
+    """Measures each step with all peers, one after another. The first peer changes with each round."""
     for target in (*peers.values(), *([constant] if constant else [])):
-        measuring.warm_up(target, plan.routes[0], max(plan.connections))  # connections, and the caches of tokens
+        measuring.warm_up(
+            target, plan.routes[0], max(plan.connections)
+        )  # opens connections and fills the caches of tokens
     for number, route, connections in plan.steps():
         names = list(peers)
         shift = number % len(names)
@@ -151,13 +153,13 @@ def side_by_side(
 
 
 def few_and_many(measuring: Measuring, plan: Plan, few: Target, many: Target) -> Iterator[Run]:
-    """This service on two databases of one server."""
+    """Measures this service on two databases of one server."""
     sizes = {"few": few, "many": many}
     yield from side_by_side(measuring, plan, sizes, None)
 
 
 def soak(measuring: Measuring, target: Target, connections: int, seconds: int) -> tuple[list[Sample], list[Run]]:
-    """The mix for a long time, and what memory it takes meanwhile."""
+    """Runs the mix for a long time and samples the memory."""
     measuring.warm_up(target, MIX, connections)
     started, over = time.monotonic(), Event()
 
@@ -183,7 +185,7 @@ def soak(measuring: Measuring, target: Target, connections: int, seconds: int) -
 
 
 def _wait_until_idle(*pids: int) -> None:
-    """What nobody waits for any more is computed to its end, and must not take its time from the next."""
+    """Waits until the processes are idle, so that leftover work does not slow down the next measurement."""
 
     def used() -> float:
         return sum(map(processes.processor_seconds, pids))

@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, how it takes a token, and of what versions it is made."""
+"""The measured peers: start command, token verification and package versions."""
 
 import json
 import os
@@ -29,19 +29,19 @@ STOP_TIMEOUT = 30.0
 class Peer:
     name: str
     title: str
-    tokens: str  # how it verifies one, in a line
-    command: Callable[[int, int], list[str]]  # of its port and its workers
+    tokens: str  # how it verifies a token, in a line
+    command: Callable[[int, int], list[str]]  # takes the port and the number of workers
     versions: Callable[[], dict[str, str]]
 
 
 class Running(NamedTuple):
-    pid: int  # of the first process; the workers are below it
+    pid: int  # of the parent process; workers are its descendants
     port: int
 
 
 @contextmanager
 def running(peer: Peer, database_url: str, secret: str, workers: int, pool: int, log: Path) -> Iterator[Running]:
-    """`pool` is how many database connections all workers have together."""
+    """Runs a peer. `pool` is the number of database connections of all its workers together."""
     port = free_port()
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ} | {
         "PYTHONPATH": str(ROOT),
@@ -52,7 +52,7 @@ def running(peer: Peer, database_url: str, secret: str, workers: int, pool: int,
         "PORT": str(port),
         "WORKERS": str(workers),
         "POOL_MAX": str(pool // workers),
-        # Of the service alone: the peers have no limits, and all users come from one address.
+        # Limits of this service only: the peers have none, and all users come from one address.
         "LOGIN_FAILURES": "0",
         "LOGIN_FAILURES_PER_ADDRESS": "0",
         "LOGIN_FAILURES_PER_EMAIL": "0",
@@ -60,7 +60,7 @@ def running(peer: Peer, database_url: str, secret: str, workers: int, pool: int,
     with log.open("ab") as output:
         process = subprocess.Popen(
             peer.command(port, workers),
-            cwd=log.parent,  # where no .env is
+            cwd=log.parent,  # a directory without .env
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -74,7 +74,7 @@ def running(peer: Peer, database_url: str, secret: str, workers: int, pool: int,
 
 
 def _wait_until_ready(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """The first worker answers, and then nobody computes: else all connections would be the first one's."""
+    """Waits until one worker answers and all are idle. Before that, all connections would go to the first worker."""
     deadline = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -103,12 +103,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # the group is the peer's own
+        os.killpg(process.pid, signal.SIGKILL)  # the process group holds only this peer
         process.wait()
 
 
 def _service(_port: int, _workers: int) -> list[str]:
-    return [sys.executable, "-m", "service"]  # which reads its settings from the environment
+    return [sys.executable, "-m", "service"]  # its settings come from the environment
 
 
 def _uvicorn(app: str, port: int, workers: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The results as people read them: docs/benchmark.md, the whole report, the charts. Each number is of results.json."""
+"""Renders results.json as docs/benchmark.md, the full report and the charts."""
 
 import textwrap
 from collections.abc import Iterator, Sequence

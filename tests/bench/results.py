@@ -1,4 +1,4 @@
-"""What was found, as it is kept in results.json, and what follows from it: medians, ratios, bars. All from one run."""
+"""The results of one run as stored in results.json, and the values derived from them: medians, ratios, bars."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,14 +25,14 @@ class Run:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
-    service_ms: float | None = None  # of processor time, for each request
+    service_ms: float | None = None  # processor time for each request
     postgresql_ms: float | None = None
-    resident_mib: float | None = None  # of all its processes
-    largest_share: float | None = None  # of the connections, with one process
+    resident_mib: float | None = None  # sum of all its processes
+    largest_share: float | None = None  # the largest part of the connections at one process
 
     @property
     def a_second(self) -> float:
-        """Only of requests that were answered as they should be."""
+        """Requests a second without the failed ones."""
         return (self.requests - self.errors) / self.seconds
 
 
@@ -57,7 +57,7 @@ class Results:
     soak_runs: list[Run] = field(default_factory=list)
 
     def dumped(self) -> str:
-        """A line for each run, so that two results can be compared."""
+        """JSON with one line for each run, so that two results can be compared with diff."""
         parts = []
         for name, value in asdict(self).items():
             if name in ("runs", "growth", "soak", "soak_runs"):
@@ -77,7 +77,7 @@ class Results:
 
 
 class Cell(NamedTuple):
-    """Medians over the rounds, between what the requests a second lay, and how many of all there were failed."""
+    """Medians over the rounds, the lowest and highest rate, and the number of requests and of errors in total."""
 
     a_second: float
     lowest: float
@@ -117,10 +117,10 @@ def _cell(runs: Sequence[Run]) -> Cell:
 
 class Bar(NamedTuple):
     promise: str
-    place: str  # where it was measured: a route, a number of connections
+    place: str  # the route and the number of connections
     value: float
     wanted: float
-    at_least: bool = True  # or less than that
+    at_least: bool = True  # False: `wanted` is an upper limit
 
     @property
     def met(self) -> bool:
@@ -137,7 +137,7 @@ WORKER_MIB = 120
 
 
 def bars(results: Results) -> list[Bar]:
-    """Those for which there are numbers: a short run has not all."""
+    """The bars that have numbers; a short run lacks some."""
     found = cells(results.runs)
     return [
         *_times("at least 10 times the requests of FastAPI + SQLModel", found, PLANS, dict.fromkeys(CORE, 10.0)),

@@ -1,4 +1,4 @@
-"""The routes as requests, each with users of its own: what one route writes, no other reads."""
+"""The measured routes and their requests. Each route has separate users, so that none reads another's writes."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def token(number: int) -> str:
     return Tokens(SECRET, None, 24).issue(user_id(number), email(number), 0)
 
 
-class Asking:
+class UserRequests:
     """The requests of one user."""
 
     def __init__(self, number: int) -> None:
@@ -57,33 +57,33 @@ def _request(method: str, path: str, body: object = None, headers: str = "") -> 
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
 
 
-def _lists(user: Asking, _: random.Random) -> Iterator[bytes]:
+def _lists(user: UserRequests, _: random.Random) -> Iterator[bytes]:
     yield user.lists()
 
 
-def _reads(user: Asking, chance: random.Random) -> Iterator[bytes]:
+def _reads(user: UserRequests, chance: random.Random) -> Iterator[bytes]:
     yield from (user.reads(task) for task in chance.sample(range(1, TASKS_EACH + 1), 5))
 
 
-def _creates(user: Asking, _: random.Random) -> Iterator[bytes]:
+def _creates(user: UserRequests, _: random.Random) -> Iterator[bytes]:
     yield user.creates()
 
 
-def _updates(user: Asking, chance: random.Random) -> Iterator[bytes]:
+def _updates(user: UserRequests, chance: random.Random) -> Iterator[bytes]:
     yield from (user.updates(task) for task in chance.sample(range(1, TASKS_EACH + 1), 5))
 
 
-def _mixes(user: Asking, chance: random.Random) -> Iterator[bytes]:
+def _mixes(user: UserRequests, chance: random.Random) -> Iterator[bytes]:
     task = chance.randint(1, TASKS_EACH)
     yield from (*[user.lists()] * 7, user.reads(task), user.updates(task), user.creates())
 
 
-def _signs_in(user: Asking, _: random.Random) -> Iterator[bytes]:
+def _signs_in(user: UserRequests, _: random.Random) -> Iterator[bytes]:
     yield user.signs_in()
 
 
-def _deletes(_user: Asking, _: random.Random) -> Iterator[bytes]:
-    raise NotImplementedError("what is deleted has to be made first: `deletions`")
+def _deletes(_user: UserRequests, _: random.Random) -> Iterator[bytes]:
+    raise NotImplementedError("the tasks to delete have to be created first: `deletions`")
 
 
 def known(number: int) -> tuple[str, str, str, str]:
@@ -95,9 +95,9 @@ def known(number: int) -> tuple[str, str, str, str]:
 class Route:
     name: str
     title: str
-    first: int  # of its users; from behind the others, if negative
+    first: int  # number of the first user; negative: the users with 200 tasks, which follow the others
     count: int
-    of_user: Callable[[Asking, random.Random], Iterator[bytes]]
+    of_user: Callable[[UserRequests, random.Random], Iterator[bytes]]
     writes: bool = False
 
     def users(self, database: Database) -> range:
@@ -105,9 +105,9 @@ class Route:
         return range(first, first + self.count)
 
     def requests(self, database: Database) -> list[bytes]:
-        """The same in each run, in an order that is none."""
-        chance = random.Random(self.name)  # noqa: S311 - an order is no secret
-        found = [each for number in self.users(database) for each in self.of_user(Asking(number), chance)]
+        """The requests in a shuffled order that is the same in each run."""
+        chance = random.Random(self.name)  # noqa: S311 - the order needs no secure randomness
+        found = [each for number in self.users(database) for each in self.of_user(UserRequests(number), chance)]
         chance.shuffle(found)
         return found
 
@@ -129,5 +129,5 @@ ROUTES = {route.name: route for route in (LIST_20, LIST_200, READ, CREATE, UPDAT
 
 
 def deletions(pile: Sequence[tuple[UUID, UUID]], database: Database) -> list[bytes]:
-    users = {user_id(number): Asking(number) for number in DELETE.users(database)}
+    users = {user_id(number): UserRequests(number) for number in DELETE.users(database)}
     return [users[owner].deletes(task) for owner, task in pile]

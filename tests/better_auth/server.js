@@ -8,7 +8,7 @@ const port = Number(process.env.PORT);
 const data = { user: [], session: [], account: [], verification: [], jwks: [] };
 const auth = betterAuth({
   baseURL: `http://127.0.0.1:${port}`,
-  secret: "a-secret-of-better-auths-own-that-nobody-else-knows",
+  secret: "a-secret-of-better-auth-that-only-it-knows",
   database: memoryAdapter(data),
   emailAndPassword: { enabled: true },
   plugins: [jwt()],

@@ -1,4 +1,4 @@
-"""Better Auth itself: sign up there, and use its token here, also after it has changed its keys."""
+"""A real Better Auth server: its tokens are accepted here, also after a key rotation."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ FILES = ("package.json", "package-lock.json", ".npmrc", "server.js")
 
 @pytest.fixture(scope="module")
 def better_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that publishes no key yet: it makes one with its first token."""
+    """The URL of a server that publishes no key yet: it creates one with its first token."""
     project = tmp_path_factory.mktemp("better-auth")
     for name in FILES:
         shutil.copy(Path(__file__).parent / name, project)
@@ -45,7 +45,7 @@ def better_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def signed_up_there(better_auth: str, email: str) -> Iterator[httpx.Client]:
-    """A client with the cookie of a session."""
+    """A client that has signed up and holds the session cookie."""
     with httpx.Client(base_url=better_auth, headers={"Origin": better_auth}) as there:
         account = {"email": email, "password": "correct horse", "name": "Ann"}
         assert there.post("/api/auth/sign-up/email", json=account).status_code == 200
@@ -57,7 +57,7 @@ def token_of(there: httpx.Client) -> str:
     return token
 
 
-def test_a_token_of_better_auth_works_and_goes_on_working_when_its_keys_change(
+def test_better_auth_token_is_accepted_before_and_after_a_key_rotation(
     better_auth: str, start_service: Callable[..., Service]
 ) -> None:
     service = start_service(AUTH_ISSUERS=better_auth)
@@ -79,7 +79,9 @@ def test_a_token_of_better_auth_works_and_goes_on_working_when_its_keys_change(
         assert again.creates(JANUARY)["user_id"] == ann.id
 
 
-def test_two_users_of_better_auth_see_their_own_tasks(better_auth: str, start_service: Callable[..., Service]) -> None:
+def test_two_users_of_better_auth_see_only_their_own_tasks(
+    better_auth: str, start_service: Callable[..., Service]
+) -> None:
     service = start_service(AUTH_ISSUERS=better_auth)
     users = []
     for _ in range(2):

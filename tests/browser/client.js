@@ -1,6 +1,6 @@
 "use strict";
 
-// Calls the API from another origin the way a frontend does, from sign-up to delete, and writes down what it could read.
+// Calls the API from another origin as a frontend does, from sign-up to delete, and records every readable answer.
 // ?base=http://host:8000/v1 or ?base=http://host:8000 chooses the contract; each step is [name, status, body, headers].
 
 const query = new URLSearchParams(location.search);

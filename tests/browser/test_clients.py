@@ -1,4 +1,4 @@
-"""A page of another origin walks through either contract, and can read every answer, errors too."""
+"""A page of another origin uses every operation of a contract in a real browser and reads every answer."""
 
 import functools
 import http.server
@@ -21,16 +21,18 @@ pytestmark = pytest.mark.skipif(
 HERE = Path(__file__).parent
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture(scope="module")
 def frontend() -> Iterator[str]:
-    """Another origin, which serves the page."""
+    """A server of the page, which is another origin."""
     port = free_port()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Quiet, directory=str(HERE))) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", port), functools.partial(SilentHandler, directory=str(HERE))
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{port}"
         server.shutdown()
@@ -56,7 +58,7 @@ def walk(page: Browser, frontend: str, base: str) -> dict[str, tuple[int, Any, s
 
 
 @pytest.mark.parametrize("contract", [FEBRUARY, JANUARY], ids=str)
-def test_a_page_walks_from_sign_up_to_delete(
+def test_page_of_another_origin_signs_up_logs_in_and_works_with_tasks(
     page: Browser, frontend: str, backend: Service, contract: Contract
 ) -> None:
     january = contract is JANUARY
@@ -90,7 +92,7 @@ def test_a_page_walks_from_sign_up_to_delete(
 
 
 @pytest.mark.parametrize("contract", [FEBRUARY, JANUARY], ids=str)
-def test_the_page_can_read_the_texts_of_errors_and_the_exposed_headers(
+def test_page_can_read_error_bodies_and_exposed_headers(
     page: Browser, frontend: str, backend: Service, contract: Contract
 ) -> None:
     january = contract is JANUARY
@@ -111,16 +113,16 @@ def test_the_page_can_read_the_texts_of_errors_and_the_exposed_headers(
     assert ("location" in headers["create"]) is not january
 
 
-def test_a_page_that_is_not_listed_can_read_nothing(page: Browser, frontend: str, backend: Service) -> None:
+def test_page_of_an_origin_that_is_not_listed_fails_to_fetch(page: Browser, frontend: str, backend: Service) -> None:
     steps = walk(page, frontend.replace("localhost", "127.0.0.1"), backend.url)
 
     assert list(steps) == ["failed"]
     assert str(steps["failed"][0]) == "TypeError: Failed to fetch"
 
 
-def test_the_browser_asked_before_it_sent(page: Browser, frontend: str, backend: Service) -> None:
+def test_browser_sends_a_preflight_before_the_request(page: Browser, frontend: str, backend: Service) -> None:
     walk(page, frontend, backend.url)
 
-    # Over the whole log: the browser keeps the answer for ten minutes and does not ask again.
+    # Reads the whole log, because the browser caches the preflight for ten minutes and does not repeat it.
     methods = [line["method"] for line in backend.lines() if "method" in line]
     assert methods.index("OPTIONS") < methods.index("POST")

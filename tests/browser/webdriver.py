@@ -1,4 +1,4 @@
-"""The few commands of WebDriver that these tests need, as chromedriver speaks them: JSON over HTTP."""
+"""A minimal WebDriver client for chromedriver: the few commands that these tests need, as JSON over HTTP."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Nothing but this machine has a name: a page that asks elsewhere fails, and is seen to.
+    # Only this machine's names resolve, so a request to another host fails visibly.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 
@@ -45,7 +45,7 @@ class Browser:
         return self._call("POST", "/execute/sync", script=script, args=list(arguments))
 
     def wait_for(self, script: str, *arguments: Any, seconds: float = 30) -> Any:
-        """The value of a script, once it has one."""
+        """Runs the script until its value is truthy and returns it."""
         deadline = time.monotonic() + seconds
         while not (value := self.run(script, *arguments)):
             if time.monotonic() > deadline:
@@ -60,7 +60,7 @@ class Browser:
         return [entry["message"] for entry in self._call("POST", "/se/log", type="browser")]
 
     def requested(self) -> list[str]:
-        """The address of every request that the browser sent since it was last asked."""
+        """The URLs of all requests that the browser sent since the last call."""
         events = [
             json.loads(entry["message"])["message"] for entry in self._call("POST", "/se/log", type="performance")
         ]

@@ -10,7 +10,7 @@ from tests.support import OLD_SECRET, SECRET, Service
 def service(
     request: pytest.FixtureRequest, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """The contracts hold on both ways of a request through the application."""
+    """The service with the fast path and with Sanic's own path: the contracts hold on both."""
     with support.running(
         tmp_path_factory.mktemp("service"),
         DATABASE_URL=database_url,

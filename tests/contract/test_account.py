@@ -1,4 +1,4 @@
-"""What somebody does to their own account: change the password, log out, log out everywhere, delete it."""
+"""Account operations: change the password, log out, log out everywhere, delete the account."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def change(user: User, current: object = PASSWORD, new: object = NEW_PASSWORD) -
     return user.post("/api/auth/password", {"current_password": current, "new_password": new})
 
 
-def test_a_changed_password_answers_a_new_token_and_every_other_one_is_dead(ann: User) -> None:
+def test_password_change_returns_a_new_token_and_revokes_all_others(ann: User) -> None:
     me = ann.get("/api/auth/me").json()["user"]
     login = ann.http.post("/api/auth/login", json={"email": ann.email, "password": PASSWORD}).json()["token"]
 
@@ -40,7 +40,7 @@ def test_a_changed_password_answers_a_new_token_and_every_other_one_is_dead(ann:
     assert (logs_in(ann, PASSWORD), logs_in(ann, NEW_PASSWORD)) == (401, 200)
 
 
-def test_a_wrong_current_password_changes_nothing(ann: User) -> None:
+def test_password_change_with_a_wrong_current_password_returns_400_and_changes_nothing(ann: User) -> None:
     for current in (NEW_PASSWORD, PASSWORD + " ", PASSWORD.upper(), "a" * 73, "é" * 100):
         answer = change(ann, current)
         assert (answer.status_code, answer.json()) == (
@@ -70,7 +70,7 @@ def test_a_wrong_current_password_changes_nothing(ann: User) -> None:
         ("wrong horse", "short", [("new_password", "New password must be at least 8 characters")]),
     ],
 )  # fmt: skip
-def test_a_new_password_obeys_the_rules_of_a_sign_up(
+def test_new_password_that_breaks_a_sign_up_rule_returns_400(
     ann: User, current: object, new: object, details: list[tuple[str, str]]
 ) -> None:
     answer = change(ann, current, new)
@@ -79,7 +79,7 @@ def test_a_new_password_obeys_the_rules_of_a_sign_up(
     assert ann.get("/api/auth/me").status_code == 200
 
 
-def test_logging_out_is_204_whoever_asks(http: httpx.Client, ann: User) -> None:
+def test_logout_returns_204_with_any_token_or_none(http: httpx.Client, ann: User) -> None:
     for headers in ({}, {"Authorization": f"Bearer {ann.token}"}, {"Authorization": "nonsense"}, {"Cookie": "a=b"}):
         for body in (b"", b"{}", b"\xff not json"):
             answer = http.post("/api/auth/logout", headers=headers, content=body)
@@ -88,7 +88,7 @@ def test_logging_out_is_204_whoever_asks(http: httpx.Client, ann: User) -> None:
     assert ann.get("/api/auth/me").status_code == 200
 
 
-def test_logging_out_everywhere_kills_every_token_issued_before_and_none_after(ann: User, bob: User) -> None:
+def test_logout_all_revokes_every_token_issued_before_it_and_none_after(ann: User, bob: User) -> None:
     login = {"email": ann.email, "password": PASSWORD}
     tokens = [ann.token, *(ann.http.post("/api/auth/login", json=login).json()["token"] for _ in range(2))]
     users = [User(ann.http, ann.id, ann.email, token) for token in tokens]
@@ -110,7 +110,7 @@ def test_logging_out_everywhere_kills_every_token_issued_before_and_none_after(a
     assert bob.get("/api/tasks").status_code == 200
 
 
-def test_a_deleted_account_takes_its_tasks_and_tokens_along_and_frees_the_email(
+def test_account_deletion_removes_tasks_revokes_tokens_and_frees_the_email(
     ann: User, bob: User, database: psycopg.Connection
 ) -> None:
     ann.creates(FEBRUARY)
@@ -130,7 +130,7 @@ def test_a_deleted_account_takes_its_tasks_and_tokens_along_and_frees_the_email(
     assert (again.id != ann.id, again.get("/api/tasks").json()) == (True, {"tasks": []})
 
 
-def test_a_deletion_needs_the_password(ann: User) -> None:
+def test_account_deletion_without_the_right_password_returns_400_and_deletes_nothing(ann: User) -> None:
     task = ann.creates(FEBRUARY)
     for body, status, expected in (
         ({"password": "wrong horse"}, 400, invalid(("password", "Password is wrong"))),
@@ -145,7 +145,7 @@ def test_a_deletion_needs_the_password(ann: User) -> None:
     assert ann.get("/api/tasks").json() == {"tasks": [task]}
 
 
-def test_january_knows_none_of_it(ann: User) -> None:
+def test_account_operations_of_february_return_404_in_january(ann: User) -> None:
     for method, path in (
         ("POST", "password"), ("POST", "logout"), ("POST", "logout-all"), ("DELETE", "me"), ("GET", "me/export"),
     ):  # fmt: skip
@@ -160,7 +160,7 @@ def test_january_knows_none_of_it(ann: User) -> None:
         ("GET", "/api/auth/me/export"),
     ],
 )  # fmt: skip
-def test_all_but_logging_out_need_a_token_before_they_look_at_a_body(
+def test_account_operations_without_a_token_return_401_before_the_body_is_read(
     http: httpx.Client, method: str, path: str
 ) -> None:
     answer = http.request(method, path, content=b"not json")

@@ -1,4 +1,4 @@
-"""One service keeps both contracts: what a user writes through one is read through the other."""
+"""Both contracts share one database: a user reads through one contract a task written through the other."""
 
 import psycopg
 import pytest
@@ -7,11 +7,11 @@ from tests.support import FEBRUARY, JANUARY, PASSWORD, Contract, User, sign_up
 
 
 def renamed(task: dict[str, object]) -> dict[str, object]:
-    """A task of February as January knows it."""
+    """A task of February with January's field names."""
     return {("completed" if name == "is_completed" else name): value for name, value in task.items()}
 
 
-def test_what_is_written_in_february_is_read_in_january_and_back(ann: User) -> None:
+def test_task_written_in_one_contract_is_read_in_the_other(ann: User) -> None:
     task = ann.creates(FEBRUARY, title="Buy milk", description="two litres")
 
     assert ann.get(f"/v1/api/tasks/{task['id']}").json() == {"task": renamed(task)}
@@ -24,7 +24,7 @@ def test_what_is_written_in_february_is_read_in_january_and_back(ann: User) -> N
     assert ann.get(f"/api/tasks/{task['id']}").status_code == 404
 
 
-def test_an_account_of_one_contract_logs_in_through_the_other(ann: User) -> None:
+def test_account_created_in_one_contract_logs_in_through_the_other(ann: User) -> None:
     for there, here in ((JANUARY, FEBRUARY), (FEBRUARY, JANUARY)):
         user = sign_up(ann.http, there)
         answer = user.http.post(f"{here.prefix}/auth/login", json={"email": user.email, "password": PASSWORD})
@@ -32,18 +32,18 @@ def test_an_account_of_one_contract_logs_in_through_the_other(ann: User) -> None
         assert user.get(f"{here.prefix}/tasks").json() == {"tasks": []}
 
 
-def test_limits_bind_requests_and_never_answers(ann: User) -> None:
+def test_task_longer_than_a_contracts_limit_is_still_returned_and_updated(ann: User) -> None:
     long_description = ann.creates(FEBRUARY, description="d" * 2000)
     long_title = ann.creates(JANUARY, title="t" * 255)
 
     assert ann.get(f"/v1/api/tasks/{long_description['id']}").json()["task"]["description"] == "d" * 2000
     assert ann.get(f"/api/tasks/{long_title['id']}").json()["title"] == "t" * 255
 
-    # What was not sent is not judged.
+    # Only the sent fields are validated.
     assert ann.put(f"/api/tasks/{long_title['id']}", {"is_completed": True}).json()["title"] == "t" * 255
 
 
-def test_the_list_ends_at_the_newest_thousand(ann: User, database: psycopg.Connection) -> None:
+def test_list_of_1001_tasks_returns_the_newest_1000(ann: User, database: psycopg.Connection) -> None:
     database.execute(
         "INSERT INTO tasks (user_id, title, created_at) "
         "SELECT %s, 'task ' || n, now() + n * interval '1 second' FROM generate_series(1, 1001) AS n",
@@ -55,7 +55,7 @@ def test_the_list_ends_at_the_newest_thousand(ann: User, database: psycopg.Conne
         assert titles == [f"task {n}" for n in range(1001, 1, -1)]
 
 
-def test_tasks_of_the_same_moment_are_in_the_order_of_their_ids(ann: User, database: psycopg.Connection) -> None:
+def test_tasks_created_at_the_same_time_are_ordered_by_id(ann: User, database: psycopg.Connection) -> None:
     database.execute("INSERT INTO tasks (user_id, title) SELECT %s, 'task' FROM generate_series(1, 20)", [ann.id])
 
     for contract in (FEBRUARY, JANUARY):
@@ -67,7 +67,7 @@ def test_tasks_of_the_same_moment_are_in_the_order_of_their_ids(ann: User, datab
 @pytest.mark.parametrize(
     ("stored", "read"), [("", "000000"), (".5", "500000"), (".01234", "012340"), (".123456", "123456")]
 )
-def test_a_time_has_six_digits_of_a_second(
+def test_timestamp_is_utc_with_six_fractional_digits(
     ann: User, contract: Contract, database: psycopg.Connection, stored: str, read: str
 ) -> None:
     task = ann.creates(contract)

@@ -1,4 +1,4 @@
-"""What can be read as a JSON object, and what cannot: one answer for every way to get it wrong, in both contracts."""
+"""Request bodies: valid JSON objects are accepted, anything else gets one error per kind, in both contracts."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ NOT_TYPED_JSON = {"error": "Content-Type must be application/json", "code": "INV
         b'{"title": "a\nb"}',
     ],
 )
-def test_what_is_no_json_is_an_invalid_request(ann: User, contract: Contract, body: bytes) -> None:
+def test_malformed_json_returns_400_invalid_request(ann: User, contract: Contract, body: bytes) -> None:
     task = ann.creates(contract)
 
     for answer in (
@@ -47,14 +47,16 @@ def test_what_is_no_json_is_an_invalid_request(ann: User, contract: Contract, bo
 
 
 @pytest.mark.parametrize("path", ["/auth/signup", "/auth/login"])
-def test_accounts_read_bodies_the_same_way(http: httpx.Client, contract: Contract, path: str) -> None:
+def test_malformed_json_on_account_endpoints_returns_400_invalid_request(
+    http: httpx.Client, contract: Contract, path: str
+) -> None:
     answer = http.post(contract.prefix + path, content=b"{", headers=JSON)
 
     assert (answer.status_code, answer.json()) == (400, NOT_JSON)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'[{"title": "x"}]', b'"title"', b"1", b"true", b"null"])
-def test_what_is_no_object_is_an_invalid_request(ann: User, contract: Contract, body: bytes) -> None:
+def test_json_that_is_not_an_object_returns_400_invalid_request(ann: User, contract: Contract, body: bytes) -> None:
     answer = ann.request("POST", f"{contract.prefix}/tasks", content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()) == (400, NOT_AN_OBJECT)
@@ -73,7 +75,9 @@ def test_what_is_no_object_is_an_invalid_request(ann: User, contract: Contract, 
         "application/vnd.api+json",
     ],
 )
-def test_another_content_type_is_an_invalid_request(ann: User, contract: Contract, content_type: str | None) -> None:
+def test_content_type_other_than_json_returns_400_invalid_request(
+    ann: User, contract: Contract, content_type: str | None
+) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
 
     answer = ann.request("POST", f"{contract.prefix}/tasks", content=b'{"title": "x"}', headers=headers)
@@ -84,7 +88,9 @@ def test_another_content_type_is_an_invalid_request(ann: User, contract: Contrac
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", 'application/json;charset="UTF-8"']
 )
-def test_a_charset_and_another_case_are_fine(ann: User, contract: Contract, content_type: str) -> None:
+def test_content_type_json_with_a_charset_or_in_another_case_is_accepted(
+    ann: User, contract: Contract, content_type: str
+) -> None:
     answer = ann.request(
         "POST", f"{contract.prefix}/tasks", content='{"title": "é"}'.encode(), headers={"Content-Type": content_type}
     )
@@ -92,7 +98,7 @@ def test_a_charset_and_another_case_are_fine(ann: User, contract: Contract, cont
     assert (answer.status_code, contract.task(answer.json())["title"]) == (201, "é")
 
 
-def test_of_a_key_given_twice_the_last_counts(ann: User, contract: Contract) -> None:
+def test_duplicate_json_key_takes_the_last_value(ann: User, contract: Contract) -> None:
     body = b'{"title": "first", "title": "last"}'
 
     answer = ann.request("POST", f"{contract.prefix}/tasks", content=body, headers=JSON)
@@ -100,7 +106,7 @@ def test_of_a_key_given_twice_the_last_counts(ann: User, contract: Contract) -> 
     assert (answer.status_code, contract.task(answer.json())["title"]) == (201, "last")
 
 
-def test_a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not(ann: User, contract: Contract) -> None:
+def test_body_of_one_mebibyte_is_accepted_and_one_byte_more_returns_413(ann: User, contract: Contract) -> None:
     fits = json.dumps({"title": "x", "padding": ""}).encode()
     fits = fits.replace(b'""', b'"%s"' % (b"a" * (1024 * 1024 - len(fits))))
 
@@ -114,7 +120,7 @@ def test_a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not(ann: User, contra
     )
 
 
-def test_a_refusal_of_a_large_body_reaches_a_client_that_is_still_sending(
+def test_413_for_a_large_body_reaches_a_client_that_is_still_sending(
     service: Service, contract: Contract, ann: User
 ) -> None:
     head = (
@@ -133,7 +139,7 @@ def test_a_refusal_of_a_large_body_reaches_a_client_that_is_still_sending(
     assert answer.endswith(b'{"error":"Request body is too large","code":"PAYLOAD_TOO_LARGE"}')
 
 
-def test_a_large_body_in_chunks_is_refused_too(ann: User, contract: Contract) -> None:
+def test_large_chunked_body_returns_413(ann: User, contract: Contract) -> None:
     chunks = (b"a" * 65536 for _ in range(64))
 
     answer = ann.request("POST", f"{contract.prefix}/tasks", content=chunks, headers=JSON)
@@ -141,7 +147,7 @@ def test_a_large_body_in_chunks_is_refused_too(ann: User, contract: Contract) ->
     assert (answer.status_code, answer.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_a_body_where_none_is_needed_is_ignored(ann: User, contract: Contract) -> None:
+def test_body_of_a_get_is_ignored(ann: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
     answer = ann.request("GET", f"{contract.prefix}/tasks/{task['id']}", content=b"{", headers=JSON)

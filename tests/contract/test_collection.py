@@ -11,7 +11,7 @@ REQUESTS = FILE.read_text().split("### ")[1:]
 
 
 @pytest.mark.parametrize("request_text", REQUESTS, ids=[text.split("# @name ")[1].split("\n")[0] for text in REQUESTS])
-def test_every_request_of_the_file_succeeds(service: Service, ann: User, request_text: str) -> None:
+def test_every_request_of_the_collection_succeeds(service: Service, ann: User, request_text: str) -> None:
     task = ann.post("/api/tasks", {"title": "x"}).json()
     filled = request_text.replace("{{base}}", service.url).replace("{{task_id}}", task["id"])
     filled = filled.replace("{{token}}", ann.token)

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does: every route, every field, every status that the tests can reach."""
+"""The OpenAPI document agrees with the service: every route, every field, every status that the tests can reach."""
 
 import re
 from collections.abc import Callable
@@ -24,14 +24,14 @@ DOCUMENT = openapi(CONTRACTS)
 OPERATIONS = [(contract, operation) for contract in CONTRACTS for operation in contract.operations]
 
 
-def test_the_document_is_served_and_valid(http: httpx.Client) -> None:
+def test_openapi_document_is_served_and_valid(http: httpx.Client) -> None:
     answer = http.get("/docs/openapi.json")
 
     assert (answer.status_code, answer.json()) == (200, DOCUMENT)
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_every_operation_is_in_the_document_and_nothing_else() -> None:
+def test_document_lists_exactly_the_operations_and_the_service_endpoints() -> None:
     documented = {
         (method.upper(), path)
         for path, methods in DOCUMENT["paths"].items()
@@ -46,7 +46,7 @@ def test_every_operation_is_in_the_document_and_nothing_else() -> None:
     assert documented == served | {("GET", "/"), ("GET", "/health"), ("GET", "/health/live")}
 
 
-def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(
+def test_every_served_route_is_in_the_document_or_belongs_to_the_reference(
     make_app: Callable[[], ServerApp],
 ) -> None:
     routed = {
@@ -62,13 +62,13 @@ def test_every_route_that_is_served_is_an_operation_or_belongs_to_the_reference(
     assert {("GET", "/docs"), ("GET", "/docs/openapi.json")} <= reference
 
 
-def test_operations_have_names_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
 
     assert len(set(names)) == len(names) == len(OPERATIONS) + 3
 
 
-def test_required_fields_limits_and_nullability_are_said() -> None:
+def test_document_states_required_fields_types_and_nullability() -> None:
     schemas = DOCUMENT["components"]["schemas"]
 
     assert schemas["NewTask"]["required"] == ["title"]
@@ -79,7 +79,7 @@ def test_required_fields_limits_and_nullability_are_said() -> None:
 
 
 def limits(schema: str) -> dict[str, dict[str, object]]:
-    """The limits of each field that has some."""
+    """The limits of each field that has any."""
     found: dict[str, dict[str, object]] = {}
     for name, field in DOCUMENT["components"]["schemas"][schema]["properties"].items():
         for part in (field, *field.get("anyOf", [])):
@@ -89,7 +89,7 @@ def limits(schema: str) -> dict[str, dict[str, object]]:
     return found
 
 
-def test_the_limits_of_the_document_are_those_of_the_contract() -> None:
+def test_field_limits_of_the_document_equal_the_contracts() -> None:
     new_password = {"minLength": 8, "maxLength": 72}
     account = {"email": {"maxLength": 255} | NOT_BLANK, "password": new_password}
     february = {"title": {"minLength": 1, "maxLength": 200} | NOT_BLANK, "description": {"maxLength": 2000}}
@@ -108,28 +108,28 @@ def test_the_limits_of_the_document_are_those_of_the_contract() -> None:
     assert "minProperties" not in DOCUMENT["components"]["schemas"]["V1TaskChanges"]
 
 
-def test_titles_of_schemas_are_unique() -> None:
-    """Generators make a class of each, and leave out every operation that needs a second one of the same name."""
+def test_schema_titles_are_unique() -> None:
+    """Generators name classes after titles, and skip every operation that needs a second class of the same name."""
     titles = {name: schema.get("title", name) for name, schema in DOCUMENT["components"]["schemas"].items()}
 
     assert titles == {name: name for name in DOCUMENT["components"]["schemas"]}
 
 
 @pytest.mark.parametrize("blank", ["", *(chr(code) * 3 for code in range(0x10000) if chr(code).isspace())], ids=ascii)
-def test_a_blank_text_that_a_rule_refuses_does_not_match_the_pattern(blank: str) -> None:
+def test_blank_text_that_a_rule_refuses_does_not_match_the_pattern(blank: str) -> None:
     for check in (field_rules.text("Title", 200, empty="Title is required"), field_rules.given_email):
         with pytest.raises(PydanticCustomError, match="is required"):
             check(blank)
     assert not re.search(str(NOT_BLANK["pattern"]), blank)
 
 
-def test_every_character_that_is_not_white_space_matches_the_pattern() -> None:
+def test_text_with_any_other_character_matches_the_pattern() -> None:
     others = [chr(code) for code in range(0x110000) if chr(code).strip()]
 
     assert [character for character in others if not re.search(str(NOT_BLANK["pattern"]), f" {character} ")] == []
 
 
-def test_the_words_of_januarys_part_are_frozen() -> None:
+def test_summaries_examples_and_tag_of_january_are_unchanged() -> None:
     account = {"email": "ann@example.com", "password": "correct horse"}
     schemas = DOCUMENT["components"]["schemas"]
 
@@ -171,7 +171,7 @@ EACH_OPERATION = pytest.mark.parametrize(
 
 
 @EACH_OPERATION
-def test_every_refusal_has_a_schema_its_headers_and_an_example_for_each_code(
+def test_every_error_status_has_a_schema_its_headers_and_an_example_for_each_code(
     contract: ServedContract, operation: Operation
 ) -> None:
     responses = documented(contract, operation)["responses"]
@@ -192,7 +192,7 @@ def test_every_refusal_has_a_schema_its_headers_and_an_example_for_each_code(
 
 
 @EACH_OPERATION
-def test_the_example_of_a_refused_body_equals_the_answer_of_the_service(
+def test_documented_validation_error_equals_an_answer_of_the_service(
     ann: User, contract: ServedContract, operation: Operation
 ) -> None:
     if operation.body is None:
@@ -207,7 +207,7 @@ def test_the_example_of_a_refused_body_equals_the_answer_of_the_service(
 
 
 @EACH_OPERATION
-def test_the_example_of_a_request_is_accepted(ann: User, contract: ServedContract, operation: Operation) -> None:
+def test_documented_request_example_is_accepted(ann: User, contract: ServedContract, operation: Operation) -> None:
     if operation.body is None:
         return
     example = documented(contract, operation)["requestBody"]["content"]["application/json"]["example"]
@@ -221,7 +221,7 @@ def test_the_example_of_a_request_is_accepted(ann: User, contract: ServedContrac
     assert answer.status_code == operation.status, answer.text
 
 
-def test_names_read_like_functions_and_tags_in_the_order_of_interest() -> None:
+def test_operation_ids_are_camel_case_and_february_is_the_first_tag() -> None:
     names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
 
     assert all(re.fullmatch(r"[a-z][A-Za-z0-9]*", name) for name in names)
@@ -229,8 +229,8 @@ def test_names_read_like_functions_and_tags_in_the_order_of_interest() -> None:
     assert [tag["name"] for tag in DOCUMENT["tags"]] == ["February", "January", "Service"]
 
 
-def test_every_path_is_complete_below_every_server(http: httpx.Client) -> None:
-    """The page sends a request to the chosen server and the path, one behind the other."""
+def test_every_path_is_served_below_every_server_url(http: httpx.Client) -> None:
+    """ "Try it" requests the chosen server's URL followed by the path."""
     addresses = [
         (method, server["url"].rstrip("/") + path)
         for server in DOCUMENT["servers"]
@@ -278,7 +278,7 @@ def held_against(model: type[BaseModel], body: Any) -> None:
     assert list(body) == list(model.model_fields)
 
 
-def test_the_page_and_its_files_come_from_this_host_alone(http: httpx.Client) -> None:
+def test_reference_page_and_its_files_are_served_from_this_host_alone(http: httpx.Client) -> None:
     page = http.get("/docs")
 
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

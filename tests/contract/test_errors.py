@@ -1,4 +1,4 @@
-"""Every code of the error table, as both contracts answer it."""
+"""Every code of the error table, as both contracts return it."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +27,13 @@ SEEN_ELSEWHERE = {
 SEEN_HERE = {Code.INVALID_CREDENTIALS, Code.NOT_FOUND, Code.METHOD_NOT_ALLOWED, Code.EMAIL_EXISTS}
 
 
-def test_no_code_of_the_table_goes_without_a_test() -> None:
+def test_every_error_code_is_assigned_to_a_test_file() -> None:
     assert set(Code) == SEEN_HERE | set(SEEN_ELSEWHERE)
 
 
-def test_an_unknown_email_and_a_wrong_password_are_one_answer(http: httpx.Client, contract: Contract) -> None:
+def test_login_with_an_unknown_email_or_a_wrong_password_returns_the_same_401(
+    http: httpx.Client, contract: Contract
+) -> None:
     user = sign_up(http, contract)
     attempts = [
         {"email": user.email, "password": PASSWORD + "!"},
@@ -53,7 +55,9 @@ def test_an_unknown_email_and_a_wrong_password_are_one_answer(http: httpx.Client
         assert "WWW-Authenticate" not in answer.headers
 
 
-def test_a_password_is_never_cut(http: httpx.Client, contract: Contract) -> None:
+def test_login_with_a_73_byte_password_does_not_match_its_first_72_bytes(
+    http: httpx.Client, contract: Contract
+) -> None:
     user = sign_up(http, contract, password="a" * 72)
 
     answer = http.post(f"{contract.prefix}/auth/login", json={"email": user.email, "password": "a" * 72 + "b"})
@@ -61,7 +65,7 @@ def test_a_password_is_never_cut(http: httpx.Client, contract: Contract) -> None
     assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_CREDENTIALS")
 
 
-def test_a_malformed_stored_hash_is_a_refused_login_and_a_line_in_the_log(
+def test_login_with_a_malformed_stored_hash_returns_401_and_logs_one_line(
     service: Service, http: httpx.Client, database: psycopg.Connection, contract: Contract
 ) -> None:
     user = sign_up(http, contract)
@@ -75,7 +79,7 @@ def test_a_malformed_stored_hash_is_a_refused_login_and_a_line_in_the_log(
     assert messages.count("a stored password hash is malformed; its owner cannot log in") == 1
 
 
-def test_a_taken_email_is_refused_however_it_is_written(http: httpx.Client, contract: Contract) -> None:
+def test_sign_up_with_any_spelling_of_a_taken_email_returns_409(http: httpx.Client, contract: Contract) -> None:
     user = sign_up(http, contract)
 
     for spelling in (user.email, user.email.upper(), f" {user.email}\n"):
@@ -86,7 +90,7 @@ def test_a_taken_email_is_refused_however_it_is_written(http: httpx.Client, cont
         )
 
 
-def test_of_signups_that_race_exactly_one_is_created(service: Service, contract: Contract) -> None:
+def test_simultaneous_sign_ups_with_one_email_create_exactly_one_account(service: Service, contract: Contract) -> None:
     email = new_email()
 
     def signs_up(_: int) -> int:
@@ -99,8 +103,8 @@ def test_of_signups_that_race_exactly_one_is_created(service: Service, contract:
     assert statuses == [201] + [409] * 9
 
 
-def spellings_of_no_task(task_id: str) -> list[str]:
-    """Ids that are no UUID in its 36-character form, though UUID() would take some of them for one."""
+def malformed_ids(task_id: str) -> list[str]:
+    """Ids other than a UUID of 36 characters. Python's UUID() would accept some of them."""
     full_width = "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in task_id)
     return [
         "1",
@@ -121,30 +125,32 @@ def spellings_of_no_task(task_id: str) -> list[str]:
     ]
 
 
-def test_a_missing_task_and_an_id_that_is_none_are_one_answer(ann: User, contract: Contract) -> None:
+def test_missing_task_and_malformed_id_return_the_same_404(ann: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
-    for task_id in (str(uuid4()), "00000000-0000-0000-0000-000000000000", *spellings_of_no_task(task["id"])):
+    for task_id in (str(uuid4()), "00000000-0000-0000-0000-000000000000", *malformed_ids(task["id"])):
         for method, body in (("GET", None), ("PUT", {"title": "x"}), ("DELETE", None)):
             answer = ann.request(method, f"{contract.prefix}/tasks/{task_id}", json=body)
             assert (method, task_id, answer.status_code, answer.json()) == (method, task_id, 404, TASK_NOT_FOUND)
     assert ann.get(f"{contract.prefix}/tasks").json() == {"tasks": [task]}
 
 
-def test_the_body_is_judged_before_the_task_is_looked_up(ann: User, contract: Contract) -> None:
+def test_update_of_a_missing_task_with_an_invalid_body_returns_400(ann: User, contract: Contract) -> None:
     answer = ann.put(f"{contract.prefix}/tasks/{uuid4()}", {"title": ""})
 
     assert (answer.status_code, answer.json()) == (400, contract.invalid(("title", "Title cannot be empty")))
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/tasks/a/b", "/auth", "/auth/signup/now", "//tasks", "/Tasks"])
-def test_an_unknown_path_is_not_found_with_and_without_a_token(ann: User, contract: Contract, path: str) -> None:
+def test_unknown_path_in_a_contract_returns_404_with_and_without_a_token(
+    ann: User, contract: Contract, path: str
+) -> None:
     for answer in (ann.get(contract.prefix + path), ann.http.get(contract.prefix + path)):
         assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v2/api/tasks", "/v1/health", "/docs/nothing.js", "/docs/../app.py", "/.env"])
-def test_an_unknown_path_elsewhere_is_not_found(http: httpx.Client, path: str) -> None:
+def test_unknown_path_outside_the_contracts_returns_404(http: httpx.Client, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "NONE"):
         answer = http.request(method, path)
         assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
@@ -163,7 +169,7 @@ def test_an_unknown_path_elsewhere_is_not_found(http: httpx.Client, path: str) -
         ("NONE", "/auth/signup", "POST, OPTIONS"),
     ],
 )
-def test_a_wrong_method_names_the_right_ones_and_asks_for_no_token(
+def test_wrong_method_returns_405_with_allow_and_needs_no_token(
     http: httpx.Client, contract: Contract, method: str, path: str, allowed: str
 ) -> None:
     answer = http.request(method, contract.prefix + path)
@@ -175,13 +181,15 @@ def test_a_wrong_method_names_the_right_ones_and_asks_for_no_token(
     assert answer.headers["Allow"] == allowed
 
 
-def test_a_wrong_method_elsewhere_names_the_right_ones(http: httpx.Client) -> None:
+def test_wrong_method_outside_the_contracts_returns_405_with_allow(http: httpx.Client) -> None:
     for path in ("/", "/health", "/health/live", "/docs", "/docs/openapi.json"):
         answer = http.post(path, json={})
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
-def test_a_task_of_a_user_who_is_gone_goes_too(ann: User, database: psycopg.Connection, contract: Contract) -> None:
+def test_deleting_a_user_row_deletes_the_users_tasks(
+    ann: User, database: psycopg.Connection, contract: Contract
+) -> None:
     ann.creates(contract)
 
     database.execute("DELETE FROM users WHERE id = %s", [ann.id])
@@ -190,7 +198,7 @@ def test_a_task_of_a_user_who_is_gone_goes_too(ann: User, database: psycopg.Conn
     assert found == (0,)
 
 
-def test_updated_at_moves_and_created_at_does_not(ann: User, contract: Contract) -> None:
+def test_update_advances_updated_at_and_keeps_created_at(ann: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
     seen = [task]

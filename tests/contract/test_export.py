@@ -1,4 +1,4 @@
-"""The export: everything somebody has here, in one document that is sent while it is read."""
+"""The export: a user's whole data in one document, streamed while the rows are read."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ FROM generate_series(1, %s) AS n
 """
 
 
-def test_an_export_holds_the_user_and_every_task_as_the_list_does(ann: User, bob: User) -> None:
+def test_export_holds_the_user_and_every_task_as_the_list_does(ann: User, bob: User) -> None:
     created = [ann.creates(FEBRUARY, "first", description="with a \u2028 and a 🙂"), ann.creates(JANUARY, "second")]
     bob.creates(FEBRUARY)
 
@@ -42,12 +42,12 @@ def test_an_export_holds_the_user_and_every_task_as_the_list_does(ann: User, bob
     assert "X-Request-ID" in answer.headers
 
 
-def test_an_export_of_nothing_is_an_empty_list(ann: User) -> None:
+def test_export_without_tasks_holds_an_empty_list(ann: User) -> None:
     assert ann.get("/api/auth/me/export").json()["tasks"] == []
 
 
 @pytest.mark.parametrize("count", [FIRST_ROWS, FIRST_ROWS + 1, MANY])
-def test_an_export_is_whole_whatever_the_number_of_tasks(ann: User, database: psycopg.Connection, count: int) -> None:
+def test_export_is_complete_for_any_number_of_tasks(ann: User, database: psycopg.Connection, count: int) -> None:
     database.execute(FILL, [ann.id, count])
 
     exported = ann.get("/api/auth/me/export").json()["tasks"]
@@ -59,11 +59,11 @@ def test_an_export_is_whole_whatever_the_number_of_tasks(ann: User, database: ps
     assert len(exported) == count
 
 
-def test_no_hash_is_in_an_export(ann: User, password_hash: str) -> None:
+def test_export_holds_no_password_hash(ann: User, password_hash: str) -> None:
     assert password_hash not in ann.get("/api/auth/me/export").text
 
 
-def test_head_answers_without_the_body(service: Service, ann: User) -> None:
+def test_head_of_the_export_returns_200_without_a_body(service: Service, ann: User) -> None:
     before = len(service.lines())
     ann.creates(FEBRUARY)
 
@@ -77,7 +77,7 @@ def test_head_answers_without_the_body(service: Service, ann: User) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
-def test_an_export_needs_no_memory_for_what_it_has_sent(
+def test_export_of_40_mb_takes_less_than_20_mb_of_memory(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service()

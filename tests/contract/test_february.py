@@ -1,4 +1,4 @@
-"""February's contract, as a client written to it meets it: the request and the whole answer side by side."""
+"""February's contract as its clients see it: each request beside its whole answer."""
 
 import re
 
@@ -12,7 +12,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def test_signing_up_answers_201_with_a_token_and_the_user(http: httpx.Client) -> None:
+def test_sign_up_returns_201_with_a_token_and_the_user(http: httpx.Client) -> None:
     email = new_email()
 
     answer = http.post("/api/auth/signup", json={"email": f" {email.upper()} ", "password": "8 blanks"})
@@ -27,7 +27,7 @@ def test_signing_up_answers_201_with_a_token_and_the_user(http: httpx.Client) ->
     assert TIMESTAMP.fullmatch(body["user"]["created_at"])
 
 
-def test_a_token_says_who_and_until_when_and_nothing_of_an_issuer(http: httpx.Client) -> None:
+def test_token_holds_user_expiry_and_generation_and_no_issuer(http: httpx.Client) -> None:
     email = new_email()
 
     body = http.post("/api/auth/signup", json={"email": email, "password": "password"}).json()
@@ -43,7 +43,7 @@ def test_a_token_says_who_and_until_when_and_nothing_of_an_issuer(http: httpx.Cl
     }
 
 
-def test_logging_in_answers_200_with_the_same_body(http: httpx.Client) -> None:
+def test_login_returns_200_with_the_body_of_the_sign_up(http: httpx.Client) -> None:
     given = {"email": new_email(), "password": "password"}
     signed_up = http.post("/api/auth/signup", json=given).json()
 
@@ -53,7 +53,7 @@ def test_logging_in_answers_200_with_the_same_body(http: httpx.Client) -> None:
     assert answer.json() == {"token": answer.json()["token"], "user": signed_up["user"]}
 
 
-def test_me_is_the_user_of_the_token(http: httpx.Client) -> None:
+def test_me_returns_the_user_of_the_token(http: httpx.Client) -> None:
     signed_up = http.post("/api/auth/signup", json={"email": new_email(), "password": "password"}).json()
 
     answer = http.get("/api/auth/me", headers={"Authorization": f"Bearer {signed_up['token']}"})
@@ -61,7 +61,7 @@ def test_me_is_the_user_of_the_token(http: httpx.Client) -> None:
     assert (answer.status_code, answer.json()) == (200, {"user": signed_up["user"]})
 
 
-def test_a_new_task_is_answered_with_201_the_bare_task_and_its_location(ann: User) -> None:
+def test_create_task_returns_201_with_the_unwrapped_task_and_its_location(ann: User) -> None:
     answer = ann.post("/api/tasks", {"title": "  Buy milk ", "description": " two litres "})
 
     assert answer.status_code == 201
@@ -81,7 +81,7 @@ def test_a_new_task_is_answered_with_201_the_bare_task_and_its_location(ann: Use
     assert ann.get(answer.headers["Location"]).json() == task
 
 
-def test_the_list_is_newest_first(ann: User) -> None:
+def test_list_returns_tasks_newest_first(ann: User) -> None:
     assert ann.get("/api/tasks").json() == {"tasks": []}
     first, second = (ann.post("/api/tasks", {"title": title}).json() for title in ("first", "second"))
 
@@ -90,7 +90,7 @@ def test_the_list_is_newest_first(ann: User) -> None:
     assert (answer.status_code, answer.json()) == (200, {"tasks": [second, first]})
 
 
-def test_a_task_is_read_by_its_id_in_either_case(ann: User) -> None:
+def test_get_task_accepts_the_id_in_either_case(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk"}).json()
 
     for spelling in (task["id"], task["id"].upper(), f"{task['id']}/"):
@@ -98,7 +98,7 @@ def test_a_task_is_read_by_its_id_in_either_case(ann: User) -> None:
         assert (answer.status_code, answer.json()) == (200, task)
 
 
-def test_an_update_changes_the_fields_that_are_sent_and_moves_updated_at(ann: User) -> None:
+def test_update_changes_only_the_sent_fields_and_updated_at(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk", "description": "two litres"}).json()
 
     answer = ann.put(f"/api/tasks/{task['id']}", {"is_completed": True})
@@ -112,7 +112,7 @@ def test_an_update_changes_the_fields_that_are_sent_and_moves_updated_at(ann: Us
     assert ann.get(f"/api/tasks/{task['id']}").json() == changed
 
 
-def test_an_update_of_everything_changes_everything_but_who_and_when_it_was_made(ann: User) -> None:
+def test_update_of_all_fields_keeps_id_owner_and_created_at(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk"}).json()
 
     sent = {"title": " Bread ", "description": " rye ", "is_completed": True}
@@ -127,7 +127,7 @@ def test_an_update_of_everything_changes_everything_but_who_and_when_it_was_made
     }
 
 
-def test_null_and_blank_clear_a_description_and_absence_leaves_it_alone(ann: User) -> None:
+def test_null_or_blank_description_clears_it_and_an_absent_one_keeps_it(ann: User) -> None:
     for clearing in (None, "", " \u3000\t"):
         task = ann.post("/api/tasks", {"title": "Buy milk", "description": "two litres"}).json()
         kept = ann.put(f"/api/tasks/{task['id']}", {"title": "Milk"}).json()
@@ -135,7 +135,7 @@ def test_null_and_blank_clear_a_description_and_absence_leaves_it_alone(ann: Use
         assert (kept["description"], cleared["description"]) == ("two litres", None)
 
 
-def test_an_update_without_a_known_field_is_refused(ann: User) -> None:
+def test_update_without_a_known_field_returns_400(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk"}).json()
 
     for sent in ({}, {"completed": True}, {"user_id": ann.id, "id": "x"}):
@@ -151,7 +151,7 @@ def test_an_update_without_a_known_field_is_refused(ann: User) -> None:
     assert ann.get(f"/api/tasks/{task['id']}").json() == task
 
 
-def test_a_deleted_task_is_confirmed_with_its_id_and_is_gone(ann: User) -> None:
+def test_delete_task_returns_200_with_the_id_and_the_task_is_gone(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk"}).json()
 
     answer = ann.delete(f"/api/tasks/{task['id']}")
@@ -164,7 +164,7 @@ def test_a_deleted_task_is_confirmed_with_its_id_and_is_gone(ann: User) -> None:
         assert (again.status_code, again.json()) == (404, TASK_NOT_FOUND)
 
 
-def test_the_root_names_the_service_and_its_documentation(http: httpx.Client) -> None:
+def test_root_returns_name_version_and_path_of_the_documentation(http: httpx.Client) -> None:
     answer = http.get("/")
 
     assert (answer.status_code, answer.json()) == (200, {"name": "todo", "version": VERSION, "docs": "/docs"})

@@ -1,4 +1,4 @@
-"""The rules of every field, in both contracts: what is refused, with which words, and what just fits."""
+"""The rules of every field in both contracts: refused values, their messages, and values at the limits."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from tests.support import PASSWORD, Contract, User, new_email, sign_up
 
 NUL = "a\0b"
-# Everything that str.strip() takes away.
+# Every character that str.strip() removes.
 WHITE_SPACE = "".join(chr(point) for point in range(0x3001) if chr(point).isspace())
 
 
@@ -41,7 +41,7 @@ def signup_error(http: httpx.Client, contract: Contract, **fields: Any) -> Any:
         ("a@[127.0.0.1]", "Invalid email format"),
     ],
 )
-def test_an_email_that_breaks_a_rule_is_refused(
+def test_sign_up_with_an_invalid_email_returns_400(
     http: httpx.Client, contract: Contract, email: Any, message: str
 ) -> None:
     assert signup_error(http, contract, email=email, password=PASSWORD) == contract.invalid(("email", message))
@@ -61,7 +61,7 @@ def test_an_email_that_breaks_a_rule_is_refused(
         ("é" * 37, "Password must not exceed 72 bytes"),
     ],
 )
-def test_a_password_that_breaks_a_rule_is_refused(
+def test_sign_up_with_an_invalid_password_returns_400(
     http: httpx.Client, contract: Contract, password: Any, message: str
 ) -> None:
     refused = signup_error(http, contract, email=new_email(), password=password)
@@ -69,14 +69,14 @@ def test_a_password_that_breaks_a_rule_is_refused(
     assert refused == contract.invalid(("password", message))
 
 
-def test_all_fields_at_fault_are_named_in_the_order_of_the_contract(http: httpx.Client, contract: Contract) -> None:
+def test_all_invalid_fields_are_reported_in_the_order_of_the_contract(http: httpx.Client, contract: Contract) -> None:
     assert signup_error(http, contract, password="short", email=None) == contract.invalid(
         ("email", "Email is required"), ("password", "Password must be at least 8 characters")
     )
 
 
 @pytest.mark.parametrize("password", ["8 blanks", " " * 8, "a" * 72, "é" * 36, "🙂" * 18])
-def test_a_password_that_just_fits_signs_up_and_logs_in(http: httpx.Client, contract: Contract, password: str) -> None:
+def test_password_at_the_limits_signs_up_and_logs_in(http: httpx.Client, contract: Contract, password: str) -> None:
     user = sign_up(http, contract, password=password)
 
     answer = http.post(f"{contract.prefix}/auth/login", json={"email": user.email, "password": password})
@@ -94,7 +94,7 @@ def test_a_password_that_just_fits_signs_up_and_logs_in(http: httpx.Client, cont
         ("J\u030c.{}@example.com", "\u01f0.{}@example.com"),
     ],
 )
-def test_an_email_is_stored_trimmed_and_in_lower_case_and_found_however_it_is_written(
+def test_email_is_stored_trimmed_in_lower_case_and_found_by_other_spellings(
     http: httpx.Client, contract: Contract, given: str, stored: str
 ) -> None:
     unique = new_email().partition("@")[0]
@@ -118,7 +118,7 @@ def test_an_email_is_stored_trimmed_and_in_lower_case_and_found_however_it_is_wr
         ({"email": "a@example.com", "password": ""}, [("password", "Password is required")]),
     ],
 )
-def test_a_login_that_lacks_a_field_is_refused(
+def test_login_with_a_missing_field_returns_400(
     http: httpx.Client, contract: Contract, fields: dict[str, Any], details: list[tuple[str, str]]
 ) -> None:
     answer = http.post(f"{contract.prefix}/auth/login", json=fields)
@@ -129,7 +129,7 @@ def test_a_login_that_lacks_a_field_is_refused(
     assert (answer.status_code, answer.json()) == (400, expected)
 
 
-def test_a_login_refuses_what_cannot_be_stored_and_what_is_no_text(http: httpx.Client, contract: Contract) -> None:
+def test_login_with_a_nul_character_or_a_number_returns_400(http: httpx.Client, contract: Contract) -> None:
     answer = http.post(f"{contract.prefix}/auth/login", json={"email": NUL, "password": 12345678})
 
     assert (answer.status_code, answer.json()) == (
@@ -152,7 +152,7 @@ def test_a_login_refuses_what_cannot_be_stored_and_what_is_no_text(http: httpx.C
         (NUL, "Title contains a character that cannot be stored"),
     ],
 )
-def test_a_new_task_needs_a_title(ann: User, contract: Contract, title: Any, message: str) -> None:
+def test_create_task_without_a_valid_title_returns_400(ann: User, contract: Contract, title: Any, message: str) -> None:
     answer = ann.post(f"{contract.prefix}/tasks", {} if title is ... else {"title": title})
 
     assert (answer.status_code, answer.json()) == (400, contract.invalid(("title", message)))
@@ -173,7 +173,7 @@ def test_a_new_task_needs_a_title(ann: User, contract: Contract, title: Any, mes
         ]),
     ],
 )  # fmt: skip
-def test_a_change_that_breaks_a_rule_changes_nothing(
+def test_update_with_an_invalid_field_returns_400_and_changes_nothing(
     ann: User, contract: Contract, fields: dict[str, Any], details: list[tuple[str, str]]
 ) -> None:
     task = ann.creates(contract)
@@ -185,7 +185,7 @@ def test_a_change_that_breaks_a_rule_changes_nothing(
 
 
 @pytest.mark.parametrize("flag", [None, 1, 0, "yes", "true", [], 1.0])
-def test_the_flag_is_true_or_false_and_nothing_else(ann: User, contract: Contract, flag: Any) -> None:
+def test_completed_flag_other_than_true_or_false_returns_400(ann: User, contract: Contract, flag: Any) -> None:
     task = ann.creates(contract)
 
     answer = ann.put(f"{contract.prefix}/tasks/{task['id']}", {contract.flag: flag})
@@ -196,7 +196,7 @@ def test_the_flag_is_true_or_false_and_nothing_else(ann: User, contract: Contrac
     )
 
 
-def test_the_limits_count_code_points_after_trimming(ann: User, contract: Contract) -> None:
+def test_length_limits_count_code_points_after_trimming(ann: User, contract: Contract) -> None:
     title, description = "🙂" * contract.title_limit, "é" * contract.description_limit
 
     task = ann.creates(contract, title=f"{WHITE_SPACE}{title}{WHITE_SPACE}", description=f"\n{description} ")
@@ -204,7 +204,7 @@ def test_the_limits_count_code_points_after_trimming(ann: User, contract: Contra
     assert (task["title"], task["description"]) == (title, description)
 
 
-def test_one_character_more_is_refused_on_create_and_on_update(ann: User, contract: Contract) -> None:
+def test_text_one_character_over_the_limit_returns_400_on_create_and_update(ann: User, contract: Contract) -> None:
     sent = {"title": "🙂" * (contract.title_limit + 1), "description": "é" * (contract.description_limit + 1)}
     expected = contract.invalid(
         ("title", f"Title must not exceed {contract.title_limit} characters"),
@@ -217,11 +217,11 @@ def test_one_character_more_is_refused_on_create_and_on_update(ann: User, contra
 
 
 @pytest.mark.parametrize("description", [None, "", "  ", WHITE_SPACE])
-def test_a_blank_description_is_none(ann: User, contract: Contract, description: str | None) -> None:
+def test_blank_description_is_stored_as_null(ann: User, contract: Contract, description: str | None) -> None:
     assert ann.creates(contract, description=description)["description"] is None
 
 
-def test_texts_come_back_as_they_were_sent(ann: User, contract: Contract) -> None:
+def test_texts_are_returned_as_they_were_sent(ann: User, contract: Contract) -> None:
     text = "'; DROP TABLE tasks; -- \\ \" $1 %s {} <b>\u202e\ufeff\x01 🙂 e\u0301"
 
     task = ann.creates(contract, title=text, description=text)

@@ -1,4 +1,4 @@
-"""The headers of every answer: those a browser needs to show it to a page, and those that keep it safe."""
+"""Response headers: CORS, caching, content type, request id."""
 
 import re
 import socket
@@ -56,7 +56,7 @@ def every_kind_of_answer(user: User, contract: Contract) -> list[httpx.Response]
     return answers
 
 
-def test_every_answer_can_be_read_by_a_listed_page_and_says_nothing_to_caches(ann: User, contract: Contract) -> None:
+def test_every_answer_has_cors_headers_for_a_listed_origin_and_no_store(ann: User, contract: Contract) -> None:
     for answer in every_kind_of_answer(ann, contract):
         assert (answer.status_code, cors_headers(answer)) == (answer.status_code, SHARED)
         assert answer.headers["Vary"] == "Origin"
@@ -67,7 +67,7 @@ def test_every_answer_can_be_read_by_a_listed_page_and_says_nothing_to_caches(an
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/page.js", "/docs/openapi.json"])
-def test_the_documentation_may_be_kept_by_whoever_asks_whether_it_is_still_good(http: httpx.Client, path: str) -> None:
+def test_documentation_is_sent_with_cache_control_no_cache(http: httpx.Client, path: str) -> None:
     assert http.get(path).headers.get_list("Cache-Control") == ["no-cache"]
 
 
@@ -75,7 +75,7 @@ def test_the_documentation_may_be_kept_by_whoever_asks_whether_it_is_still_good(
     "origin",
     [None, "http://localhost:3001", "https://localhost:3000", "http://localhost:3000.evil.example", "null", "*"],
 )
-def test_a_page_that_is_not_listed_gets_nothing(ann: User, contract: Contract, origin: str | None) -> None:
+def test_origin_that_is_not_listed_gets_no_cors_headers(ann: User, contract: Contract, origin: str | None) -> None:
     headers = {} if origin is None else {"Origin": origin}
 
     for answer in (
@@ -88,7 +88,7 @@ def test_a_page_that_is_not_listed_gets_nothing(ann: User, contract: Contract, o
 
 
 @pytest.mark.parametrize("path", ["/api/tasks", "/v1/api/tasks/1", "/health", "/nowhere", "/v1", "/"])
-def test_a_preflight_is_answered_on_any_path_with_all_methods(http: httpx.Client, path: str) -> None:
+def test_preflight_on_any_path_returns_204_with_all_methods(http: httpx.Client, path: str) -> None:
     asked = {
         "Origin": FRONTEND,
         "Access-Control-Request-Method": "PUT",
@@ -101,7 +101,7 @@ def test_a_preflight_is_answered_on_any_path_with_all_methods(http: httpx.Client
     assert cors_headers(answer) == SHARED | PREFLIGHT
 
 
-def test_a_preflight_with_a_body_over_the_limit_is_answered_and_the_connection_ends(service: Service) -> None:
+def test_preflight_with_a_body_over_the_limit_returns_204_and_closes_the_connection(service: Service) -> None:
     head = (
         f"OPTIONS /api/tasks HTTP/1.1\r\nHost: x\r\nOrigin: {FRONTEND}\r\nX-Request-ID: large-preflight\r\n"
         "Content-Length: 4194304\r\n\r\n"
@@ -124,7 +124,7 @@ def test_a_preflight_with_a_body_over_the_limit_is_answered_and_the_connection_e
     assert [line for line in service.lines() if "body not consumed" in line["message"]] == []
 
 
-def test_several_origins_may_be_listed(start_service: Callable[..., Service]) -> None:
+def test_each_of_several_listed_origins_is_allowed(start_service: Callable[..., Service]) -> None:
     http = start_service(FRONTEND_URL="https://app.example.com/, http://localhost:5173").http
 
     for origin in ("https://app.example.com", "http://localhost:5173"):
@@ -139,7 +139,7 @@ def logged_origins(service: Service) -> list[tuple[str, str]]:
     return [(line["request_id"], line["message"]) for line in lines]
 
 
-def test_an_origin_that_is_not_listed_is_logged_once_with_the_setting_that_lists_it(
+def test_unlisted_origin_is_logged_once_with_the_name_of_the_setting(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(FRONTEND_URL=f"{FRONTEND},https://app.example.com")
@@ -159,7 +159,7 @@ def test_an_origin_that_is_not_listed_is_logged_once_with_the_setting_that_lists
     ]
 
 
-def test_of_many_origins_that_one_client_makes_up_twenty_are_logged(start_service: Callable[..., Service]) -> None:
+def test_at_most_20_made_up_origins_are_logged(start_service: Callable[..., Service]) -> None:
     service = start_service()
     for number in range(50):
         assert service.http.get("/health/live", headers={"Origin": f"http://{number}.example"}).status_code == 200
@@ -169,7 +169,7 @@ def test_of_many_origins_that_one_client_makes_up_twenty_are_logged(start_servic
     ]
 
 
-def test_an_origin_is_logged_again_when_the_time_for_it_is_over(
+def test_unlisted_origin_is_logged_again_after_the_interval(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request: Any = SimpleNamespace(id="1", headers={"host": "todo.example"})
@@ -181,24 +181,24 @@ def test_an_origin_is_logged_again_when_the_time_for_it_is_over(
 
 
 @pytest.mark.parametrize("given", ["1", "a" * 128, "Trace_7.x-9", "0af7651916cd43dd8448eb211c80319c"])
-def test_a_good_request_id_of_the_client_comes_back(http: httpx.Client, given: str) -> None:
+def test_valid_request_id_of_the_client_is_returned(http: httpx.Client, given: str) -> None:
     assert http.get("/health/live", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("given", [b"", b"a" * 129, b"a b", b"a;b", b"\xc3\xa9", b"a\xff", b"<script>"])
-def test_another_request_id_is_replaced(http: httpx.Client, given: bytes) -> None:
+def test_invalid_request_id_is_replaced(http: httpx.Client, given: bytes) -> None:
     answer = http.get("/health/live", headers=[(b"X-Request-ID", given)])
 
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
-def test_two_request_ids_are_replaced_by_one(http: httpx.Client) -> None:
+def test_two_request_ids_are_replaced_by_one_new_id(http: httpx.Client) -> None:
     answer = http.get("/health/live", headers=[("X-Request-ID", "one"), ("X-Request-ID", "two")])
 
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
-def test_head_answers_as_get_does_without_the_body(ann: User) -> None:
+def test_head_returns_the_status_and_headers_of_get_without_a_body(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "x"}).json()
     paths = ["/", "/health", "/health/live", "/docs", "/docs/openapi.json", "/docs/page.js", "/api/auth/me"]
     paths += [f"{prefix}/tasks{end}" for prefix in ("/api", "/v1/api") for end in ("", f"/{task['id']}", "/1")]
@@ -211,11 +211,11 @@ def test_head_answers_as_get_does_without_the_body(ann: User) -> None:
         assert cors_headers(headed) == SHARED
 
 
-def test_head_needs_a_token_where_get_does(http: httpx.Client, contract: Contract) -> None:
+def test_head_without_a_token_returns_401(http: httpx.Client, contract: Contract) -> None:
     assert http.head(f"{contract.prefix}/tasks").status_code == 401
 
 
-def test_a_trailing_slash_is_the_same_path(ann: User, contract: Contract) -> None:
+def test_trailing_slash_is_the_same_path(ann: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
     assert ann.get(f"{contract.prefix}/tasks/").json() == {"tasks": [task]}

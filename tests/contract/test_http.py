@@ -1,4 +1,4 @@
-"""What HTTP itself refuses, byte by byte: the same JSON, under its own status."""
+"""Errors of HTTP itself, sent as raw bytes: the usual error JSON with the fitting status."""
 
 import json
 import re
@@ -49,29 +49,29 @@ def refused(status: int, text: str) -> tuple[int, object]:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_a_request_that_cannot_be_understood_is_refused(service: Service, sent: bytes) -> None:
+def test_malformed_request_returns_400_invalid_request(service: Service, sent: bytes) -> None:
     assert status_and_body(service.raw(sent)) == refused(400, "The request could not be understood")
 
 
-def test_headers_that_are_too_large_are_refused(service: Service) -> None:
+def test_headers_over_the_limit_return_431(service: Service) -> None:
     sent = GOOD + b"X-Padding: %s\r\n\r\n" % (b"a" * 100_000)
 
     assert status_and_body(service.raw(sent)) == refused(431, "The request headers are too large")
 
 
-def test_an_address_that_is_too_long_is_refused(service: Service) -> None:
+def test_request_target_over_the_limit_returns_414(service: Service) -> None:
     for length in (10_000, 300_000):
         sent = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * length)
         assert status_and_body(service.raw(sent)) == refused(414, "The address is too long")
 
 
-def test_an_unknown_expectation_is_refused(service: Service) -> None:
+def test_unknown_expectation_returns_417(service: Service) -> None:
     sent = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n{}"
 
     assert status_and_body(service.raw(sent)) == refused(417, "The expectation cannot be met")
 
 
-def test_a_refusal_of_headers_that_could_be_read_is_for_the_page_that_sent_them(service: Service) -> None:
+def test_refusal_after_readable_headers_has_cors_headers_and_the_request_id(service: Service) -> None:
     for wrong in (b"Expect: 200-ok\r\nContent-Length: 2", b"Content-Length: ten"):
         sent = b"POST /api/tasks HTTP/1.1\r\nOrigin: http://localhost:3000\r\nX-Request-ID: mine\r\n" + wrong
         answer = service.raw(sent + b"\r\n\r\n{}")
@@ -79,7 +79,7 @@ def test_a_refusal_of_headers_that_could_be_read_is_for_the_page_that_sent_them(
         assert b"X-Request-ID: mine\r\n" in answer
 
 
-def test_a_refusal_knows_nothing_of_the_request_before_it(service: Service) -> None:
+def test_refusal_carries_no_headers_of_the_request_before_it(service: Service) -> None:
     first = GOOD + b"Origin: http://localhost:3000\r\nX-Request-ID: first\r\n\r\n"
 
     answer = service.raw(first + b"nonsense\r\n\r\n")
@@ -87,7 +87,7 @@ def test_a_refusal_knows_nothing_of_the_request_before_it(service: Service) -> N
     assert answer.count(b"Access-Control-Allow-Origin") == answer.count(b"X-Request-ID: first") == 1
 
 
-def test_a_broken_chunk_is_refused(service: Service) -> None:
+def test_malformed_chunk_returns_400(service: Service) -> None:
     sent = (
         b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
@@ -96,7 +96,7 @@ def test_a_broken_chunk_is_refused(service: Service) -> None:
     assert status_and_body(service.raw(sent)) == refused(400, "The request could not be understood")
 
 
-def test_what_stops_arriving_is_refused_as_late(start_service: Callable[..., Service]) -> None:
+def test_head_or_body_that_stops_arriving_returns_408(start_service: Callable[..., Service]) -> None:
     service = start_service(HEADER_TIMEOUT=1, BODY_TIMEOUT=1)
     half_a_head = b"GET / HTTP/1.1\r\nHost: x\r\n"
     half_a_body = (
@@ -111,7 +111,7 @@ def test_what_stops_arriving_is_refused_as_late(start_service: Callable[..., Ser
     assert [status_and_body(answer) for answer in answers] == [expected, expected]
 
 
-def test_a_client_that_asks_first_is_told_why_not_before_it_sends(service: Service) -> None:
+def test_expect_100_continue_gets_100_or_413_before_the_body_is_sent(service: Service) -> None:
     head = (
         b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
@@ -125,13 +125,13 @@ def test_a_client_that_asks_first_is_told_why_not_before_it_sends(service: Servi
     assert service.raw(head % 2_000_000).startswith(b"HTTP/1.1 413 ")
 
 
-def test_requests_on_one_connection_are_answered_in_order(service: Service) -> None:
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     sent = GOOD + b"\r\n" + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + GOOD + b"Connection: close\r\n\r\n"
 
     assert re.findall(rb"HTTP/1.1 (\d{3}) ", service.raw(sent)) == [b"200", b"404", b"200"]
 
 
-def test_a_client_that_hangs_up_harms_nobody_and_is_no_fault(service: Service) -> None:
+def test_clients_that_disconnect_cause_no_error_and_others_are_served(service: Service) -> None:
     lines_before = len(service.lines())
     for sent in (b"", b"GET", GOOD, b"POST /api/auth/login HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", GOOD + b"\r\n"):
         for _ in range(20):

@@ -1,11 +1,11 @@
-"""January's contract, frozen, as its frontend meets it: the request and the whole answer side by side."""
+"""January's contract, frozen, as its frontend sees it: each request beside its whole answer."""
 
 import httpx
 
 from tests.support import NOT_FOUND, TASK_NOT_FOUND, User, new_email
 
 
-def test_signing_up_answers_201_with_a_token_and_a_user_of_two_fields(http: httpx.Client) -> None:
+def test_sign_up_returns_201_with_a_token_and_a_user_of_two_fields(http: httpx.Client) -> None:
     email = new_email()
 
     answer = http.post("/v1/api/auth/signup", json={"email": email, "password": "password"})
@@ -17,7 +17,7 @@ def test_signing_up_answers_201_with_a_token_and_a_user_of_two_fields(http: http
     )
 
 
-def test_logging_in_answers_200_with_the_same_body(http: httpx.Client) -> None:
+def test_login_returns_200_with_the_body_of_the_sign_up(http: httpx.Client) -> None:
     given = {"email": new_email(), "password": "password"}
     signed_up = http.post("/v1/api/auth/signup", json=given).json()
 
@@ -29,13 +29,13 @@ def test_logging_in_answers_200_with_the_same_body(http: httpx.Client) -> None:
     )
 
 
-def test_there_is_no_me(ann: User) -> None:
+def test_me_returns_404(ann: User) -> None:
     answer = ann.get("/v1/api/auth/me")
 
     assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
 
 
-def test_a_new_task_is_wrapped_and_has_no_location(ann: User) -> None:
+def test_create_task_returns_the_wrapped_task_without_a_location(ann: User) -> None:
     answer = ann.post("/v1/api/tasks", {"title": " Buy milk ", "description": ""})
 
     task = answer.json()["task"]
@@ -56,7 +56,7 @@ def test_a_new_task_is_wrapped_and_has_no_location(ann: User) -> None:
     assert "Location" not in answer.headers
 
 
-def test_the_list_is_newest_first_and_its_tasks_are_bare(ann: User) -> None:
+def test_list_returns_unwrapped_tasks_newest_first(ann: User) -> None:
     first, second = (ann.post("/v1/api/tasks", {"title": title}).json()["task"] for title in ("first", "second"))
 
     answer = ann.get("/v1/api/tasks")
@@ -64,7 +64,7 @@ def test_the_list_is_newest_first_and_its_tasks_are_bare(ann: User) -> None:
     assert (answer.status_code, answer.json()) == (200, {"tasks": [second, first]})
 
 
-def test_a_task_is_read_wrapped(ann: User) -> None:
+def test_get_task_returns_the_wrapped_task(ann: User) -> None:
     created = ann.post("/v1/api/tasks", {"title": "Buy milk"}).json()
 
     answer = ann.get(f"/v1/api/tasks/{created['task']['id']}")
@@ -72,7 +72,7 @@ def test_a_task_is_read_wrapped(ann: User) -> None:
     assert (answer.status_code, answer.json()) == (200, created)
 
 
-def test_a_task_is_toggled_with_completed(ann: User) -> None:
+def test_update_of_completed_returns_the_wrapped_task(ann: User) -> None:
     task = ann.post("/v1/api/tasks", {"title": "Buy milk"}).json()["task"]
 
     answer = ann.put(f"/v1/api/tasks/{task['id']}", {"completed": True})
@@ -85,7 +85,7 @@ def test_a_task_is_toggled_with_completed(ann: User) -> None:
     assert changed["updated_at"] > task["updated_at"]
 
 
-def test_an_empty_update_changes_nothing_not_even_updated_at(ann: User) -> None:
+def test_empty_update_changes_nothing_not_even_updated_at(ann: User) -> None:
     created = ann.post("/v1/api/tasks", {"title": "Buy milk"}).json()
 
     for sent in ({}, {"is_completed": True}, {"user_id": ann.id}):
@@ -93,13 +93,13 @@ def test_an_empty_update_changes_nothing_not_even_updated_at(ann: User) -> None:
         assert (answer.status_code, answer.json()) == (200, created)
 
 
-def test_an_empty_update_of_a_missing_task_is_not_found(ann: User) -> None:
+def test_empty_update_of_a_missing_task_returns_404(ann: User) -> None:
     answer = ann.put("/v1/api/tasks/00000000-0000-4000-8000-000000000000", {})
 
     assert (answer.status_code, answer.json()) == (404, TASK_NOT_FOUND)
 
 
-def test_a_deleted_task_is_answered_with_204_and_nothing(ann: User) -> None:
+def test_delete_task_returns_204_without_a_body(ann: User) -> None:
     task = ann.post("/v1/api/tasks", {"title": "Buy milk"}).json()["task"]
 
     answer = ann.delete(f"/v1/api/tasks/{task['id']}")
@@ -109,7 +109,7 @@ def test_a_deleted_task_is_answered_with_204_and_nothing(ann: User) -> None:
     assert ann.get("/v1/api/tasks").json() == {"tasks": []}
 
 
-def test_a_validation_error_speaks_of_the_first_field(http: httpx.Client) -> None:
+def test_validation_error_has_the_message_of_the_first_invalid_field(http: httpx.Client) -> None:
     answer = http.post("/v1/api/auth/signup", json={"email": "nobody", "password": "short"})
 
     assert (answer.status_code, answer.json()) == (
@@ -125,7 +125,7 @@ def test_a_validation_error_speaks_of_the_first_field(http: httpx.Client) -> Non
     )
 
 
-def test_a_login_that_lacks_a_field_is_told_that_both_are_required(http: httpx.Client) -> None:
+def test_login_with_a_missing_field_returns_email_and_password_required(http: httpx.Client) -> None:
     answer = http.post("/v1/api/auth/login", json={"email": "ann@example.com", "password": ""})
 
     assert (answer.status_code, answer.json()) == (
@@ -138,7 +138,7 @@ def test_a_login_that_lacks_a_field_is_told_that_both_are_required(http: httpx.C
     )
 
 
-def test_a_login_with_fields_of_the_wrong_type_is_told_so(http: httpx.Client) -> None:
+def test_login_with_fields_of_the_wrong_type_returns_400_for_each_field(http: httpx.Client) -> None:
     answer = http.post("/v1/api/auth/login", json={"email": 1, "password": ["x"]})
 
     assert (answer.status_code, answer.json()) == (

@@ -1,4 +1,4 @@
-"""Long lists, of both contracts and in the export: sent in pieces, and otherwise as a short one."""
+"""Long lists of both contracts and long exports: sent in pieces, with the same bytes as in one piece."""
 
 import json
 import socket
@@ -42,7 +42,7 @@ def as_sent(value: object) -> str:
 
 
 def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit: int = LIST_LIMIT) -> bytes:
-    """The tasks' part of the answer, made of the rows by other means than the service's."""
+    """The expected "tasks" part of the answer, built from the rows without the service's code."""
     fields = (january.Task if flag == JANUARY.flag else february.Task).model_fields
     columns = ", ".join(FEBRUARY.flag if name == flag else name for name in fields)
     query = NEWEST_FIRST.replace("id::text", columns)
@@ -53,7 +53,7 @@ def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("count", [ROWS_AT_ONCE, ROWS_AT_ONCE + 1, FIRST_ROWS, FIRST_ROWS + 1, LIST_LIMIT + 1])
-def test_a_list_of_any_length_is_byte_for_byte_as_made_in_one_piece(
+def test_list_of_any_length_equals_the_bytes_of_one_made_in_one_piece(
     ann: User, bob: User, database: psycopg.Connection, contract: Contract, size: str, count: int
 ) -> None:
     database.execute(FILL.format(description=SIZES[size]).encode(), [ann.id, count])
@@ -66,7 +66,9 @@ def test_a_list_of_any_length_is_byte_for_byte_as_made_in_one_piece(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_long_export_holds_every_task_byte_for_byte(ann: User, database: psycopg.Connection, size: str) -> None:
+def test_long_export_equals_the_bytes_of_one_made_in_one_piece(
+    ann: User, database: psycopg.Connection, size: str
+) -> None:
     database.execute(FILL.format(description=SIZES[size]).encode(), [ann.id, LIST_LIMIT + 300])
 
     answer = ann.get(EXPORT)
@@ -76,7 +78,9 @@ def test_a_long_export_holds_every_task_byte_for_byte(ann: User, database: psyco
     assert list(answer.json()) == ["exported_at", "user", "tasks"]
 
 
-def test_a_short_list_is_whole_and_a_long_one_is_chunked(ann: User, bob: User, database: psycopg.Connection) -> None:
+def test_short_list_has_a_content_length_and_a_long_one_is_chunked(
+    ann: User, bob: User, database: psycopg.Connection
+) -> None:
     database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, FIRST_ROWS - 1])
     short = ann.get("/api/tasks")
     ann.creates(FEBRUARY)
@@ -96,7 +100,7 @@ def test_a_short_list_is_whole_and_a_long_one_is_chunked(ann: User, bob: User, d
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
-def test_a_long_list_has_the_headers_and_the_line_in_the_log_of_every_answer(
+def test_long_list_has_the_usual_headers_and_log_line(
     service: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, 100])
@@ -119,7 +123,7 @@ def errors(service: Service) -> list[str]:
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
-def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
+def test_head_of_a_long_list_has_no_body_and_keeps_the_connection_open(
     service: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, 100])
@@ -140,7 +144,7 @@ def test_head_of_a_long_list_has_no_body_and_the_connection_goes_on(
 @pytest.mark.parametrize("path", LONG_ANSWERS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("connection", ["", "Connection: keep-alive\r\n"], ids=["close", "keep-alive"])
-def test_a_long_list_over_http_1_0_is_not_chunked_and_ends_with_the_connection(
+def test_long_list_over_http_1_0_is_not_chunked_and_ends_with_the_connection(
     service: Service, ann: User, database: psycopg.Connection, path: str, method: str, connection: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, 100])
@@ -157,7 +161,7 @@ def test_a_long_list_over_http_1_0_is_not_chunked_and_ends_with_the_connection(
 
 @contextmanager
 def half_way(service: Service, user: User, path: str) -> Iterator[socket.socket]:
-    """An answer that has begun, and waits for the client to take in more of it."""
+    """A connection whose answer has begun and waits for the client to read on."""
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: cut\r\nAuthorization: Bearer {user.token}\r\n\r\n"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -190,12 +194,12 @@ def check_it_is_cut_off(service: Service, connection: socket.socket, reason: str
     assert not rest_of(connection).endswith(b"0\r\n\r\n")
     lines = [line for line in service.lines_of("cut") if line["message"] == "an answer was cut off"]
     assert [(line["level"], line["reason"]) for line in lines] == [("error", reason)]
-    assert service.http.get("/health/live").status_code == 200  # what else there was to say has been said
+    assert service.http.get("/health/live").status_code == 200  # any later log line would be written by now
     assert [line["message"] for line in service.lines() if line["level"] != "info"] == ["an answer was cut off"]
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
-def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
+def test_error_in_the_middle_of_a_long_list_closes_the_connection_and_logs_one_line(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
 ) -> None:
     service = start_service(STATEMENT_TIMEOUT=0.5)
@@ -206,7 +210,7 @@ def test_what_fails_half_way_cuts_the_connection_and_is_one_line_in_the_log(
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
-def test_an_account_that_is_deleted_meanwhile_does_not_end_like_one_without_more_tasks(
+def test_long_list_of_an_account_that_is_deleted_meanwhile_is_cut_off(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection, path: str
 ) -> None:
     service = start_service()
@@ -217,7 +221,7 @@ def test_an_account_that_is_deleted_meanwhile_does_not_end_like_one_without_more
 
 
 @pytest.mark.parametrize("path", LONG_ANSWERS)
-def test_changes_are_answered_while_a_list_is_under_way_and_unchanged_tasks_are_in_it_once(
+def test_writes_during_a_long_list_succeed_and_unchanged_tasks_are_listed_once(
     service: Service, ann: User, database: psycopg.Connection, path: str
 ) -> None:
     database.execute(LARGE.encode(), [ann.id, LIST_LIMIT - 10])
@@ -238,7 +242,7 @@ def test_changes_are_answered_while_a_list_is_under_way_and_unchanged_tasks_are_
     assert b"created meanwhile" not in body
 
 
-def test_a_list_of_more_than_a_thousand_ends_at_the_newest_thousand(
+def test_list_of_2000_tasks_returns_the_newest_1000(
     ann: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, 2 * LIST_LIMIT])
@@ -250,7 +254,7 @@ def test_a_list_of_more_than_a_thousand_ends_at_the_newest_thousand(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
-def test_twenty_clients_that_stop_reading_a_list_of_13_megabytes_take_little_memory(
+def test_20_clients_that_stop_reading_a_13_mb_list_take_less_than_60_mb(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(WRITE_TIMEOUT=600)
@@ -266,7 +270,7 @@ def test_twenty_clients_that_stop_reading_a_list_of_13_megabytes_take_little_mem
     assert peak_of_memory(service) - before < 60_000_000
 
 
-def test_a_client_that_leaves_half_way_is_no_error_and_gives_its_turn_back(
+def test_client_that_leaves_during_a_long_list_causes_no_error_and_frees_its_turn(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service()

@@ -20,9 +20,9 @@ PACKAGE = "todo_client"
 
 @pytest.fixture(scope="module")
 def directory(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Holds the package that the command of the document made, without a warning about what it left out."""
+    """The directory with the package that the documented command generated without warnings about omissions."""
     directory = tmp_path_factory.mktemp("python")
-    (directory / "config.yml").write_text("post_hooks: []\n")  # it would look for ruff, to format what it wrote
+    (directory / "config.yml").write_text("post_hooks: []\n")  # without it the generator runs ruff on its output
     program, *arguments = block(TYPED, "sh").replace(URL, service.url).split()
     assert program == "openapi-python-client"
     done = subprocess.run(
@@ -37,7 +37,7 @@ def directory(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def call(directory: Path, contract: Contract) -> Callable[..., Any]:
-    """Calls the function of an operation in this contract, and returns its whole answer."""
+    """A function that calls an operation of this contract and returns the detailed answer."""
     assert (directory / PACKAGE).is_dir()
     prefix = "v_1_" if contract.name == "january" else ""
 
@@ -59,7 +59,7 @@ def model(directory: Path, contract: Contract) -> Callable[..., Any]:
     return model
 
 
-def test_the_client_signs_up_creates_lists_updates_and_deletes(
+def test_generated_client_signs_up_creates_lists_updates_and_deletes(
     service: Service, contract: Contract, call: Callable[..., Any], model: Callable[..., Any]
 ) -> None:
     package = import_module(PACKAGE)
@@ -89,7 +89,7 @@ def test_the_client_signs_up_creates_lists_updates_and_deletes(
     assert (gone.status_code, gone.parsed.error, gone.parsed.code) == (404, "Task not found", "NOT_FOUND")
 
 
-def test_the_program_of_the_document_prints_the_task_that_it_made(directory: Path, service: Service) -> None:
+def test_documented_python_program_prints_the_task_it_created(directory: Path, service: Service) -> None:
     (directory / "program.py").write_text(block(TYPED, "python"))
 
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""How many tasks a user may have: the limit of TASKS_PER_USER, exact however many creates come at once."""
+"""The quota TASKS_PER_USER: exact for any number of simultaneous creates."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ def refusal(limit: int) -> dict[str, str]:
 
 
 def insert_tasks(database: psycopg.Connection, user: User, number: int) -> None:
-    """Past the service, which does not count them."""
+    """Inserts rows directly, so that the counter does not include them."""
     insert = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
     database.execute(insert.encode(), [user.id, number])
 
@@ -59,7 +59,7 @@ def at(service: Service, user: User) -> User:
     return User(service.http, user.id, user.email, user.token)
 
 
-def test_a_create_beyond_the_limit_is_409_in_both_contracts_and_a_delete_makes_room_for_one(
+def test_create_over_the_limit_returns_409_and_a_delete_makes_room_for_one(
     small: Service, ann: User, bob: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     user, other = at(small, ann), at(small, bob)
@@ -74,7 +74,7 @@ def test_a_create_beyond_the_limit_is_409_in_both_contracts_and_a_delete_makes_r
     assert (tasks_of(database, ann), counter_of(database, ann), counter_of(database, bob)) == (3, 3, 1)
 
 
-def test_creates_and_deletes_by_another_user_leave_the_counter_alone(
+def test_creates_and_deletes_by_another_user_do_not_change_the_counter(
     ann: User, bob: User, database: psycopg.Connection
 ) -> None:
     task = ann.creates(FEBRUARY)
@@ -85,7 +85,7 @@ def test_creates_and_deletes_by_another_user_leave_the_counter_alone(
     assert (counter_of(database, ann), counter_of(database, bob)) == (1, 1)
 
 
-def test_100_creates_at_once_at_9990_tasks_over_two_processes_are_10(
+def test_100_simultaneous_creates_at_9990_tasks_in_two_processes_create_10(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     insert_tasks(database, ann, 9_990)
@@ -102,7 +102,7 @@ def test_100_creates_at_once_at_9990_tasks_over_two_processes_are_10(
     assert (tasks_of(database, ann), counter_of(database, ann)) == (10_000, 10_000)
 
 
-def test_creates_and_deletes_at_once_are_counted_one_by_one(ann: User, database: psycopg.Connection) -> None:
+def test_simultaneous_creates_and_deletes_are_counted_exactly(ann: User, database: psycopg.Connection) -> None:
     made = [ann.creates(FEBRUARY)["id"] for _ in range(20)]
     twice = [*made[:15], *made[:15]]
 
@@ -116,7 +116,7 @@ def test_creates_and_deletes_at_once_are_counted_one_by_one(ann: User, database:
     assert tasks_of(database, ann) == counter_of(database, ann) == 35
 
 
-def test_without_a_limit_a_counter_is_no_reason_to_refuse(
+def test_create_without_a_limit_succeeds_for_any_counter(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     set_counter(database, ann, 2_000_000, "now")
@@ -125,7 +125,7 @@ def test_without_a_limit_a_counter_is_no_reason_to_refuse(
     assert counter_of(database, ann) == 2_000_001
 
 
-def test_an_account_from_before_the_counters_is_counted_at_its_first_create(
+def test_account_older_than_the_counters_is_counted_at_its_first_create(
     small: Service, ann: User, database: psycopg.Connection
 ) -> None:
     user = at(small, ann)
@@ -141,10 +141,10 @@ def test_an_account_from_before_the_counters_is_counted_at_its_first_create(
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 3, 10_000])
-def test_a_counter_that_is_wrong_is_corrected_before_a_create_is_refused(
+def test_wrong_counter_is_corrected_before_a_create_is_refused(
     small: Service, ann: User, database: psycopg.Connection, wrong: int
 ) -> None:
-    """A release without counters has written and deleted beside the service."""
+    """As if a release without counters had run beside this one."""
     set_counter(database, ann, wrong, "yesterday")
     insert_tasks(database, ann, 2)
 
@@ -154,7 +154,7 @@ def test_a_counter_that_is_wrong_is_corrected_before_a_create_is_refused(
     assert statuses.count(201) == max(1, 3 - wrong)
 
 
-def test_a_refusal_does_not_count_again_within_a_minute(
+def test_create_refused_within_a_minute_of_a_recount_does_not_recount(
     small: Service, ann: User, database: psycopg.Connection
 ) -> None:
     set_counter(database, ann, 3, "now")
@@ -163,7 +163,7 @@ def test_a_refusal_does_not_count_again_within_a_minute(
     assert counter_of(database, ann) == 3
 
 
-def test_a_delete_below_a_counter_of_zero_leaves_zero(ann: User, database: psycopg.Connection) -> None:
+def test_delete_at_a_counter_of_zero_keeps_it_at_zero(ann: User, database: psycopg.Connection) -> None:
     set_counter(database, ann, 0, "now")
     insert_tasks(database, ann, 1)
     [task] = ann.get("/api/tasks").json()["tasks"]
@@ -173,7 +173,7 @@ def test_a_delete_below_a_counter_of_zero_leaves_zero(ann: User, database: psyco
 
 
 @pytest.mark.parametrize("has_counter", [False, True])
-def test_a_create_with_the_token_of_a_deleted_user_is_401(
+def test_create_with_the_token_of_a_deleted_user_returns_401(
     ann: User, database: psycopg.Connection, contract: Contract, has_counter: bool
 ) -> None:
     if has_counter:

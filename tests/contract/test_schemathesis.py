@@ -1,4 +1,4 @@
-"""The running service held against its own document: requests of any shape, and every answer as documented."""
+"""Generated requests of any shape against the running service: every answer conforms to the OpenAPI document."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ bounded = settings(
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
-    # One user serves all examples of an operation: their tasks are theirs alone.
+    # All examples of an operation share one user, which is safe because no other test uses that user's tasks.
     suppress_health_check=list(HealthCheck),
 )
 
@@ -39,7 +39,7 @@ bounded = settings(
 @pytest.mark.parametrize("with_token", [True, False], ids=["with a token", "without"])
 @SCHEMA.parametrize()
 @bounded
-def test_every_answer_is_as_documented(
+def test_answer_to_any_generated_request_conforms_to_the_document(
     case: schemathesis.Case[Any], service: Service, ann: User, with_token: bool
 ) -> None:
     headers = {"Authorization": f"Bearer {ann.token}"} if with_token else {}

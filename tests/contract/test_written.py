@@ -1,4 +1,4 @@
-"""An response as it goes over the line: all of it in one piece, and no header that begins another."""
+"""The bytes of a response: written in one piece, without header injection."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def written(headers: dict[str, str], connection: str = "keep-alive") -> bytes | 
     return bytes_of(made, connection)
 
 
-def test_an_answer_is_its_status_its_headers_and_its_body() -> None:
+def test_response_bytes_are_status_line_headers_and_body() -> None:
     assert written({"Location": "/tasks/ä", "Allow": "GET"}, "close") == (
         b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nLocation: /tasks/\xc3\xa4\r\nAllow: GET\r\n"
         b"content-length: 7\r\nconnection: close\r\n\r\n"
@@ -20,7 +20,7 @@ def test_an_answer_is_its_status_its_headers_and_its_body() -> None:
     )
 
 
-def test_what_it_has_in_common_with_others_is_sent_with_its_own_and_told_to_sanic() -> None:
+def test_common_headers_are_sent_and_listed_in_processed_headers() -> None:
     made = JsonResponse(b"{}", 200, {"Allow": "GET"}, "application/json")
     made.common = "Vary: Origin\r\nX-Request-ID: a: b\r\n"
 
@@ -38,6 +38,6 @@ def test_what_it_has_in_common_with_others_is_sent_with_its_own_and_told_to_sani
 
 
 @pytest.mark.parametrize("sign", ["\r\n", "\n", "\r", "\0", "\x85", "\u2028", "\ud800"])
-def test_a_header_with_a_sign_that_is_none_is_left_to_sanic_which_takes_it_out(sign: str) -> None:
+def test_header_with_an_invalid_character_is_left_to_sanics_own_writer(sign: str) -> None:
     assert written({"Location": f"/tasks{sign}Set-Cookie: a=b"}) is None
     assert written({f"Location{sign}": "/tasks"}) is None

@@ -1,4 +1,4 @@
-"""Up, down to nothing, up again; what refuses to run; and what a killed run leaves behind. A database for each test."""
+"""Apply, roll back and apply again; refused runs; remains of a killed run. Each test has its own database."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def tables_of(url: str) -> set[str]:
         return {row[0] for row in rows}
 
 
-def test_up_down_to_nothing_and_up_again_leaves_the_same_schema(empty_database: str) -> None:
+def test_apply_roll_back_all_and_apply_again_gives_the_same_schema(empty_database: str) -> None:
     assert migrations.apply(empty_database) == migrations.known()
     first = schema_of(empty_database)
     assert first
@@ -57,7 +57,7 @@ def test_up_down_to_nothing_and_up_again_leaves_the_same_schema(empty_database: 
     assert schema_of(empty_database) == first
 
 
-def test_the_counters_go_and_come_back_empty_and_the_tasks_are_counted_anew(empty_database: str) -> None:
+def test_counters_that_were_rolled_back_and_reapplied_are_recounted(empty_database: str) -> None:
     migrations.apply(empty_database)
     with connected(empty_database) as connection:
         [user] = rows(connection, CREATE_USER, email="a@example.com", password_hash="x", network=b"x")
@@ -75,14 +75,14 @@ def test_the_counters_go_and_come_back_empty_and_the_tasks_are_counted_anew(empt
         assert [len(rows(connection, CREATE_TASK, **given)) for _ in range(2)] == [1, 0]
 
 
-def test_applying_twice_does_nothing_the_second_time(empty_database: str) -> None:
+def test_second_apply_does_nothing(empty_database: str) -> None:
     migrations.apply(empty_database)
 
     assert migrations.apply(empty_database) == []
     assert migrations.pending(empty_database) == []
 
 
-def test_to_stops_at_a_migration_and_goes_back_to_it(empty_database: str) -> None:
+def test_apply_and_roll_back_stop_at_the_given_migration(empty_database: str) -> None:
     assert migrations.pending(empty_database) == migrations.known()
 
     assert migrations.apply(empty_database, FIRST) == [FIRST]
@@ -93,7 +93,7 @@ def test_to_stops_at_a_migration_and_goes_back_to_it(empty_database: str) -> Non
         migrations.apply(empty_database, "9999_nothing")
 
 
-def test_rolling_back_a_database_that_is_ahead_is_refused(empty_database: str) -> None:
+def test_roll_back_of_a_database_ahead_of_the_code_is_refused(empty_database: str) -> None:
     migrations.apply(empty_database)
     with psycopg.connect(empty_database) as connection:
         connection.execute(
@@ -108,7 +108,9 @@ def test_rolling_back_a_database_that_is_ahead_is_refused(empty_database: str) -
 
 
 @pytest.mark.parametrize("table", ["users", "tasks"])
-def test_a_table_that_is_not_ours_stops_everything(empty_database: str, table: str) -> None:
+def test_apply_with_a_foreign_table_of_the_same_name_is_refused_and_changes_nothing(
+    empty_database: str, table: str
+) -> None:
     with psycopg.connect(empty_database) as connection:
         connection.execute(f"CREATE TABLE {table} (id int)".encode())
 
@@ -121,7 +123,7 @@ def test_a_table_that_is_not_ours_stops_everything(empty_database: str, table: s
     assert tables_of(empty_database) == {table}
 
 
-def test_the_lock_of_a_killed_run_does_not_stop_the_next(empty_database: str) -> None:
+def test_apply_ignores_the_lock_row_of_a_killed_run(empty_database: str) -> None:
     migrations.apply(empty_database, FIRST)
     with psycopg.connect(empty_database) as connection:
         connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")
@@ -129,7 +131,7 @@ def test_the_lock_of_a_killed_run_does_not_stop_the_next(empty_database: str) ->
     assert migrations.apply(empty_database) == migrations.known()[1:]
 
 
-def test_a_migration_that_fails_is_undone_and_named(empty_database: str) -> None:
+def test_failing_migration_is_rolled_back_and_named(empty_database: str) -> None:
     migrations.apply(empty_database, FIRST)
     with psycopg.connect(empty_database) as connection:
         connection.execute("CREATE TABLE tasks (id int)")
@@ -142,7 +144,7 @@ def test_a_migration_that_fails_is_undone_and_named(empty_database: str) -> None
     assert migrations.pending(empty_database) == migrations.known()[1:]
 
 
-def test_the_command_applies_shows_and_undoes(empty_database: str, tmp_path: Path) -> None:
+def test_migrate_command_applies_shows_and_rolls_back(empty_database: str, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "WARNING"}
 
     def says(*arguments: str) -> list[str]:
@@ -162,7 +164,7 @@ def test_the_command_applies_shows_and_undoes(empty_database: str, tmp_path: Pat
     ]
 
 
-def test_migrations_go_past_the_pooler_to_the_direct_url(empty_database: str, tmp_path: Path) -> None:
+def test_migrate_command_uses_database_direct_url(empty_database: str, tmp_path: Path) -> None:
     nowhere = "postgresql://todo@127.0.0.1:1/todo"
 
     done = command(
@@ -174,7 +176,7 @@ def test_migrations_go_past_the_pooler_to_the_direct_url(empty_database: str, tm
 
 
 @pytest.mark.parametrize("migration_id", migrations.known())
-def test_every_migration_argues_for_itself_bounds_its_waits_and_can_be_undone(migration_id: str) -> None:
+def test_every_migration_has_its_header_timeouts_and_rollback(migration_id: str) -> None:
     forward = (MIGRATIONS / f"{migration_id}.sql").read_text()
     backward = (MIGRATIONS / f"{migration_id}.rollback.sql").read_text()
 

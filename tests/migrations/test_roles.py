@@ -1,4 +1,4 @@
-"""sql/roles.sql and migrations/post-apply.sql: what the role of the running service may do, and what it cannot."""
+"""sql/roles.sql and migrations/post-apply.sql: the privileges and the limits of the runtime role."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def _roles_of_our_own(with_roles: bool) -> None:
 
 @pytest.fixture
 def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
-    """A transaction of the role's, which is rolled back."""
+    """A transaction as the runtime role, rolled back at the end."""
     with psycopg.connect(urls.runtime) as connection:
         yield connection
         connection.rollback()
@@ -60,7 +60,9 @@ def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
         "SELECT pg_read_file('/etc/passwd')",
     ],
 )
-def test_the_runtime_role_cannot(urls: Urls, runtime: psycopg.Connection, statement: str) -> None:
+def test_runtime_role_is_refused_statements_outside_its_grants(
+    urls: Urls, runtime: psycopg.Connection, statement: str
+) -> None:
     with psycopg.connect(urls.admin) as admin:
         admin.execute("CREATE SCHEMA IF NOT EXISTS elsewhere")
         admin.execute("CREATE TABLE IF NOT EXISTS elsewhere.secrets ()")
@@ -69,7 +71,7 @@ def test_the_runtime_role_cannot(urls: Urls, runtime: psycopg.Connection, statem
         runtime.execute(statement.encode())
 
 
-def test_the_runtime_role_reads_and_writes_rows(runtime: psycopg.Connection) -> None:
+def test_runtime_role_reads_and_writes_rows(runtime: psycopg.Connection) -> None:
     insert = "INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id"
     [[user_id]] = runtime.execute(insert.encode(), [new_email()])
     [[task_id]] = runtime.execute("INSERT INTO tasks (user_id, title) VALUES (%s, 'x') RETURNING id", [user_id])
@@ -81,7 +83,7 @@ def test_the_runtime_role_reads_and_writes_rows(runtime: psycopg.Connection) -> 
     assert runtime.execute("DELETE FROM users WHERE id = %s RETURNING id", [user_id]).fetchall() == [(user_id,)]
 
 
-def test_the_limits_belong_to_the_role(runtime: psycopg.Connection) -> None:
+def test_runtime_role_sets_its_own_timeouts_and_search_path(runtime: psycopg.Connection) -> None:
     shown = runtime.execute("SELECT name, setting FROM pg_settings WHERE source = 'user' ORDER BY name").fetchall()
 
     assert shown == [
@@ -93,7 +95,7 @@ def test_the_limits_belong_to_the_role(runtime: psycopg.Connection) -> None:
     ]
 
 
-def test_no_parameter_of_the_service_is_in_the_servers_log(own_database: Urls) -> None:
+def test_server_log_holds_statements_of_the_runtime_role_without_parameters(own_database: Urls) -> None:
     logged: list[str] = []
     with psycopg.connect(own_database.admin, autocommit=True) as admin:
         name = admin.info.dbname
@@ -108,7 +110,7 @@ def test_no_parameter_of_the_service_is_in_the_servers_log(own_database: Urls) -
     assert not any("ann@example.com" in line for line in logged)
 
 
-def test_roles_come_to_a_database_that_is_in_use(empty_database: str) -> None:
+def test_roles_are_added_to_a_database_in_use(empty_database: str) -> None:
     migrations.apply(empty_database)
     with psycopg.connect(empty_database, autocommit=True) as admin:
         admin.execute("INSERT INTO users (email, password_hash) VALUES ('a@example.com', 'x')")
@@ -123,7 +125,7 @@ def test_roles_come_to_a_database_that_is_in_use(empty_database: str) -> None:
         owner.execute("ALTER TABLE tasks ADD COLUMN later int")
 
 
-def test_grants_wait_until_every_table_is_there(empty_database: str) -> None:
+def test_grants_are_given_only_once_every_table_exists(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as admin:
         admin.execute(ROLES)
 

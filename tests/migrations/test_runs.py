@@ -1,4 +1,4 @@
-"""Runs of `migrate` as they happen in a deployment: two at once, one that is killed, one that only looks."""
+"""Runs of `migrate` in a deployment: two at a time, one that is killed, a dry run."""
 
 import shutil
 import signal
@@ -35,7 +35,7 @@ def wait_for(look: Callable[[], Any]) -> None:
 
 
 def waiting(connection: psycopg.Connection, query: str) -> int:
-    """How many other sessions are in, or have last sent, a query like this."""
+    """The number of other sessions with a current or last query like this."""
     found = connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s AND datname = current_database() "
         "AND pid <> pg_backend_pid()",
@@ -46,7 +46,7 @@ def waiting(connection: psycopg.Connection, query: str) -> int:
     return number
 
 
-def test_two_runs_at_once_apply_each_migration_once(empty_database: str, tmp_path: Path) -> None:
+def test_two_simultaneous_runs_apply_each_migration_once(empty_database: str, tmp_path: Path) -> None:
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
         runs = [start(tmp_path, empty_database) for _ in range(2)]
@@ -63,7 +63,9 @@ def test_two_runs_at_once_apply_each_migration_once(empty_database: str, tmp_pat
     assert [migration.migration_id for migration in migrations.applied(empty_database)] == migrations.known()
 
 
-def test_a_run_that_waits_too_long_gives_up(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_waits_longer_than_the_lock_timeout_fails(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(migrations, "LOCK_TIMEOUT_SECONDS", 0.3)
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
@@ -72,24 +74,24 @@ def test_a_run_that_waits_too_long_gives_up(empty_database: str, monkeypatch: py
             migrations.apply(empty_database)
 
 
-def test_a_run_that_is_killed_before_it_wrote_down_what_it_did_does_not_wedge_the_next(
+def test_run_killed_before_recording_its_migration_does_not_block_the_next_run(
     empty_database: str, tmp_path: Path
 ) -> None:
-    """The table of the second migration is made when the run is killed, and its line in yoyo's book is not."""
+    """The run is killed after creating the second migration's table and before recording it in yoyo's table."""
     migrations.apply(empty_database, FIRST)
-    with psycopg.connect(empty_database) as book, psycopg.connect(empty_database, autocommit=True) as connection:
-        book.execute("LOCK TABLE _yoyo_migration IN SHARE MODE")
+    with psycopg.connect(empty_database) as log, psycopg.connect(empty_database, autocommit=True) as connection:
+        log.execute("LOCK TABLE _yoyo_migration IN SHARE MODE")
         killed = start(tmp_path, empty_database)
         wait_for(lambda: waiting(connection, 'INSERT INTO "_yoyo_migration"%'))
         killed.send_signal(signal.SIGKILL)
         killed.communicate(timeout=60)
-        book.rollback()
+        log.rollback()
 
     assert migrations.apply(empty_database) == migrations.known()[1:]
     assert migrations.pending(empty_database) == []
 
 
-def test_a_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_database: str, tmp_path: Path) -> None:
+def test_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_database: str, tmp_path: Path) -> None:
     def says(*arguments: str) -> str:
         done = command(tmp_path, "migrate", *arguments, DATABASE_URL=empty_database, LOG_LEVEL="WARNING")
         assert (done.returncode, done.stderr) == (0, "")
@@ -114,14 +116,14 @@ def test_a_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_datab
 
 @pytest.fixture
 def own_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of migrations/ to which a test may add."""
+    """A copy of migrations/ that a test may add to."""
     copy = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, copy)
     monkeypatch.setattr(migrations, "MIGRATIONS", copy)
     return copy
 
 
-def test_a_migration_without_its_way_back_is_not_undone(empty_database: str, own_migrations: Path) -> None:
+def test_roll_back_of_a_migration_without_rollback_file_is_refused(empty_database: str, own_migrations: Path) -> None:
     (own_migrations / "9999_later.sql").write_text("ALTER TABLE tasks ADD COLUMN later text;\n")
     migrations.apply(empty_database)
 
@@ -131,7 +133,7 @@ def test_a_migration_without_its_way_back_is_not_undone(empty_database: str, own
     assert migrations.pending(empty_database) == []
 
 
-def test_a_migration_that_depends_on_none_that_is_there_is_said_in_one_line(
+def test_migration_that_depends_on_a_missing_one_is_refused_with_one_line(
     empty_database: str, own_migrations: Path
 ) -> None:
     (own_migrations / "9999_later.sql").write_text("-- depends: 0007_nothing\nSELECT 1;\n")
@@ -140,7 +142,7 @@ def test_a_migration_that_depends_on_none_that_is_there_is_said_in_one_line(
         migrations.apply(empty_database)
 
 
-def test_a_role_that_may_not_make_tables_is_told_so(empty_database: str) -> None:
+def test_apply_by_a_role_without_create_privilege_is_refused_with_a_message(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = nowhere".encode())
 

@@ -1,6 +1,6 @@
-"""Mutation testing: plants single faults in copies of the service and names those that no test notices.
+"""Mutation testing: plants single faults in copies of the service and lists those that no test notices.
 
-Not mutmut 3, which mutates functions alone and runs them in the process of the tests, and not cosmic-ray, which has one
-test command for all files: here a fault has to be in what `python -m service` imports, constants of a module included,
-and only the tests of the mutated file are quick enough.
+mutmut 3 does not fit: it mutates only functions, inside the process of the tests, while a fault here must be in the
+modules that `python -m service` imports, module constants included. cosmic-ray does not fit: it has one test command
+for all files, while only the tests of the mutated file are quick enough.
 """

@@ -1,4 +1,4 @@
-"""make mutants FILES='service/auth/*.py' N=20 SEED=1: plants N single faults and names those that no test notices."""
+"""make mutants FILES='service/auth/*.py' N=20 SEED=1: plants N single faults and lists those that no test notices."""
 
 import argparse
 import difflib
@@ -19,7 +19,7 @@ from tests.mutants.suites import suite_of
 from tests.mutants.trees import Outcome, Tree
 from tests.support import ROOT
 
-LONGEST_SECONDS = 400.0  # of the tests of one file, without a fault
+LONGEST_SECONDS = 400.0  # limit for the tests of one file without a fault
 
 
 class Mutant(NamedTuple):
@@ -41,7 +41,7 @@ class Mutant(NamedTuple):
 
 
 class Runner:
-    """Gives each piece of work to a tree that is free."""
+    """Runs each job on a free tree."""
 
     def __init__(self, trees: Iterable[Tree]) -> None:
         self._free: queue.SimpleQueue[Tree] = queue.SimpleQueue()
@@ -50,7 +50,7 @@ class Runner:
         self._seconds: dict[tuple[str, ...], float] = {}
 
     def run_without_fault(self, tests: tuple[str, ...]) -> None:
-        """How long they take; and a test that is red without a fault would seem to notice every one."""
+        """Measures the duration of the tests, and exits if any fails: it would seem to notice every fault."""
         outcome = self._run(tests, LONGEST_SECONDS)
         if outcome.is_noticed:
             raise SystemExit(f"red without a fault: {outcome.by}\n{outcome.output}")
@@ -71,7 +71,7 @@ class Runner:
 def chosen(patterns: list[str], count: int, seed: int) -> list[Mutant]:
     files = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
     found = [Mutant(str(path.relative_to(ROOT)), fault) for path in files for fault in faults(path.read_bytes())]
-    return random.Random(seed).sample(found, min(count, len(found)))  # noqa: S311 - to repeat a run, not to keep a secret
+    return random.Random(seed).sample(found, min(count, len(found)))  # noqa: S311 - a repeatable choice, not a secret
 
 
 def main() -> int:
@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, nargs="*", help="numbers of an earlier run with the same seed")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: nothing is left running
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # handled like Ctrl-C, so that no process is left running
     numbered = list(enumerate(chosen(given.files, given.count, given.seed), 1))
     mutants = [(number, mutant) for number, mutant in numbered if not given.only or number in given.only]
     say(f"{len(mutants)} faults, SEED={given.seed}")
@@ -90,7 +90,7 @@ def main() -> int:
         places = [Path(directory) / str(number) for number in range(given.jobs)]
         trees = [stack.enter_context(Tree.made(place, number)) for number, place in enumerate(places)]
         threads = stack.enter_context(ThreadPoolExecutor(given.jobs))
-        for tree in trees:  # Ctrl-C: what is under way ends, and nothing more begins
+        for tree in trees:  # at Ctrl-C: ends running tests and starts no more
             stack.callback(tree.end_all)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         missed = try_out(Runner(trees), threads, mutants)
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def try_out(runner: Runner, threads: ThreadPoolExecutor, mutants: list[tuple[int, Mutant]]) -> list[str]:
-    """Says what becomes of each, and returns those that no test noticed."""
+    """Prints the outcome of each mutant and returns those that no test noticed."""
     missed = []
     list(threads.map(runner.run_without_fault, {tuple(suite_of(mutant.file)) for _, mutant in mutants}))
     outcomes = threads.map(runner.run, [mutant for _, mutant in mutants])

@@ -1,4 +1,4 @@
-"""Single faults in a Python source: a comparison that is off by one, a condition that is ignored, a call left out."""
+"""Single faults in a Python source, such as an off-by-one comparison, an ignored condition, an omitted call."""
 
 import ast
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
 }  # fmt: skip
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
-# Names that begin a type: a fault in an annotation or an alias changes nothing that runs.
+# Names that start a type expression. A fault in an annotation or an alias has no effect at run time.
 GENERIC = {"Annotated", "Awaitable", "Callable", "Coroutine", "Iterable", "Iterator", "Literal", "Mapping", "Sequence",
            "TypeVar", "cast", "dict", "frozenset", "list", "set", "tuple", "type"}  # fmt: skip
-# The words of log lines and of refusals are for people: another word is no fault.
+# Functions that take a message. Another wording of a log line or of an error is no fault.
 WORDS = {"debug", "error", "exception", "getLogger", "info", "invalid", "warning"}
 
 
 class Fault(NamedTuple):
-    """Bytes of a source from `start` to `end` that become `replacement`."""
+    """Replaces the bytes from `start` to `end` of a source by `replacement`."""
 
     line: int
     start: int
@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 
 
 def faults(source: bytes) -> list[Fault]:
-    """Every fault that can be planted, each once, and only those that still compile."""
+    """All possible faults without duplicates, as far as the source still compiles with them."""
     found = dict.fromkeys(_Finder(source).found())
     return [fault for fault in found if _compiles(fault.planted(source))]
 
@@ -139,7 +139,7 @@ def _other_constants(value: object) -> Iterator[str]:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """Without types and decorators, the words of an exception, and f-strings, whose parts Python 3.11 misplaces."""
+    """Children without types, decorators, messages of exceptions, and f-strings (Python 3.11 misplaces their parts)."""
     if isinstance(node, ast.Raise | ast.JoinedStr):
         return
     for name, value in ast.iter_fields(node):
@@ -169,8 +169,8 @@ def _name_of(function: ast.expr) -> str:
 
 
 def _is_tuning(statement: ast.stmt) -> bool:
-    """A constant of the module that is a fraction or a product of numbers is a time or a size: a test of it would only
-    repeat it."""
+    """Whether the statement sets a module constant that is a fraction or a product of numbers: such a constant is a
+    time or a size, and a test would only repeat its value."""
     parts = list(ast.walk(statement.value)) if isinstance(statement, ast.Assign) else []
     numbers = [part.value for part in parts if isinstance(part, ast.Constant)]
     is_product = all(isinstance(part, ast.Constant | ast.BinOp | ast.Mult) for part in parts)

@@ -1,4 +1,4 @@
-"""Test files by the file of the service that they cover: the quickest first, as a run ends at its first failure."""
+"""The test files for each file of the service, quickest first, because a run stops at its first failure."""
 
 from fnmatch import fnmatch
 
@@ -77,6 +77,6 @@ SUITES: dict[str, list[str]] = {
 
 
 def suite_of(file: str) -> list[str]:
-    """The tests of every pattern that matches, each once; without a match, the tests of the contract."""
+    """The test files of all matching patterns without duplicates; tests/contract if no pattern matches."""
     named = [test for pattern, tests in SUITES.items() if fnmatch(file, pattern) for test in tests]
     return [f"tests/{test}" for test in dict.fromkeys(named)] or ["tests/contract"]

@@ -1,4 +1,4 @@
-"""Copy of the checkout with a PostgreSQL server beside it, for one fault at a time."""
+"""A copy of the checkout with its own PostgreSQL server, for one fault at a time."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests import databases
 from tests.support import ROOT
 
-# Durability off: the databases are dropped anyway.
+# Durability is off because the databases are temporary.
 SERVER_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
 
@@ -52,7 +52,7 @@ class Tree:
             tree._server.close()
 
     def run(self, tests: Sequence[str], timeout: float, file: str = "", planted: bytes = b"") -> Outcome:
-        """With the fault in the file, if there is one; afterwards the file is as it was."""
+        """Runs the tests with the planted file, if given, and restores the file afterwards."""
         before = (self._root / file).read_bytes() if file else b""
         if file:
             self._write(file, planted)
@@ -66,7 +66,7 @@ class Tree:
         self._temporary.mkdir()
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         own = {"DATABASE_URL": self._url, "TMPDIR": str(self._temporary)}
-        # A range of ports for each tree: tests/support.py gives each worker of pytest-xdist another range.
+        # Gives each tree its own range of ports: tests/support.py chooses it by the pytest-xdist worker.
         own["PYTEST_XDIST_WORKER"] = f"gw{9 - self._number}"
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
         began = time.monotonic()
@@ -78,7 +78,7 @@ class Tree:
         except subprocess.TimeoutExpired:
             self.end_all()
             process.communicate()
-            self._server.close()  # with the databases and the roles that were not cleaned up
+            self._server.close()  # removes leftover databases and roles
             self._start_server()
             return Outcome(is_noticed=True, by=f"the timeout of {timeout:.0f} s", seconds=timeout, output="")
         finally:
@@ -89,15 +89,15 @@ class Tree:
         return Outcome(process.returncode != 0, by, time.monotonic() - began, output)
 
     def end_all(self) -> None:
-        """Services run in sessions of their own: TMPDIR in the environment of a process names its tree."""
+        """Kills all processes of this tree. Services run in other sessions, so they are found by TMPDIR."""
         mark = f"TMPDIR={self._temporary}\0".encode()
         for environment in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 if mark in environment.read_bytes():
                     os.kill(int(environment.parent.name), signal.SIGKILL)
 
     def _write(self, file: str, content: bytes) -> None:
-        """Python recognises a stale .pyc by the second and the size of its source: each version gets another second."""
+        """Writes the file with a new time in seconds, because Python detects a stale .pyc by seconds and size alone."""
         (self._root / file).write_bytes(content)
         self._written_at += 1
         os.utime(self._root / file, (self._written_at, self._written_at))

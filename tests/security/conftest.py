@@ -1,4 +1,4 @@
-"""A service that takes the tokens of four outside issuers."""
+"""A service that accepts the tokens of four outside issuers."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whose address counts: never what anybody may write, always what the last trusted proxies wrote."""
+"""The client address for the limits: from the trusted proxies' part of X-Forwarded-For, else the peer's."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def network_of(trusted_proxies: int, *forwarded: str, peer: str = PEER, **others
     return client_network(request)
 
 
-def test_without_a_trusted_proxy_it_is_the_peer_whatever_a_header_says() -> None:
+def test_client_address_without_a_trusted_proxy_is_the_peers_and_headers_are_ignored() -> None:
     assert network_of(0) == PEER
     assert network_of(0, "203.0.113.9") == PEER
     assert network_of(0, **{"forwarded": "for=203.0.113.9", "x-real-ip": "203.0.113.9"}) == PEER
@@ -51,7 +51,7 @@ def test_without_a_trusted_proxy_it_is_the_peer_whatever_a_header_says() -> None
         (1, ["[::ffff:203.0.113.1]:443"], "203.0.113.1"),
     ],
 )
-def test_behind_proxies_it_is_what_the_farthest_trusted_one_says(
+def test_client_address_behind_proxies_is_the_one_reported_by_the_farthest_trusted_proxy(
     proxies: int, forwarded: list[str], network: str
 ) -> None:
     assert network_of(proxies, *forwarded) == network
@@ -61,12 +61,12 @@ def test_behind_proxies_it_is_what_the_farthest_trusted_one_says(
     "address",
     ["2001:db8:1:2::1", "2001:DB8:1:2:ffff::9", "[2001:db8:1:2::3]:443", "[2001:db8:1:2::3]", "2001:db8:1:2::%1"],
 )
-def test_an_ipv6_address_is_its_network(address: str) -> None:
+def test_ipv6_address_counts_as_its_64_bit_network(address: str) -> None:
     assert network_of(1, address) == "2001:db8:1:2::/64"
     assert network_of(0, peer=address.strip("[]").removesuffix("]:443")) == "2001:db8:1:2::/64"
 
 
-def test_a_peer_without_an_address_is_one_of_its_own() -> None:
+def test_peer_without_an_address_counts_as_the_empty_address() -> None:
     assert network_of(0, peer="") == ""
 
 
@@ -84,7 +84,7 @@ def warnings(service: Service) -> list[str]:
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/health/live", 200), ("GET", "/api/tasks", 401), ("GET", "/nowhere", 404)]
 )
-def test_the_first_request_through_a_proxy_that_is_not_counted_is_one_warning(
+def test_first_request_through_an_uncounted_proxy_logs_one_warning(
     start_service: Callable[..., Service], method: str, path: str, status: int
 ) -> None:
     service = start_service()
@@ -99,7 +99,7 @@ def test_the_first_request_through_a_proxy_that_is_not_counted_is_one_warning(
 @pytest.mark.parametrize(
     ("trusted_proxies", "headers"), [(1, FORWARDED), (0, {"Via": "1.1 proxy", "X-Real-IP": "203.0.113.9"})]
 )
-def test_requests_through_counted_proxies_or_without_the_header_are_no_warning(
+def test_requests_through_counted_proxies_or_without_the_header_log_no_warning(
     start_service: Callable[..., Service], trusted_proxies: int, headers: dict[str, str]
 ) -> None:
     service = start_service(TRUSTED_PROXIES=trusted_proxies)
@@ -108,14 +108,14 @@ def test_requests_through_counted_proxies_or_without_the_header_are_no_warning(
     assert warnings(service) == []
 
 
-def test_several_workers_give_one_warning_together(start_service: Callable[..., Service]) -> None:
+def test_several_workers_log_the_warning_once_together(start_service: Callable[..., Service]) -> None:
     service = start_service(WORKERS=2)
     deadline = time.monotonic() + 60
     while sum(line["message"].startswith("ready") for line in service.lines()) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
-    for _ in range(30):  # each on a new connection, so that the system divides them between the workers
+    for _ in range(30):  # each on a new connection, so that the kernel spreads them over the workers
         assert httpx.get(f"{service.url}/health/live", headers=FORWARDED).status_code == 200
 
     assert warnings(service) == [WARNING]

@@ -1,4 +1,4 @@
-"""Every way we know to make a false token of an outside issuer, in both contracts. Those of our own: test_tokens.py."""
+"""Every known way to forge a token of an outside issuer, in both contracts. test_tokens.py covers our own tokens."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from tests.issuers import (
 from tests.security.test_tokens import EXPIRED, INVALID, UNAUTHORIZED
 from tests.support import FEBRUARY, JANUARY, SECRET, Contract
 
-# Each makes a false token of a world in which everything else is right.
+# Makes a forged token; everything else about the world is right.
 Forge = Callable[[World], str]
 
 
@@ -95,8 +95,8 @@ FORGED: dict[str, Forge] = {
         claims_of(RSA_ISSUER, aud="todo")
     ),
     "ES512 with a P-256 key": lambda w: w.ec.sign(claims_of(EC_ISSUER), alg="ES512"),
-    "a stranger's key under a kid that is known": lambda w: ed_key(w.ed.kid).sign(w.claims()),
-    "a kid that nobody knows": lambda w: ed_key().sign(w.claims()),
+    "another key under a known kid": lambda w: ed_key(w.ed.kid).sign(w.claims()),
+    "an unknown kid": lambda w: ed_key().sign(w.claims()),
     "kid as a path": lambda w: w.ed.sign(w.claims(), kid="../../../../dev/null"),
     "kid as SQL": lambda w: w.ed.sign(w.claims(), kid="' UNION SELECT 'x' --"),
     "kid as a URL": lambda w: w.ed.sign(w.claims(), kid=f"{w.issuer}/rsa"),
@@ -106,17 +106,17 @@ FORGED: dict[str, Forge] = {
     "kid of another case": lambda w: w.ed.sign(w.claims(), kid=str(w.ed.kid).upper()),
     "an empty kid": lambda w: w.ed.sign(w.claims(), kid=""),
     "a key of its own in jwk": lambda w: (own := ed_key()).sign(w.claims(), jwk=own.jwk),
-    "a key of its own in jwk, under a kid that is known": lambda w: (own := ed_key(w.ed.kid)).sign(
+    "a key of its own in jwk, under a known kid": lambda w: (own := ed_key(w.ed.kid)).sign(
         w.claims(), jwk=own.jwk
     ),
     "a key of its own at jku": lambda w: ed_key(w.ed.kid).sign(w.claims(), jku=f"{w.issuer}/elsewhere"),
     "a key of its own at x5u": lambda w: ed_key(w.ed.kid).sign(w.claims(), x5u=f"{w.issuer}/elsewhere"),
     "a certificate of its own": lambda w: ed_key(w.ed.kid).sign(w.claims(), x5c=["MIIB"]),
-    "crit that nobody knows": lambda w: w.ed.sign(w.claims(), crit=["http://example.com/UNDEFINED"]),
+    "an unknown crit": lambda w: w.ed.sign(w.claims(), crit=["http://example.com/UNDEFINED"]),
     "crit and b64": lambda w: w.ed.sign(w.claims(), crit=["b64"], b64=False),
     "b64 without crit": lambda w: w.ed.sign(w.claims(), b64=False),
     "an empty crit": lambda w: w.ed.sign(w.claims(), crit=[]),
-    "aud of somebody else": lambda w: w.token(aud="https://other.example"),
+    "aud of another service": lambda w: w.token(aud="https://other.example"),
     "no aud": lambda w: w.token(aud=...),
     "aud null": lambda w: w.token(aud=None),
     "aud with a slash": lambda w: w.token(aud=f"{w.issuer}/"),
@@ -130,7 +130,7 @@ FORGED: dict[str, Forge] = {
     "iss in another case": lambda w: w.ec.sign(claims_of(EC_ISSUER.upper(), aud=EC_ISSUER)),
     "iss with a path": lambda w: w.token(iss=f"{w.issuer}/api"),
     "iss as another host's prefix": lambda w: w.ec.sign(claims_of(f"{EC_ISSUER}.evil.example", aud=EC_ISSUER)),
-    "iss that nobody named": lambda w: w.token(iss="https://evil.example"),
+    "iss that is not configured": lambda w: w.token(iss="https://evil.example"),
     "iss null": lambda w: w.token(iss=None),
     "iss empty": lambda w: w.token(iss=""),
     "iss as a list": lambda w: w.token(iss=[w.issuer]),
@@ -192,7 +192,7 @@ Answers = dict[tuple[str, str], httpx.Response]
 
 @pytest.fixture(scope="module")
 def answers(world: World) -> Answers:
-    """All at once: a key id that nobody knows waits until the issuer may be asked again."""
+    """Sends all requests in parallel, because an unknown key id waits for the issuer's cooldown."""
 
     def ask(name: str, contract: Contract) -> httpx.Response:
         return world.ask(FORGED[name](world), f"{contract.prefix}/tasks")
@@ -203,7 +203,7 @@ def answers(world: World) -> Answers:
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_false_token_is_invalid(world: World, answers: Answers, contract: Contract, name: str) -> None:
+def test_forged_token_returns_401_invalid_token(world: World, answers: Answers, contract: Contract, name: str) -> None:
     answer = answers[name, contract.name]
 
     assert (answer.status_code, answer.json()) == (401, contract.token_error(*INVALID))
@@ -211,13 +211,13 @@ def test_a_false_token_is_invalid(world: World, answers: Answers, contract: Cont
     assert world.publisher.asked.count("/elsewhere") == 0
 
 
-def test_a_negative_exp_has_passed(world: World, contract: Contract) -> None:
+def test_token_with_a_negative_exp_returns_401_token_expired(world: World, contract: Contract) -> None:
     answer = world.ask(world.token(exp=-1), f"{contract.prefix}/tasks")
 
     assert (answer.status_code, answer.json()) == (401, contract.token_error(*EXPIRED))
 
 
-def test_two_tokens_are_none(world: World, contract: Contract) -> None:
+def test_two_tokens_in_one_request_return_401(world: World, contract: Contract) -> None:
     path = f"{contract.prefix}/tasks"
     both = f"Bearer {world.token()}"
     twice_said = world.service.http.get(path, headers=[("Authorization", both), ("Authorization", both)])
@@ -227,7 +227,7 @@ def test_two_tokens_are_none(world: World, contract: Contract) -> None:
     assert (in_one.status_code, in_one.json()) == (401, contract.token_error(*INVALID))
 
 
-def test_a_giant_token_is_refused_and_harms_nobody(world: World) -> None:
+def test_token_of_20_kb_returns_431_and_the_next_request_is_served(world: World) -> None:
     answer = world.ask(world.token(padding="x" * 20_000))
 
     assert answer.status_code == 431

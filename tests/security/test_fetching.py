@@ -1,4 +1,4 @@
-"""Fetching keys from a server that is slow, wrong, away or hostile: what it costs, and what a client sees of it."""
+"""Key fetches from a server that is slow, wrong, away or hostile: their cost, and the answers that clients get."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def publisher() -> Iterator[Publisher]:
         yield started
 
 
-def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publisher: Publisher) -> None:
+def test_key_download_refuses_redirects_compression_and_bodies_over_max_bytes(publisher: Publisher) -> None:
     publisher.answers["/away"] = lambda: (302, {"Location": PATH}, b"")
     publisher.answers["/big"] = lambda: (200, {}, b" " * (MAX_BYTES + 1))
     publisher.answers["/zipped"] = lambda: (200, {"Content-Encoding": "gzip"}, b"x")
@@ -41,7 +41,9 @@ def test_no_redirect_is_followed_and_no_more_is_read_than_keys_can_need(publishe
     assert publisher.asked.count(PATH) == 1
 
 
-def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_download_keeps_no_cookies_and_bypasses_the_proxy_for_plain_http(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     publisher.answers[PATH] = lambda: (200, {"Set-Cookie": "a=b; Path=/"}, b"{}")
 
@@ -52,12 +54,12 @@ def test_no_cookie_is_kept_and_no_proxy_sees_plain_http(publisher: Publisher, mo
     assert [headers["Accept"] for headers in publisher.headers] == ["application/json"] * 2
 
 
-def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_key_fetches_time_out_and_one_more_than_max_stuck_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_fetch, "TIMEOUT_SECONDS", 0.05)
     let_go = threading.Event()
     monkeypatch.setattr(key_download, "download", lambda *_: let_go.wait(30) and b"")
 
-    async def story() -> None:
+    async def scenario() -> None:
         fetch = key_fetch.fetcher("https://issuer.example")
         for _ in range(key_fetch.MAX_STUCK_THREADS):
             with pytest.raises(TimeoutError):
@@ -72,7 +74,7 @@ def test_a_fetch_that_hangs_is_left_behind_and_no_more_than_a_few_are(monkeypatc
                 assert await fetch() == b""
                 break
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def ask(service: Service, token: str, contract: Contract) -> httpx.Response:
@@ -80,7 +82,7 @@ def ask(service: Service, token: str, contract: Contract) -> httpx.Response:
     return httpx.get(f"{service.url}{contract.prefix}/tasks", headers=headers, timeout=60, verify=TRUST)
 
 
-def test_an_issuer_that_never_answers_is_503_for_its_users_and_nobody_else_waits(
+def test_issuer_that_never_answers_returns_503_to_its_users_and_others_are_served(
     start_service: Callable[..., Service], publisher: Publisher, ann: User
 ) -> None:
     stuck: list[str] = []
@@ -107,7 +109,7 @@ def test_an_issuer_that_never_answers_is_503_for_its_users_and_nobody_else_waits
     assert f"keys of {publisher.url}: TimeoutError" in lines
 
 
-def test_rotation_outage_and_withdrawal_as_a_client_sees_them(
+def test_known_keys_are_accepted_during_an_outage_and_unknown_keys_return_503(
     start_service: Callable[..., Service], contract: Contract
 ) -> None:
     old, new = ed_key(), ed_key()

@@ -1,4 +1,4 @@
-"""Guessing: how often somebody may try, who counts as somebody, and what is not held against anybody."""
+"""Password guessing: the limits by email and address, and the attempts that do not count."""
 
 import json
 import socket
@@ -30,19 +30,19 @@ _numbers = count(1)
 
 
 def new_address() -> str:
-    """One from which nobody has tried yet."""
+    """An address without attempts."""
     number = next(_numbers)
     return f"198.51.{number // 256}.{number % 256}"
 
 
 @pytest.fixture(scope="module")
 def guarded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers behind one proxy, with a limit each that a test can reach without reaching the others."""
+    """Two workers behind one proxy. A test can reach each limit without reaching the others."""
     settings = {
         "DATABASE_URL": databases.patient(database_url), "BETTER_AUTH_SECRET": SECRET,
         "WORKERS": 2, "TRUSTED_PROXIES": 1,
         "LOGIN_FAILURES": 4, "LOGIN_FAILURES_PER_ADDRESS": 10, "LOGIN_FAILURES_PER_EMAIL": 6, "SIGNUPS_PER_ADDRESS": 3,
-        "STATEMENT_TIMEOUT": 60, "POOL_MAX": 20,  # so that one email may have five logins under way
+        "STATEMENT_TIMEOUT": 60, "POOL_MAX": 20,  # so that one email may have five logins at a time
     }  # fmt: skip
     with support.running(tmp_path_factory.mktemp("guarded"), **settings) as service:
         yield service
@@ -51,7 +51,7 @@ def guarded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def log_in(
     service: Service, email: str, password: str, address: str, contract: Contract = support.FEBRUARY
 ) -> httpx.Response:
-    """On a connection of its own, so that any worker may get it."""
+    """Logs in on a new connection, so that any worker may get it."""
     given = {"email": email, "password": password}
     headers = {"X-Forwarded-For": address} if address else {}
     return httpx.post(f"{service.url}{contract.prefix}/auth/login", json=given, headers=headers, timeout=60)
@@ -61,7 +61,7 @@ def statuses(answers: list[httpx.Response]) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-def test_after_so_many_failures_the_right_password_is_refused_too_and_looks_no_different(
+def test_right_password_after_too_many_failures_returns_the_same_429_as_a_wrong_one(
     guarded: Service, ann: User, contract: Contract
 ) -> None:
     address = new_address()
@@ -79,44 +79,44 @@ def test_after_so_many_failures_the_right_password_is_refused_too_and_looks_no_d
     }
 
 
-def test_an_email_that_nobody_has_is_locked_like_any_other(guarded: Service) -> None:
+def test_unknown_email_is_locked_after_as_many_failures_as_a_known_one(guarded: Service) -> None:
     email, address = new_email(), new_address()
 
     assert statuses([log_in(guarded, email, WRONG, address) for _ in range(6)]) == [401] * 4 + [429] * 2
 
 
-def test_an_email_is_one_however_it_is_written(guarded: Service, ann: User) -> None:
+def test_failures_with_different_spellings_of_an_email_count_together(guarded: Service, ann: User) -> None:
     address = new_address()
     spellings = [ann.email, ann.email.upper(), f" {ann.email} ", ann.email.title(), ann.email]
 
     assert statuses([log_in(guarded, each, WRONG, address) for each in spellings]) == [401] * 4 + [429]
 
 
-def test_both_contracts_count_together(guarded: Service, ann: User) -> None:
+def test_failures_through_both_contracts_count_together(guarded: Service, ann: User) -> None:
     address = new_address()
     contracts = [support.FEBRUARY, support.JANUARY, support.JANUARY, support.FEBRUARY, support.JANUARY]
 
     assert statuses([log_in(guarded, ann.email, WRONG, address, each) for each in contracts]) == [401] * 4 + [429]
 
 
-def test_guesses_at_the_same_instant_are_counted_over_all_workers(start_service: Callable[..., Service]) -> None:
+def test_simultaneous_guesses_are_counted_across_all_workers(start_service: Callable[..., Service]) -> None:
     service = start_service(WORKERS=2, LOGIN_FAILURES=10, POOL_TIMEOUT=30)
     email = new_email()
     with ThreadPoolExecutor(50) as threads:
-        # Without a proxy that is trusted nobody believes the header.
+        # X-Forwarded-For is ignored without a trusted proxy.
         answers = list(threads.map(lambda _: log_in(service, email, WRONG, new_address()), range(50)))
 
     assert sorted(statuses(answers)) == [401] * 10 + [429] * 40
 
 
-def test_a_success_is_taken_back(guarded: Service, ann: User) -> None:
+def test_successful_login_does_not_count_towards_the_limit(guarded: Service, ann: User) -> None:
     address = new_address()
 
     assert statuses([log_in(guarded, ann.email, PASSWORD, address) for _ in range(15)]) == [200] * 15
     assert statuses([log_in(guarded, ann.email, WRONG, address) for _ in range(5)]) == [401] * 4 + [429]
 
 
-def test_an_address_is_limited_whatever_the_email_and_others_are_not(guarded: Service, ann: User) -> None:
+def test_address_limit_counts_failures_of_all_emails_and_locks_no_other_address(guarded: Service, ann: User) -> None:
     address = new_address()
 
     failures = [log_in(guarded, new_email(), WRONG, address) for _ in range(10)]
@@ -126,7 +126,9 @@ def test_an_address_is_limited_whatever_the_email_and_others_are_not(guarded: Se
     assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
 
 
-def test_an_email_is_limited_wherever_from_and_others_are_not(guarded: Service, ann: User, bob: User) -> None:
+def test_email_limit_counts_failures_from_all_addresses_and_locks_no_other_email(
+    guarded: Service, ann: User, bob: User
+) -> None:
     failures = [log_in(guarded, ann.email, WRONG, new_address()) for _ in range(6)]
 
     assert statuses(failures) == [401] * 6
@@ -134,7 +136,7 @@ def test_an_email_is_limited_wherever_from_and_others_are_not(guarded: Service, 
     assert log_in(guarded, bob.email, PASSWORD, new_address()).status_code == 200
 
 
-def test_one_address_alone_cannot_lock_an_account_for_everybody(guarded: Service, ann: User) -> None:
+def test_failures_from_one_address_do_not_lock_the_account_at_other_addresses(guarded: Service, ann: User) -> None:
     address = new_address()
 
     guesses = [log_in(guarded, ann.email, WRONG, address) for _ in range(30)]
@@ -143,7 +145,7 @@ def test_one_address_alone_cannot_lock_an_account_for_everybody(guarded: Service
     assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
 
 
-def test_a_refusal_by_a_wider_limit_is_not_held_against_the_narrower(
+def test_refusal_by_the_email_limit_does_not_count_towards_the_other_limits(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     for _ in range(6):
@@ -154,7 +156,7 @@ def test_a_refusal_by_a_wider_limit_is_not_held_against_the_narrower(
     assert attempts_since(database, began) == 0
 
 
-def test_a_lock_ends_when_it_said_that_it_would(guarded: Service, ann: User, database: psycopg.Connection) -> None:
+def test_lock_ends_after_the_seconds_in_retry_after(guarded: Service, ann: User, database: psycopg.Connection) -> None:
     address = new_address()
     assert statuses([log_in(guarded, ann.email, WRONG, address) for _ in range(4)]) == [401] * 4
     locked = log_in(guarded, ann.email, PASSWORD, address)
@@ -167,7 +169,7 @@ def test_a_lock_ends_when_it_said_that_it_would(guarded: Service, ann: User, dat
 
 
 def pass_time(database: psycopg.Connection, seconds: int) -> None:
-    """For all that was counted until now."""
+    """Moves all counted attempts into the past."""
     database.execute(
         "UPDATE attempts SET attempted_at = ARRAY(SELECT each - make_interval(secs => %s) FROM unnest(attempted_at) "
         "WITH ORDINALITY AS attempt (each, place) ORDER BY place)",
@@ -175,7 +177,9 @@ def pass_time(database: psycopg.Connection, seconds: int) -> None:
     )
 
 
-def test_sign_ups_are_limited_by_address(guarded: Service, contract: Contract) -> None:
+def test_fourth_sign_up_from_an_address_returns_429_and_other_addresses_are_served(
+    guarded: Service, contract: Contract
+) -> None:
     address = new_address()
 
     def signs_up(address: str, **changed: Any) -> httpx.Response:
@@ -192,8 +196,8 @@ def test_sign_ups_are_limited_by_address(guarded: Service, contract: Contract) -
     assert signs_up(new_address()).status_code == 201
 
 
-def test_no_time_is_spent_on_a_text_that_is_too_long_for_an_email(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To bring a megabyte of accents into its normal form takes minutes, and nobody else is served meanwhile."""
+def test_text_too_long_for_an_email_is_refused_without_being_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalising a megabyte of accents takes minutes, during which the worker serves no other request."""
     seen: list[str] = []
     monkeypatch.setattr(field_rules, "validate_email", lambda email, **_: seen.append(email))
 
@@ -202,17 +206,17 @@ def test_no_time_is_spent_on_a_text_that_is_too_long_for_an_email(monkeypatch: p
     assert seen == []
 
 
-def test_a_limit_of_0_is_none(service: Service, ann: User) -> None:
+def test_limit_of_0_locks_nothing(service: Service, ann: User) -> None:
     assert statuses([log_in(service, ann.email, WRONG, "") for _ in range(12)]) == [401] * 12
 
 
-def test_who_was_not_looked_at_has_not_failed(
+def test_login_refused_by_the_hashing_queue_does_not_count_as_a_failure(
     start_service: Callable[..., Service], database: psycopg.Connection
 ) -> None:
-    """Refused for want of a hashing slot: it was no wrong password."""
+    """No hash was computed, so the password is not known to be wrong."""
     service = start_service(LOGIN_FAILURES=1000, POOL_TIMEOUT=0.1, HASH_THREADS=1)
     began = now(database)
-    dear = new_email()  # a hash of cost 13 takes longer than that anywhere
+    dear = new_email()  # a hash of cost 13 takes longer than 0.1 s on any machine
     password_hash = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(13)).decode()
     database.execute("INSERT INTO users (email, password_hash) VALUES (%s, %s)", [dear, password_hash])
 
@@ -223,29 +227,29 @@ def test_who_was_not_looked_at_has_not_failed(
     wait_until(lambda: attempts_since(database, began) == 0)
 
 
-def test_what_a_client_did_not_wait_for_counts_if_the_password_was_wrong_and_not_if_it_was_right(
+def test_abandoned_login_counts_if_the_password_was_wrong_and_not_if_it_was_right(
     guarded: Service, ann: User, bob: User, urls: Urls, database: psycopg.Connection
 ) -> None:
-    address, left_before, began = new_address(), len(those_who_left(guarded)), now(database)
+    address, left_before, began = new_address(), len(abandoned_requests(guarded)), now(database)
     guesses = [(ann, WRONG), (ann, WRONG), (bob, PASSWORD), (ann, WRONG), (ann, WRONG)]
     with psycopg.connect(urls.admin) as blocker:
-        blocker.execute("LOCK TABLE users")  # so that none has its answer before its client has gone
+        blocker.execute("LOCK TABLE users")  # so that no login is answered before its client has gone
         for number, (user, password) in enumerate(guesses, start=1):
             with sent(guarded, user.email, password, address):
                 wait_until(lambda number=number: waiting_for_users(database) == number)  # type: ignore[misc]  # its default is no number
-        wait_until(lambda: len(those_who_left(guarded)) == left_before + len(guesses))
+        wait_until(lambda: len(abandoned_requests(guarded)) == left_before + len(guesses))
 
-    wait_until(lambda: attempts_since(database, began) == 3 * 4)  # of three limits
+    wait_until(lambda: attempts_since(database, began) == 3 * 4)  # four failures count towards three limits each
     assert log_in(guarded, ann.email, PASSWORD, address).status_code == 429
 
 
-def those_who_left(service: Service) -> list[Any]:
+def abandoned_requests(service: Service) -> list[Any]:
     return [line for line in service.lines() if line.get("status") == 499]
 
 
 @contextmanager
 def sent(service: Service, email: str, password: str, address: str) -> Iterator[None]:
-    """A login whose client is gone at the end: it resets the connection, because a FIN may be a half-close."""
+    """Sends a login and resets the connection at the end: a FIN would not do, since it may be a half-close."""
     body = json.dumps({"email": email, "password": password})
     head = f"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     head += f"\r\nX-Forwarded-For: {address}"
@@ -256,7 +260,7 @@ def sent(service: Service, email: str, password: str, address: str) -> Iterator[
 
 
 def waiting_for_users(database: psycopg.Connection) -> int:
-    """How many logins wait for the lock, past what counts them."""
+    """The number of logins that have been counted and now wait for the lock."""
     found = database.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
         "AND query LIKE '%find_credentials%'"
@@ -265,7 +269,7 @@ def waiting_for_users(database: psycopg.Connection) -> int:
     return int(found[0])
 
 
-def test_a_right_login_is_one_though_it_could_not_be_taken_back_at_once(
+def test_successful_login_is_uncounted_later_if_uncounting_fails_at_first(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(LOGIN_FAILURES=3)
@@ -318,7 +322,7 @@ def refused_sign_up(service: Service, _: User, address: str) -> httpx.Response:
         (refused_sign_up, "sign-up from an address, 3 times"),
     ],
 )
-def test_the_log_names_each_limit_and_the_address(
+def test_log_line_of_a_429_names_the_limit_and_the_address(
     guarded: Service, ann: User, refused: Callable[[Service, User, str], httpx.Response], limit: str
 ) -> None:
     address = new_address()
@@ -330,7 +334,7 @@ def test_the_log_names_each_limit_and_the_address(
     assert [line["reason"] for line in lines] == [f"{limit}; {address}"]
 
 
-def test_no_email_and_no_address_is_stored_and_another_secret_counts_for_itself(
+def test_buckets_store_no_email_or_address_and_each_secret_counts_separately(
     own_database: Urls, tmp_path: Path
 ) -> None:
     email = new_email()
@@ -341,11 +345,11 @@ def test_no_email_and_no_address_is_stored_and_another_secret_counts_for_itself(
 
     with psycopg.connect(own_database.admin) as connection:
         rows = connection.execute("SELECT bucket, attempts::text FROM attempts").fetchall()
-    assert len({bucket for bucket, _ in rows}) == 4  # of each secret the email, and the email with the address
+    assert len({bucket for bucket, _ in rows}) == 4  # two of each secret: the email, and the email with the address
     assert all(len(bucket) == 32 and email not in row and "127.0.0.1" not in row for bucket, row in rows)
 
 
-def test_what_no_limit_looks_at_any_more_goes_away_by_itself(
+def test_expired_bucket_is_deleted_and_a_current_one_is_kept(
     start_service: Callable[..., Service], database: psycopg.Connection
 ) -> None:
     add = "INSERT INTO attempts VALUES (sha256(%s), ARRAY[now()], now() + %s::interval)"
@@ -368,7 +372,7 @@ def now(database: psycopg.Connection) -> datetime:
 
 
 def attempts_since(database: psycopg.Connection, began: datetime) -> int:
-    """What is counted of them. Older ones may go away meanwhile."""
+    """The number of counted attempts since then. Older ones may be deleted meanwhile."""
     counted = "SELECT count(*) FROM attempts CROSS JOIN unnest(attempted_at) AS attempt WHERE attempt >= %s"
     found = database.execute(counted, [began]).fetchone()
     assert found is not None
@@ -376,7 +380,7 @@ def attempts_since(database: psycopg.Connection, began: datetime) -> int:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90  # what is taken back later is so after 36 s at the latest
+    deadline = time.monotonic() + 90  # an attempt is uncounted after 36 s at the latest
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Nobody reads, changes, deletes or detects another user's task: on every endpoint, by every way to name the other."""
+"""No user reads, changes, deletes or detects another's task, on any endpoint, by any way to name the other user."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def bobs_task(bob: User, contract: Contract) -> dict[str, Any]:
 
 
 def names_of(user: User, contract: Contract) -> list[dict[str, Any]]:
-    """Every place of a request in which a client could name somebody else."""
+    """Every part of a request in which a client could name another user."""
     return [
         {},
         {"params": {"user_id": user.id, "userId": user.id, "sub": user.id, "owner": user.id}},
@@ -34,7 +34,9 @@ def bodies_naming(user: User) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_list_is_the_owners_alone(ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any]) -> None:
+def test_list_holds_only_the_owners_tasks_even_if_the_request_names_another_user(
+    ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any]
+) -> None:
     mine = ann.creates(contract)
 
     for named in names_of(bob, contract):
@@ -43,7 +45,7 @@ def test_the_list_is_the_owners_alone(ann: User, bob: User, contract: Contract, 
     assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": [bobs_task]}
 
 
-def test_reading_another_users_task_answers_404(
+def test_read_of_another_users_task_returns_404(
     ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any]
 ) -> None:
     for named in names_of(bob, contract):
@@ -51,7 +53,7 @@ def test_reading_another_users_task_answers_404(
         assert (answer.status_code, answer.json()) == (404, TASK_NOT_FOUND)
 
 
-def test_changing_another_users_task_answers_404_and_changes_nothing(
+def test_update_of_another_users_task_returns_404_and_changes_nothing(
     ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any]
 ) -> None:
     for named in names_of(bob, contract):
@@ -61,7 +63,7 @@ def test_changing_another_users_task_answers_404_and_changes_nothing(
     assert contract.task(bob.get(f"{contract.prefix}/tasks/{bobs_task['id']}").json()) == bobs_task
 
 
-def test_deleting_another_users_task_answers_404_and_deletes_nothing(
+def test_delete_of_another_users_task_returns_404_and_deletes_nothing(
     ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any]
 ) -> None:
     for named in names_of(bob, contract):
@@ -70,7 +72,9 @@ def test_deleting_another_users_task_answers_404_and_deletes_nothing(
     assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": [bobs_task]}
 
 
-def test_a_new_task_is_the_tokens_users_whoever_else_is_named(ann: User, bob: User, contract: Contract) -> None:
+def test_new_task_belongs_to_the_tokens_user_even_if_the_request_names_another(
+    ann: User, bob: User, contract: Contract
+) -> None:
     for named in names_of(bob, contract):
         for body in bodies_naming(bob):
             answer = ann.post(f"{contract.prefix}/tasks", body, **named)
@@ -78,7 +82,7 @@ def test_a_new_task_is_the_tokens_users_whoever_else_is_named(ann: User, bob: Us
     assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
 
 
-def test_a_change_does_not_give_a_task_away(ann: User, bob: User, contract: Contract) -> None:
+def test_update_that_names_another_user_does_not_change_the_owner(ann: User, bob: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
     for body in bodies_naming(bob):
@@ -87,12 +91,12 @@ def test_a_change_does_not_give_a_task_away(ann: User, bob: User, contract: Cont
     assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
 
 
-def test_me_is_the_tokens_user_whoever_else_is_named(ann: User, bob: User, contract: Contract) -> None:
+def test_me_returns_the_tokens_user_even_if_the_request_names_another(ann: User, bob: User, contract: Contract) -> None:
     for named in names_of(bob, contract):
         assert ann.get("/api/auth/me", **named).json()["user"]["id"] == ann.id
 
 
-def test_another_users_task_a_missing_one_and_no_id_are_one_answer_byte_for_byte(
+def test_404_of_another_users_task_a_missing_task_and_a_malformed_id_are_identical(
     ann: User, contract: Contract, bobs_task: dict[str, Any]
 ) -> None:
     ids = [bobs_task["id"], bobs_task["id"].upper(), "11111111-1111-4111-8111-111111111111", "nonsense"]
@@ -107,7 +111,7 @@ def test_another_users_task_a_missing_one_and_no_id_are_one_answer_byte_for_byte
         assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
 
 
-def test_two_users_may_have_tasks_of_the_same_id_and_each_sees_their_own(
+def test_two_users_with_tasks_of_the_same_id_each_see_only_their_own(
     ann: User, bob: User, contract: Contract, bobs_task: dict[str, Any], database: psycopg.Connection
 ) -> None:
     database.execute("INSERT INTO tasks (user_id, id, title) VALUES (%s, %s, %s)", [ann.id, bobs_task["id"], "Ann's"])
@@ -119,7 +123,7 @@ def test_two_users_may_have_tasks_of_the_same_id_and_each_sees_their_own(
     assert contract.task(bob.get(path).json()) == bobs_task
 
 
-def test_no_endpoint_of_tasks_answers_without_a_token(ann: User, contract: Contract, bobs_task: dict[str, Any]) -> None:
+def test_task_endpoints_without_a_token_return_401(ann: User, contract: Contract, bobs_task: dict[str, Any]) -> None:
     expected = contract.token_error("UNAUTHORIZED", "Invalid or missing authentication token")
     for path in (
         f"{contract.prefix}/tasks",

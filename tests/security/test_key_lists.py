@@ -1,4 +1,4 @@
-"""What an issuer publishes: which keys are used, which are not, and what is no list of keys at all."""
+"""An issuer's key list (JWKS): keys that are used, keys that are skipped, and lists that are refused whole."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ def changed(signer: Signer, **members: Any) -> dict[str, Any]:
     return {name: value for name, value in (signer.jwk | members).items() if value is not ...}
 
 
-# The encodings of the points of order 1, 2, 4 and 8, with both signs, and y = p and p + 1, which are 0 and 1 once more.
+# Encodings of the points of order 1, 2, 4 and 8, with both signs, and y = p and p + 1, which are 0 and 1 again.
 SMALL_ORDER = [
     "0000000000000000000000000000000000000000000000000000000000000000",
     "0000000000000000000000000000000000000000000000000000000000000080",
@@ -74,7 +74,7 @@ ALL = ["EdDSA", "RS256", "ES256", "ES512"]
         "key",
     ],
 )
-def test_a_key_that_nobody_should_use_is_not_used_and_harms_no_other(jwk: Any) -> None:
+def test_unsafe_or_malformed_key_is_skipped_and_the_other_keys_are_used(jwk: Any) -> None:
     good = ed_key()
 
     assert list(read_keys(published([jwk, good.jwk])[2], ALL)) == [good.kid]
@@ -82,13 +82,13 @@ def test_a_key_that_nobody_should_use_is_not_used_and_harms_no_other(jwk: Any) -
         read_keys(published([jwk])[2], ALL)
 
 
-def test_two_keys_with_one_id_are_none() -> None:
+def test_two_keys_with_the_same_id_are_both_skipped() -> None:
     good, first, second = ed_key(), ed_key("same"), ed_key("same")
 
     assert list(read_keys(published([first.jwk, second.jwk, good.jwk])[2], ALL)) == [good.kid]
 
 
-def test_a_key_is_for_the_algorithms_of_the_setting_that_fit_it() -> None:
+def test_key_accepts_only_configured_algorithms_that_fit_its_type() -> None:
     body = published([RSA.jwk, changed(EC, alg="ES256"), ED.jwk])[2]
 
     found = read_keys(body, ["PS256", "RS256", "ES256", "ES512"])
@@ -96,7 +96,7 @@ def test_a_key_is_for_the_algorithms_of_the_setting_that_fit_it() -> None:
     assert {kid: key.algorithms for kid, key in found.items()} == {RSA.kid: ("PS256", "RS256"), EC.kid: ("ES256",)}
 
 
-NO_LISTS = {
+MALFORMED_LISTS = {
     "empty": b"",
     "page": b"<html>",
     "list": b"[]",
@@ -112,13 +112,13 @@ NO_LISTS = {
 }
 
 
-def test_a_hundred_keys_are_read() -> None:
+def test_list_of_100_keys_is_read() -> None:
     keys = [ed_key(f"{number}").jwk for number in range(100)]
 
     assert list(read_keys(published(keys)[2], ALL)) == [f"{number}" for number in range(100)]
 
 
-@pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS.keys())
-def test_what_is_no_list_of_keys_is_refused(body: bytes) -> None:
+@pytest.mark.parametrize("body", MALFORMED_LISTS.values(), ids=MALFORMED_LISTS.keys())
+def test_malformed_key_list_is_refused(body: bytes) -> None:
     with pytest.raises((UnusableError, ValueError, RecursionError)):
         read_keys(body, ALL)

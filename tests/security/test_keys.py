@@ -1,4 +1,4 @@
-"""The keys of an issuer that rotates, is away, or does not have what is asked for: who waits, and what is answered."""
+"""Keys of an issuer that rotates, is away, or lacks the requested key: which requests wait, and their answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,8 +20,8 @@ from tests.issuers import Signer, ed_key, published
 ISSUER = Issuer.model_validate({"issuer": "https://issuer.example"})
 
 
-class Source:
-    """Instead of the network: answers, or does not, and counts."""
+class FakeIssuer:
+    """Replaces the network: publishes keys or raises a fault, and counts fetches. Its clock never repeats a time."""
 
     def __init__(self, *signers: Signer) -> None:
         self.published = list(signers)
@@ -60,14 +60,14 @@ def outcome(found: Coroutine[Any, Any, IssuerKey | None]) -> Awaitable[str]:
     return of()
 
 
-def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(story())
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scenario())
 
 
-def test_many_who_wait_cost_one_fetch() -> None:
-    async def story() -> None:
+def test_100_waiting_requests_cause_one_fetch() -> None:
+    async def scenario() -> None:
         key = ed_key()
-        source = Source(key)
+        source = FakeIssuer(key)
         known = source.keys()
 
         found = await asyncio.gather(*(outcome(known.find(key.kid)) for _ in range(100)))
@@ -75,13 +75,13 @@ def test_many_who_wait_cost_one_fetch() -> None:
         assert found == [key.kid] * 100
         assert source.fetches == 1
 
-    run(story)
+    run(scenario)
 
 
-def test_made_up_kids_wait_for_their_turn_and_cost_one_fetch_in_each_cooldown() -> None:
-    async def story() -> None:
+def test_unknown_kids_wait_for_the_cooldown_and_cause_one_fetch_per_cooldown() -> None:
+    async def scenario() -> None:
         key = ed_key()
-        source = Source(key)
+        source = FakeIssuer(key)
         known = source.keys()
         await known.find(key.kid)
         assert await outcome(known.find("made up")) == "none"
@@ -94,13 +94,13 @@ def test_made_up_kids_wait_for_their_turn_and_cost_one_fetch_in_each_cooldown() 
         assert source.now >= 1000 + COOLDOWN_SECONDS
         assert await outcome(known.find(key.kid)) == key.kid
 
-    run(story)
+    run(scenario)
 
 
-def test_a_key_that_is_new_during_a_cooldown_is_waited_for_and_not_refused() -> None:
-    async def story() -> None:
+def test_key_published_during_a_cooldown_is_waited_for_and_accepted() -> None:
+    async def scenario() -> None:
         old, new = ed_key(), ed_key()
-        source = Source(old)
+        source = FakeIssuer(old)
         known = source.keys()
         assert await outcome(known.find("made up")) == "none"
 
@@ -109,13 +109,13 @@ def test_a_key_that_is_new_during_a_cooldown_is_waited_for_and_not_refused() -> 
         assert await outcome(known.find(new.kid)) == new.kid
         assert source.now == pytest.approx(1000 + COOLDOWN_SECONDS, abs=0.1)
 
-    run(story)
+    run(scenario)
 
 
-def test_another_key_under_the_same_id_is_looked_for_once_in_each_cooldown() -> None:
-    async def story() -> None:
+def test_replaced_key_under_the_same_id_is_fetched_at_most_once_per_cooldown() -> None:
+    async def scenario() -> None:
         old, new = ed_key("same"), ed_key("same")
-        source = Source(old)
+        source = FakeIssuer(old)
         known = source.keys()
         key = await known.find("same")
         assert key is not None
@@ -124,19 +124,19 @@ def test_another_key_under_the_same_id_is_looked_for_once_in_each_cooldown() -> 
         assert source.fetches == 2
 
         source.published = [new]
-        for _ in range(5):  # what is asked during a cooldown does not make it longer
+        for _ in range(5):  # a request during a cooldown does not prolong it
             source.now += COOLDOWN_SECONDS / 5
             found = await known.newer(key, "same")
         assert found is not None
         assert found.jwk == new.jwk
         assert not known.is_current(key, "same")
 
-    run(story)
+    run(scenario)
 
 
-def test_a_rotation_is_picked_up_with_the_first_token_of_the_new_key_and_again() -> None:
-    async def story() -> None:
-        source = Source(ed_key())
+def test_each_key_rotation_is_noticed_by_the_first_token_of_the_new_key() -> None:
+    async def scenario() -> None:
+        source = FakeIssuer(ed_key())
         known = source.keys()
         await known.find(source.published[0].kid)
 
@@ -147,13 +147,13 @@ def test_a_rotation_is_picked_up_with_the_first_token_of_the_new_key_and_again()
             assert await outcome(known.find(old.kid)) == "none"
             source.now += COOLDOWN_SECONDS
 
-    run(story)
+    run(scenario)
 
 
-def test_a_key_that_was_withdrawn_is_noticed_in_time_and_nobody_waits_for_it() -> None:
-    async def story() -> None:
+def test_withdrawn_key_is_refused_after_the_background_refresh_and_no_request_waits() -> None:
+    async def scenario() -> None:
         old, new = ed_key(), ed_key()
-        source = Source(old)
+        source = FakeIssuer(old)
         known = source.keys()
         key = await known.find(old.kid)
         assert key is not None
@@ -167,19 +167,19 @@ def test_a_key_that_was_withdrawn_is_noticed_in_time_and_nobody_waits_for_it() -
         assert not known.is_current(key, key.kid)
         assert await outcome(known.find(old.kid)) == "none"
 
-    run(story)
+    run(scenario)
 
 
 FAULTS = [TimeoutError(), UnusableError("answered 500"), ValueError("no JSON"), OSError()]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-def test_good_keys_outlive_an_issuer_that_is_away_for_a_bounded_time(
+def test_known_keys_stay_valid_until_max_age_while_the_issuer_is_away(
     fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         key = ed_key()
-        source = Source(key)
+        source = FakeIssuer(key)
         known = source.keys()
         found = await known.find(key.kid)
         assert found is not None
@@ -199,12 +199,12 @@ def test_good_keys_outlive_an_issuer_that_is_away_for_a_bounded_time(
         source.now += COOLDOWN_SECONDS
         assert await outcome(known.find(key.kid)) == key.kid
 
-    run(story)
+    run(scenario)
 
 
-def test_an_unknown_kid_of_an_issuer_that_is_away_was_not_checked_and_is_not_refused() -> None:
-    async def story() -> None:
-        source = Source(ed_key())
+def test_unknown_kid_while_the_issuer_is_away_asks_to_retry_and_is_not_refused() -> None:
+    async def scenario() -> None:
+        source = FakeIssuer(ed_key())
         known = source.keys()
         await known.find(source.published[0].kid)
         source.fault = UnusableError("ConnectError away")
@@ -214,12 +214,12 @@ def test_an_unknown_kid_of_an_issuer_that_is_away_was_not_checked_and_is_not_ref
         assert await outcome(known.find("new")) == "come back in 2"
         assert source.fetches == 2
 
-    run(story)
+    run(scenario)
 
 
-def test_keys_that_could_never_be_fetched_cost_one_fetch_in_each_cooldown() -> None:
-    async def story() -> None:
-        source = Source()
+def test_issuer_without_keys_is_fetched_once_per_cooldown() -> None:
+    async def scenario() -> None:
+        source = FakeIssuer()
         known = source.keys()
 
         said = [await outcome(known.find("x")) for _ in range(20)]
@@ -227,12 +227,12 @@ def test_keys_that_could_never_be_fetched_cost_one_fetch_in_each_cooldown() -> N
         assert said == ["come back in 3"] * 20
         assert source.fetches == 1
 
-    run(story)
+    run(scenario)
 
 
-def test_an_issuer_that_has_no_key_at_the_start_is_asked_again_by_the_first_token() -> None:
-    async def story() -> None:
-        source = Source()
+def test_issuer_without_keys_at_the_start_is_fetched_again_by_the_first_token() -> None:
+    async def scenario() -> None:
+        source = FakeIssuer()
         known = source.keys()
         known.start()
         for _ in range(5):
@@ -243,13 +243,13 @@ def test_an_issuer_that_has_no_key_at_the_start_is_asked_again_by_the_first_toke
         assert await outcome(known.find(source.published[0].kid)) == source.published[0].kid
         known.close()
 
-    run(story)
+    run(scenario)
 
 
-def test_a_token_without_a_kid_is_of_the_only_key_or_of_none() -> None:
-    async def story() -> None:
+def test_token_without_a_kid_matches_a_sole_key_and_none_of_several() -> None:
+    async def scenario() -> None:
         alone, second = ed_key(), ed_key()
-        source = Source(alone)
+        source = FakeIssuer(alone)
         known = source.keys()
         assert await outcome(known.find(None)) == alone.kid
 
@@ -257,4 +257,4 @@ def test_a_token_without_a_kid_is_of_the_only_key_or_of_none() -> None:
         await known.refresh()
         assert await outcome(known.find(None)) == "none"
 
-    run(story)
+    run(scenario)

@@ -1,4 +1,4 @@
-"""Tokens of outside issuers without a service around them: which key is looked for, how often, and the leeway."""
+"""Tokens of outside issuers without a running service: key lookup by id, number of fetches, leeway of claims."""
 
 import asyncio
 import time
@@ -27,8 +27,8 @@ def _it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
 
 
-def told(story: Callable[[Verify, list[str]], Awaitable[None]]) -> None:
-    """`story` verifies tokens of one issuer, and is told of each fetch of its keys."""
+def run_scenario(scenario: Callable[[Verify, list[str]], Awaitable[None]]) -> None:
+    """Runs `scenario` with a function that verifies tokens of one issuer and the list of key fetches so far."""
     fetched: list[str] = []
 
     async def fetch() -> bytes:
@@ -46,7 +46,7 @@ def told(story: Callable[[Verify, list[str]], Awaitable[None]]) -> None:
             token = SIGNER.sign(claims_of(ISSUER.issuer, **({"iat": now, "exp": now + 900} | claims)))
             return await tokens.verify(token, {"kid": kid}, ISSUER.issuer)
 
-        await story(verify, fetched)
+        await scenario(verify, fetched)
         tokens.close()
 
     asyncio.run(run())
@@ -60,23 +60,23 @@ async def code_of(verified: Awaitable[Verified]) -> Code | None:
     return None
 
 
-def test_good_tokens_cost_one_fetch_however_many_they_are() -> None:
-    async def story(verify: Verify, fetched: list[str]) -> None:
+def test_several_good_tokens_cause_one_fetch() -> None:
+    async def scenario(verify: Verify, fetched: list[str]) -> None:
         found = [await verify(jti=f"{number}") for number in range(3)]
 
         assert [each.user_id for each in found] == [USER] * 3
         assert fetched == [ISSUER.jwks_url]
 
-    told(story)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize("kid", [7, True, ["x"], {"x": 1}, 1.5], ids=str)
-def test_a_kid_that_is_no_text_is_invalid_and_not_looked_for(kid: object) -> None:
-    async def story(verify: Verify, fetched: list[str]) -> None:
+def test_kid_that_is_not_a_string_is_invalid_and_causes_no_fetch(kid: object) -> None:
+    async def scenario(verify: Verify, fetched: list[str]) -> None:
         assert await code_of(verify(kid)) is Code.INVALID_TOKEN
         assert fetched == []
 
-    told(story)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,11 @@ def test_a_kid_that_is_no_text_is_invalid_and_not_looked_for(kid: object) -> Non
     ],
     ids=str,
 )
-def test_the_clock_of_an_issuer_may_differ_by_30_seconds(claims: dict[str, float], refused: Code | None) -> None:
-    async def story(verify: Verify, _: list[str]) -> None:
+def test_time_claims_are_accepted_within_30_seconds_of_clock_difference(
+    claims: dict[str, float], refused: Code | None
+) -> None:
+    async def scenario(verify: Verify, _: list[str]) -> None:
         whole = {name: int(value) for name, value in claims.items()}
         assert await code_of(verify(**whole)) is refused
 
-    told(story)
+    run_scenario(scenario)

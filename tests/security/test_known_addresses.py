@@ -1,4 +1,4 @@
-"""Addresses from which a user has logged in: strangers' failures do not lock the user out there, nor with a token."""
+"""Known addresses: failures elsewhere lock a user out neither at an address of an earlier login nor with a token."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,13 +39,13 @@ def networks_of(database: psycopg.Connection, user: User) -> list[bytes]:
 
 
 def logs_in(service: Service, database: psycopg.Connection, user: User, address: str) -> None:
-    """Waits until the address is known: the answer comes before that."""
+    """Logs in and waits until the address is known, because the answer comes before that."""
     before = networks_of(database, user)
     assert log_in(service, user.email, PASSWORD, address).status_code == 200
     wait_until(lambda: networks_of(database, user) != before)
 
 
-def lock_out_strange_addresses(service: Service, email: str) -> None:
+def lock_out_unknown_addresses(service: Service, email: str) -> None:
     assert statuses([log_in(service, email, WRONG, new_address()) for _ in range(PER_EMAIL)]) == [401] * PER_EMAIL
     assert log_in(service, email, PASSWORD, new_address()).status_code == 429
 
@@ -63,18 +63,18 @@ def delete_account(service: Service, user: User, password: str, address: str) ->
     )
 
 
-def test_strangers_failures_do_not_lock_a_user_out_at_an_address_of_an_earlier_login(
+def test_failures_at_unknown_addresses_do_not_lock_a_login_from_a_known_address(
     guarded: Service, ann: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     home = new_address()
     logs_in(guarded, database, ann, home)
 
-    lock_out_strange_addresses(guarded, ann.email)
+    lock_out_unknown_addresses(guarded, ann.email)
 
     assert log_in(guarded, ann.email, PASSWORD, home, contract).status_code == 200
 
 
-def test_ten_addresses_with_ten_failures_each_lock_strange_addresses_alone_by_default(
+def test_100_failures_from_ten_addresses_lock_only_unknown_addresses_by_default(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(
@@ -91,37 +91,39 @@ def test_ten_addresses_with_ten_failures_each_lock_strange_addresses_alone_by_de
     assert change_password(service, ann, PASSWORD, NEW_PASSWORD, new_address()).status_code == 200
 
 
-def test_the_address_of_a_sign_up_is_known(guarded: Service, contract: Contract) -> None:
+def test_address_of_a_sign_up_becomes_known(guarded: Service, contract: Contract) -> None:
     email, home = new_email(), new_address()
     given, headers = {"email": email, "password": PASSWORD}, {"X-Forwarded-For": home}
     assert guarded.http.post(f"{contract.prefix}/auth/signup", json=given, headers=headers).status_code == 201
 
-    lock_out_strange_addresses(guarded, email)
+    lock_out_unknown_addresses(guarded, email)
 
     assert log_in(guarded, email, PASSWORD, home).status_code == 200
 
 
-def test_an_ipv6_address_is_known_by_its_network(guarded: Service, ann: User, database: psycopg.Connection) -> None:
+def test_ipv6_address_is_known_by_its_64_bit_network(guarded: Service, ann: User, database: psycopg.Connection) -> None:
     logs_in(guarded, database, ann, "2001:db8:1:2::1")
 
-    lock_out_strange_addresses(guarded, ann.email)
+    lock_out_unknown_addresses(guarded, ann.email)
 
     assert log_in(guarded, ann.email, PASSWORD, "2001:db8:1:2:ffff::9").status_code == 200
     assert log_in(guarded, ann.email, PASSWORD, "2001:db8:1:3::1").status_code == 429
 
 
-def test_an_address_is_known_of_one_user_and_of_no_other(
+def test_address_known_for_one_user_is_unknown_for_another(
     guarded: Service, ann: User, bob: User, database: psycopg.Connection
 ) -> None:
     shared = new_address()
     logs_in(guarded, database, ann, shared)
 
-    lock_out_strange_addresses(guarded, bob.email)
+    lock_out_unknown_addresses(guarded, bob.email)
 
     assert log_in(guarded, bob.email, PASSWORD, shared).status_code == 429
 
 
-def test_a_wrong_password_makes_no_address_known(guarded: Service, ann: User, database: psycopg.Connection) -> None:
+def test_failed_login_does_not_make_its_address_known(
+    guarded: Service, ann: User, database: psycopg.Connection
+) -> None:
     guesser = new_address()
     assert log_in(guarded, ann.email, WRONG, guesser).status_code == 401
 
@@ -132,7 +134,7 @@ def test_a_wrong_password_makes_no_address_known(guarded: Service, ann: User, da
     assert networks_of(database, ann) == []
 
 
-def test_failures_at_a_known_address_lock_it_and_neither_the_others_nor_strange_ones(
+def test_failures_at_a_known_address_lock_only_that_address(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     home, work = new_address(), new_address()
@@ -148,7 +150,7 @@ def test_failures_at_a_known_address_lock_it_and_neither_the_others_nor_strange_
     assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
 
 
-def test_known_addresses_are_limited_together_as_strange_ones_are_and_the_log_says_so(
+def test_known_addresses_share_one_email_limit_and_the_log_names_it(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     known = [new_address() for _ in range(3)]
@@ -163,7 +165,7 @@ def test_known_addresses_are_limited_together_as_strange_ones_are_and_the_log_sa
     assert log_in(guarded, ann.email, PASSWORD, new_address()).status_code == 200
 
 
-def test_a_known_address_is_still_limited_for_all_emails_together(
+def test_known_address_is_still_locked_by_the_address_limit(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     home = new_address()
@@ -175,20 +177,20 @@ def test_a_known_address_is_still_limited_for_all_emails_together(
     assert log_in(guarded, ann.email, PASSWORD, home).status_code == 429
 
 
-def test_the_newest_five_addresses_are_known_and_a_login_makes_its_own_the_newest(
+def test_only_the_newest_five_addresses_stay_known_and_a_login_renews_its_own(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     addresses = [new_address() for _ in range(6)]
     for address in [*addresses[:5], addresses[0], addresses[5]]:
         logs_in(guarded, database, ann, address)
 
-    lock_out_strange_addresses(guarded, ann.email)
+    lock_out_unknown_addresses(guarded, ann.email)
 
     answers = [log_in(guarded, ann.email, PASSWORD, address) for address in addresses]
     assert statuses(answers) == [200, 429, 200, 200, 200, 200]
 
 
-def test_logins_at_once_from_six_addresses_leave_five_known(
+def test_simultaneous_logins_from_six_addresses_leave_five_known(
     guarded: Service, ann: User, database: psycopg.Connection
 ) -> None:
     addresses = [new_address() for _ in range(6)]
@@ -200,7 +202,7 @@ def test_logins_at_once_from_six_addresses_leave_five_known(
     assert len(set(networks_of(database, ann))) == 5
 
 
-def test_no_address_is_stored_and_one_address_of_two_users_has_two_digests(
+def test_known_address_is_stored_as_a_digest_that_differs_between_users(
     guarded: Service, ann: User, bob: User, database: psycopg.Connection
 ) -> None:
     home = new_address()
@@ -214,7 +216,7 @@ def test_no_address_is_stored_and_one_address_of_two_users_has_two_digests(
     assert all(home.encode() not in each for each in digests)
 
 
-def test_a_lock_on_the_users_row_does_not_hold_up_a_login_from_a_new_address(
+def test_row_lock_on_the_user_does_not_delay_a_login_from_a_new_address(
     guarded: Service, ann: User, urls: Urls, database: psycopg.Connection
 ) -> None:
     with psycopg.connect(urls.admin) as other:
@@ -226,7 +228,9 @@ def test_a_lock_on_the_users_row_does_not_hold_up_a_login_from_a_new_address(
     wait_until(lambda: len(networks_of(database, ann)) == 1)
 
 
-def test_an_address_is_known_under_the_old_secret_and_unknown_without_it(own_database: Urls, tmp_path: Path) -> None:
+def test_address_known_under_the_old_secret_is_unknown_once_that_secret_is_removed(
+    own_database: Urls, tmp_path: Path
+) -> None:
     given = {"email": new_email(), "password": PASSWORD}
     settings = {"DATABASE_URL": own_database.runtime, "TRUSTED_PROXIES": 1} | LIMITS
     home, new_secret = new_address(), SECRET.swapcase()
@@ -234,15 +238,15 @@ def test_an_address_is_known_under_the_old_secret_and_unknown_without_it(own_dat
         signed_up = service.http.post("/api/auth/signup", json=given, headers={"X-Forwarded-For": home})
         assert signed_up.status_code == 201
     with support.running(tmp_path, BETTER_AUTH_SECRET=new_secret, **settings) as service:
-        lock_out_strange_addresses(service, given["email"])
+        lock_out_unknown_addresses(service, given["email"])
         assert log_in(service, given["email"], PASSWORD, home).status_code == 429
     rotated = {"BETTER_AUTH_SECRET": new_secret, "BETTER_AUTH_SECRET_OLD": SECRET}
     with support.running(tmp_path, **rotated, **settings) as service:
         assert log_in(service, given["email"], PASSWORD, home).status_code == 200
 
 
-@pytest.mark.parametrize("where", ["at a strange address", "at the address of the failures"])
-def test_a_token_changes_the_password_and_deletes_the_account_while_logins_are_locked(
+@pytest.mark.parametrize("where", ["at an unknown address", "at the address of the failures"])
+def test_password_change_and_deletion_with_a_token_succeed_while_logins_are_locked(
     guarded: Service, ann: User, where: str
 ) -> None:
     guesser = new_address()
@@ -251,7 +255,7 @@ def test_a_token_changes_the_password_and_deletes_the_account_while_logins_are_l
         log_in(guarded, new_email(), WRONG, guesser)
     for _ in range(PER_EMAIL - PER_PAIR):
         log_in(guarded, ann.email, WRONG, new_address())
-    here = new_address() if where == "at a strange address" else guesser
+    here = new_address() if where == "at an unknown address" else guesser
     assert log_in(guarded, ann.email, PASSWORD, here).status_code == 429
 
     changed = change_password(guarded, ann, PASSWORD, NEW_PASSWORD, here)
@@ -260,7 +264,7 @@ def test_a_token_changes_the_password_and_deletes_the_account_while_logins_are_l
     assert delete_account(guarded, owner, NEW_PASSWORD, here).status_code == 204
 
 
-def test_wrong_passwords_with_a_token_are_limited_by_user_and_address_and_lock_nothing_else(
+def test_wrong_passwords_with_a_token_lock_only_that_user_at_that_address(
     guarded: Service, ann: User, bob: User
 ) -> None:
     thief = new_address()

@@ -1,4 +1,4 @@
-"""What is remembered of a verified token: never more than so many, and never longer than the verifier would say yes."""
+"""The cache of verified tokens: its size limit, and no hit once the verifier would refuse the token."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ def user_of(memory: TokenCache, token: str) -> UUID | None:
     return None if found is None else found.verified.user_id
 
 
-def test_the_one_that_was_not_asked_about_for_longest_is_forgotten_first() -> None:
+def test_full_cache_evicts_the_token_that_was_checked_longest_ago() -> None:
     memory = TokenCache(2)
     users = {token: remembered(memory, token) for token in ("a", "b")}
     remembered(memory, "a", users["a"])
@@ -40,7 +40,7 @@ def test_the_one_that_was_not_asked_about_for_longest_is_forgotten_first() -> No
     assert [user_of(memory, token) for token in ("a", "b", "c")] == [users["a"], None, users["c"]]
 
 
-def test_tokens_that_differ_in_a_letter_are_two() -> None:
+def test_token_that_differs_in_one_letter_is_a_cache_miss() -> None:
     memory = TokenCache()
     remembered(memory, "head.claims.signature")
 
@@ -59,7 +59,7 @@ def test_tokens_that_differ_in_a_letter_are_two() -> None:
         (0, 1, lambda: False, False),
     ],
 )
-def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_current(
+def test_cached_token_is_a_hit_only_within_its_validity_and_while_its_key_is_current(
     monkeypatch: pytest.MonkeyPatch, start: float, end: float, is_key_current: Callable[[], bool], is_remembered: bool
 ) -> None:
     now = 1_000_000.0
@@ -71,7 +71,7 @@ def test_a_token_is_remembered_from_its_start_to_its_end_and_while_its_key_is_cu
     assert user_of(memory, "token") == (user if is_remembered else None)
 
 
-def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
+def test_forget_removes_all_tokens_of_one_user_and_no_others() -> None:
     memory = TokenCache()
     ann = remembered(memory, "a")
     remembered(memory, "b", ann)
@@ -82,8 +82,10 @@ def test_a_user_is_forgotten_with_all_tokens_and_no_other_is() -> None:
     assert [user_of(memory, token) for token in ("a", "b", "c")] == [None, None, bob]
 
 
-def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key is withdrawn, or nobody has seen the issuer for too long."""
+def test_verified_token_is_no_longer_good_once_its_issuers_key_is_too_old_or_withdrawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The issuer has been away for longer than the maximum age of its keys, or has withdrawn the key."""
     signer, keys, now = ed_key(), [ed_key().jwk], [1000.0]
     keys.append(signer.jwk)
     ticks = itertools.count()
@@ -99,7 +101,7 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
         issuer_tokens, "KeySet", lambda issuer, fetch: KeySet(issuer, fetch, lambda: now[0] + next(ticks) / 1e6)
     )
 
-    async def story() -> None:
+    async def scenario() -> None:
         tokens = IssuerTokens((issuer,), find_user, lambda _: fetch)
         token = signer.sign(claims_of(issuer.issuer, exp=int(time.time()) + 90_000))
         verified = await tokens.verify(token, {"kid": signer.kid}, issuer.issuer)
@@ -116,10 +118,10 @@ def test_a_token_is_good_no_longer_than_its_issuers_key(monkeypatch: pytest.Monk
         assert not verified.is_good(time.time())
         tokens.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_token_that_is_soon_over_is_remembered_until_then() -> None:
+def test_validity_of_a_verified_token_includes_the_leeway() -> None:
     signer = ed_key()
     issuer = Issuer.model_validate({"issuer": "https://issuer.example"})
 
@@ -129,10 +131,10 @@ def test_a_token_that_is_soon_over_is_remembered_until_then() -> None:
     async def find_user(*_: object) -> UUID:
         return uuid4()
 
-    async def story() -> None:
+    async def scenario() -> None:
         claims = claims_of(issuer.issuer, exp=int(time.time()) - 10, nbf=int(time.time()) + 10)
         tokens = IssuerTokens((issuer,), find_user, lambda _: fetch)
         verified = await tokens.verify(signer.sign(claims), {"kid": signer.kid}, issuer.issuer)
         assert (verified.start, verified.end) == (claims["nbf"] - 30, claims["exp"] + 30)
 
-    asyncio.run(story())
+    asyncio.run(scenario())

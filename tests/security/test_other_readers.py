@@ -1,4 +1,4 @@
-"""Requests that this service accepts, as h11 and llhttp read them: none ends elsewhere there, or has another body.
+"""Differential test with h11 and llhttp: an accepted request has the same end and the same body for all parsers.
 
 Each byte of a good request is replaced, doubled, left out, or has one of these put before it.
 """
@@ -39,7 +39,7 @@ class Message(NamedTuple):
 
 
 def read_here(sent: bytes) -> list[Message] | None:
-    """None where anything is refused; a message that is not complete is left out."""
+    """The messages in the bytes, without an incomplete last one; None if any is refused."""
     buffer, messages = bytearray(sent), []
     try:
         while (end := buffer.find(b"\r\n\r\n")) >= 0:
@@ -93,8 +93,8 @@ def read_by_h11(sent: bytes) -> list[Message] | None:
         return None
 
 
-class Heard:
-    """llhttp calls these."""
+class LlhttpReader:
+    """Callbacks of llhttp that collect messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -122,12 +122,12 @@ class Heard:
 
 
 def read_by_llhttp(sent: bytes) -> list[Message] | None:
-    heard = Heard()
+    reader = LlhttpReader()
     try:
-        heard.parser.feed_data(sent)
+        reader.parser.feed_data(sent)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return heard.messages
+    return reader.messages
 
 
 def variants(sample: bytes) -> Iterator[bytes]:
@@ -141,7 +141,7 @@ def variants(sample: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_requests_accepted_here_are_accepted_by_h11_and_read_in_the_same_way(sample: str) -> None:
+def test_requests_accepted_here_are_accepted_by_h11_and_parsed_identically(sample: str) -> None:
     for sent in variants(SAMPLES[sample]):
         here = read_here(sent + NEXT)
         if here and not WHITE_SPACE_BEFORE_EXTENSION.search(sent):
@@ -149,8 +149,8 @@ def test_requests_accepted_here_are_accepted_by_h11_and_read_in_the_same_way(sam
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_requests_accepted_here_and_by_llhttp_are_read_in_the_same_way(sample: str) -> None:
-    """llhttp has a list of methods, and refuses others."""
+def test_requests_accepted_here_and_by_llhttp_are_parsed_identically(sample: str) -> None:
+    """llhttp refuses methods outside its list, so only requests that both accept are compared."""
     for sent in variants(SAMPLES[sample]):
         here, there = read_here(sent + NEXT), read_by_llhttp(sent + NEXT)
         if here and there is not None:
@@ -158,7 +158,7 @@ def test_requests_accepted_here_and_by_llhttp_are_read_in_the_same_way(sample: s
 
 
 @pytest.mark.parametrize("sample", ["length", "zero", "chunks", "trailers"])
-def test_the_samples_are_read_by_all(sample: str) -> None:
+def test_samples_are_parsed_identically_by_all_parsers(sample: str) -> None:
     here = read_here(SAMPLES[sample] + NEXT)
 
     assert here is not None
@@ -166,7 +166,7 @@ def test_the_samples_are_read_by_all(sample: str) -> None:
     assert here == read_by_h11(SAMPLES[sample] + NEXT) == read_by_llhttp(SAMPLES[sample] + NEXT)
 
 
-def test_chunks_are_the_same_in_whatever_pieces_they_arrive() -> None:
+def test_chunked_body_is_parsed_identically_however_it_is_split() -> None:
     sent = b'00005 ; a=b;c\t=\t"d\\"\xff;"\r\nhello\r\nA;x\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\nGET'
     for step in range(1, len(sent)):
         for first in range(step):

@@ -1,4 +1,4 @@
-"""Tokens of outside issuers: which pass, and whose they are."""
+"""Tokens of outside issuers: which are accepted, and which user each belongs to."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tests.security.test_tokens import EXPIRED, INVALID
 from tests.support import JANUARY, SECRET, Contract, User, sign_up
 
 
-def test_a_user_of_an_outside_issuer_is_made_at_first_sight_and_has_tasks_in_both_contracts(
+def test_first_token_of_an_outside_user_creates_the_user_and_gives_access_to_tasks(
     world: World, contract: Contract
 ) -> None:
     user = world.user(email="Ann@Example.com")
@@ -28,7 +28,7 @@ def test_a_user_of_an_outside_issuer_is_made_at_first_sight_and_has_tasks_in_bot
     assert [each["id"] for each in user.get(f"{contract.prefix}/tasks").json()["tasks"]] == [task["id"]]
 
 
-def test_the_line_of_a_request_names_the_user_of_an_outside_issuer(world: World) -> None:
+def test_log_line_names_the_outside_user(world: World) -> None:
     user = world.user()
     request_id = f"outside-{uuid4()}"
 
@@ -38,7 +38,7 @@ def test_the_line_of_a_request_names_the_user_of_an_outside_issuer(world: World)
     assert (line["route"], line["status"], line["user_id"]) == ("/api/tasks", 200, user.id)
 
 
-def test_tokens_of_every_kind_of_issuer_pass(world: World) -> None:
+def test_tokens_of_every_issuer_kind_are_accepted(world: World) -> None:
     tokens = [
         world.token(),
         world.rsa.sign(claims_of(RSA_ISSUER, aud="todo")),
@@ -50,7 +50,7 @@ def test_tokens_of_every_kind_of_issuer_pass(world: World) -> None:
     assert [world.ask(token).status_code for token in tokens] == [200] * 5
 
 
-def test_one_subject_is_one_user_whatever_the_token_and_another_issuers_subject_is_another(world: World) -> None:
+def test_subject_is_one_user_across_tokens_and_another_user_at_another_issuer(world: World) -> None:
     subject = uuid4().hex
     first, second = world.user(sub=subject), world.user(sub=subject, iat=int(time.time()) - 5)
     elsewhere = world.ask(world.ec.sign(claims_of(EC_ISSUER, sub=subject)), "/api/auth/me").json()["user"]
@@ -60,7 +60,7 @@ def test_one_subject_is_one_user_whatever_the_token_and_another_issuers_subject_
     assert second.get(f"/api/tasks/{task['id']}").status_code == 200
 
 
-def test_requests_that_race_at_first_sight_make_one_user(world: World) -> None:
+def test_simultaneous_first_requests_create_one_user(world: World) -> None:
     subject = uuid4().hex
     tokens = [world.token(sub=subject, jti=str(number)) for number in range(16)]
     with ThreadPoolExecutor(16) as threads:
@@ -70,7 +70,7 @@ def test_requests_that_race_at_first_sight_make_one_user(world: World) -> None:
     assert len({answer.json()["user"]["id"] for answer in answers}) == 1
 
 
-def test_an_email_never_links_two_accounts(world: World) -> None:
+def test_outside_user_with_the_email_of_an_account_is_not_linked_to_it(world: World) -> None:
     account = sign_up(world.service.http)
     account.creates(JANUARY)
 
@@ -83,7 +83,7 @@ def test_an_email_never_links_two_accounts(world: World) -> None:
     assert world.service.http.post("/api/auth/login", json=login).json()["user"]["id"] == account.id
 
 
-def test_a_password_account_may_be_made_for_an_email_that_an_issuer_has_said(world: World) -> None:
+def test_sign_up_with_the_email_of_an_outside_user_creates_a_separate_account(world: World) -> None:
     outside = world.user(email=support.new_email())
 
     account = sign_up(world.service.http, email=outside.email)
@@ -91,7 +91,7 @@ def test_a_password_account_may_be_made_for_an_email_that_an_issuer_has_said(wor
     assert account.id != outside.id
 
 
-def test_nobody_logs_in_as_an_outside_user(world: World) -> None:
+def test_login_with_the_email_of_an_outside_user_returns_401(world: World) -> None:
     outside = world.user(email=support.new_email())
 
     answer = world.service.http.post("/api/auth/login", json={"email": outside.email, "password": support.PASSWORD})
@@ -99,7 +99,7 @@ def test_nobody_logs_in_as_an_outside_user(world: World) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_CREDENTIALS")
 
 
-def test_the_email_is_kept_up_to_date_and_a_token_without_one_changes_nothing(world: World) -> None:
+def test_email_follows_the_newest_token_and_a_missing_or_invalid_email_changes_nothing(world: World) -> None:
     subject = uuid4().hex
 
     emails = [
@@ -110,7 +110,7 @@ def test_the_email_is_kept_up_to_date_and_a_token_without_one_changes_nothing(wo
     assert emails == [None, "a@example.com", "a@example.com"] + ["b@example.com"] * 5
 
 
-def test_a_user_who_is_gone_is_refused_until_the_token_is_looked_at_anew(
+def test_cached_token_of_a_deleted_outside_user_returns_401(
     world: World, database: psycopg.Connection, contract: Contract
 ) -> None:
     user = world.user()
@@ -122,7 +122,7 @@ def test_a_user_who_is_gone_is_refused_until_the_token_is_looked_at_anew(
 
 
 @pytest.mark.parametrize("sub", ["x", "x" * 255, "🙂" * 255, "auth0|5f7c", "' OR 1=1 --", " "])
-def test_a_subject_is_any_text(world: World, sub: str) -> None:
+def test_subject_may_be_any_text(world: World, sub: str) -> None:
     assert world.user(sub=sub).id == world.user(sub=sub, jti=uuid4().hex).id
 
 
@@ -133,7 +133,9 @@ def test_a_subject_is_any_text(world: World, sub: str) -> None:
         {"user_id": "00000000-0000-4000-8000-000000000000"}, {"email_verified": False}, {"azp": "x", "scope": "y"},
     ],
 )  # fmt: skip
-def test_what_a_good_token_may_say(world: World, contract: Contract, changed: dict[str, Any]) -> None:
+def test_outside_token_with_unusual_but_valid_claims_is_accepted(
+    world: World, contract: Contract, changed: dict[str, Any]
+) -> None:
     now = int(time.time())
     claims = {
         name: now + value if name in {"nbf", "iat", "exp"} and value is not ... else value
@@ -143,7 +145,7 @@ def test_what_a_good_token_may_say(world: World, contract: Contract, changed: di
     assert world.ask(world.token(**claims), f"{contract.prefix}/tasks").status_code == 200
 
 
-def test_leeway_is_for_outside_issuers_alone(world: World, ann: User) -> None:
+def test_leeway_applies_to_outside_issuers_and_not_to_own_tokens(world: World, ann: User) -> None:
     now = int(time.time())
     own = jwt.encode({"sub": ann.id, "exp": now - 5}, SECRET, "HS256")
     early = jwt.encode({"sub": ann.id, "exp": now + 60, "nbf": now + 20}, SECRET, "HS256")
@@ -154,7 +156,7 @@ def test_leeway_is_for_outside_issuers_alone(world: World, ann: User) -> None:
 
 
 @pytest.mark.parametrize("ago", [31, 3600, 10**9, 2 * 10**9])
-def test_an_expired_token_is_expired_whatever_else_is_wrong(world: World, contract: Contract, ago: int) -> None:
+def test_expired_token_with_other_faults_returns_401_token_expired(world: World, contract: Contract, ago: int) -> None:
     token = world.token(exp=int(time.time()) - ago, aud="elsewhere", sub=None)
 
     answer = world.ask(token, f"{contract.prefix}/tasks")
@@ -162,7 +164,7 @@ def test_an_expired_token_is_expired_whatever_else_is_wrong(world: World, contra
     assert (answer.status_code, answer.json()) == (401, contract.token_error(*EXPIRED))
 
 
-def test_nobody_reaches_an_own_account_by_naming_it(world: World, ann: User) -> None:
+def test_outside_token_that_names_an_own_account_gets_no_access_to_it(world: World, ann: User) -> None:
     task = ann.creates(JANUARY)
 
     for claims in ({"sub": ann.id}, {"sub": ann.id, "user_id": ann.id, "email": ann.email}):
@@ -171,9 +173,9 @@ def test_nobody_reaches_an_own_account_by_naming_it(world: World, ann: User) -> 
         assert stranger.get(f"/api/tasks/{task['id']}").status_code == 404
 
 
-def test_a_token_that_has_passed_is_forgotten_when_the_verifier_would_refuse_it(world: World) -> None:
+def test_cached_token_expires_at_the_end_of_the_leeway(world: World) -> None:
     end = 0.0
-    while time.time() > end - 0.1:  # once, unless the machine was too slow to tell
+    while time.time() > end - 0.1:  # repeated only if the machine was too slow for the timing
         end = int(time.time()) + 2.0
         token = world.token(exp=int(end) - 30)
         status = world.ask(token).status_code

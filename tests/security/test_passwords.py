@@ -1,4 +1,4 @@
-"""Hashing: off the event loop, in a queue with an end, and the same work whether there is a hash to check or not."""
+"""Hashing: off the event loop, in a bounded queue, and the same work with and without a stored hash."""
 
 import asyncio
 import os
@@ -17,13 +17,13 @@ from service.auth.passwords import Passwords
 from service.errors import Code, Problem
 
 HASH = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(10)).decode()
-PATIENCE = 600.0  # seconds: its threads step back behind everything else that runs, and that may be much
-HALF_A_MINUTE = 30.0  # after which a test that waits in vain fails
+TIMEOUT_SECONDS = 600.0  # long, because hashing threads have a low priority on a busy machine
+WAIT_SECONDS = 30.0  # a test that waits longer fails
 
 
-class Held:
-    """bcrypt.checkpw waits until it is released: at the latest at the end of the test, so that one that fails leaves no
-    thread behind, and for no longer than a test may take, so that one that hashes on the event loop fails."""
+class BlockedCheck:
+    """Replaces bcrypt.checkpw with a check that waits for release(): at most until the end of the test, so that a
+    failed test leaves no thread behind, and at most WAIT_SECONDS, so that hashing on the event loop fails the test."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -33,7 +33,7 @@ class Held:
     def check(self, *_: object) -> bool:
         self.begun += 1
         self.has_begun.set()
-        return self._go_on.wait(HALF_A_MINUTE)
+        return self._go_on.wait(WAIT_SECONDS)
 
     def release(self) -> None:
         self._go_on.set()
@@ -43,15 +43,15 @@ class Held:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    made = Held()
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockedCheck]:
+    made = BlockedCheck()
     monkeypatch.setattr(bcrypt, "checkpw", made.check)
     yield made
     made.release()
 
 
 class Clock:
-    """The hashing queue's time, in which the hash of its start takes a hundred seconds."""
+    """The clock of the hashing queue. The hash that measures the cost at the start takes 100 s on it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -74,22 +74,24 @@ def queue_of(hasher: Passwords, waiting: int) -> list[asyncio.Task[bool]]:
 
 
 async def refusals(asked: list[asyncio.Task[bool]]) -> list[str | None]:
-    """Why each of them was refused."""
-    async with asyncio.timeout(HALF_A_MINUTE):
+    """The reason of each refusal; all must be refused."""
+    async with asyncio.timeout(WAIT_SECONDS):
         answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [each.code for each in answers if isinstance(each, Problem)] == [Code.OVERLOADED] * len(asked)
     return [each.reason for each in answers if isinstance(each, Problem)]
 
 
 async def passes(asked: list[asyncio.Task[bool]]) -> bool:
-    async with asyncio.timeout(HALF_A_MINUTE):
+    async with asyncio.timeout(WAIT_SECONDS):
         return all(await asyncio.gather(*asked))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.usefixtures("clock")
-def test_a_login_whose_hash_would_end_after_the_timeout_is_refused_after_a_moment(held: Held, threads: int) -> None:
-    async def story() -> None:
+def test_login_is_refused_early_if_the_hashing_queue_is_longer_than_the_timeout(
+    held: BlockedCheck, threads: int
+) -> None:
+    async def scenario() -> None:
         admitted = queue_of(hasher, 5 * threads)
         await asyncio.sleep(0)
         refused = queue_of(hasher, 5)
@@ -102,14 +104,14 @@ def test_a_login_whose_hash_would_end_after_the_timeout_is_refused_after_a_momen
         assert await passes(queue_of(hasher, 1))
 
     hasher = Passwords(10, threads=threads, timeout=500)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
     assert held.begun == 5 * threads + 1
 
 
 @pytest.mark.usefixtures("clock")
-def test_quick_hashes_make_room_for_more_in_the_queue(held: Held) -> None:
-    async def story() -> None:
+def test_faster_hashes_allow_a_longer_queue(held: BlockedCheck) -> None:
+    async def scenario() -> None:
         held.release()
         assert await passes(queue_of(hasher, 5))  # the mean falls from 100 s to 51 s
         held.hold()
@@ -120,31 +122,31 @@ def test_quick_hashes_make_room_for_more_in_the_queue(held: Held) -> None:
         assert await passes(admitted)
 
     hasher = Passwords(10, threads=1, timeout=500)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
 
 
-def test_a_hash_that_would_end_after_the_timeout_is_not_begun(held: Held, clock: Clock) -> None:
-    async def story() -> None:
+def test_hash_that_would_end_after_the_timeout_is_not_started(held: BlockedCheck, clock: Clock) -> None:
+    async def scenario() -> None:
         first, too_late = queue_of(hasher, 2)
-        await asyncio.to_thread(held.has_begun.wait, HALF_A_MINUTE)
+        await asyncio.to_thread(held.has_begun.wait, WAIT_SECONDS)
         clock.now += 401
         held.release()
         assert await passes([first])
         assert await refusals([too_late]) == ["too little of POOL_TIMEOUT is left for the hash"]
 
     hasher = Passwords(10, threads=1, timeout=500)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
     assert held.begun == 1
 
 
-def test_a_hash_that_has_begun_is_given_up_at_the_timeout_and_later_requests_are_served(held: Held) -> None:
-    async def story() -> None:
+def test_started_hash_is_abandoned_at_the_timeout_and_later_requests_are_served(held: BlockedCheck) -> None:
+    async def scenario() -> None:
         assert await refusals(queue_of(hasher, 1)) == ["not hashed within POOL_TIMEOUT"]
         assert len(await refusals(queue_of(hasher, 3))) == 3  # its thread is still busy
         held.release()
-        async with asyncio.timeout(HALF_A_MINUTE):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 [answer] = await asyncio.gather(*queue_of(hasher, 1), return_exceptions=True)
                 if not isinstance(answer, Problem):
@@ -152,27 +154,27 @@ def test_a_hash_that_has_begun_is_given_up_at_the_timeout_and_later_requests_are
         assert answer is True
 
     hasher = Passwords(10, threads=1, timeout=0.2)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
 
 
 @pytest.mark.usefixtures("held", "clock")
-def test_a_hash_that_was_given_up_counts_as_pending_while_its_thread_is_busy() -> None:
-    async def story() -> None:
+def test_abandoned_hash_counts_as_pending_while_its_thread_is_busy() -> None:
+    async def scenario() -> None:
         assert await refusals(queue_of(hasher, 1)) == ["not hashed within POOL_TIMEOUT"]
         assert await refusals(queue_of(hasher, 1)) == ["the queue for hashing is longer than POOL_TIMEOUT"]
 
     hasher = Passwords(10, threads=1, timeout=0.2)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
 
 
-def test_a_hash_that_alone_takes_longer_than_the_timeout_is_tried_and_the_start_warns(
-    held: Held, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_hash_slower_than_the_timeout_is_still_tried_and_the_start_logs_a_warning(
+    held: BlockedCheck, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may take less now: a service that measured once and refused from then on would not notice."""
+    """A later hash may be faster; a service that refused by its first measurement alone would never find out."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         [tried] = queue_of(hasher, 1)
         await asyncio.sleep(0)
         assert len(await refusals(queue_of(hasher, 1))) == 1
@@ -180,7 +182,7 @@ def test_a_hash_that_alone_takes_longer_than_the_timeout_is_tried_and_the_start_
         assert await passes([tried])
 
     hasher = Passwords(10, threads=1, timeout=99)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
     assert clock.now == 100
     assert [record.getMessage() for record in caplog.records] == [
@@ -188,9 +190,8 @@ def test_a_hash_that_alone_takes_longer_than_the_timeout_is_tried_and_the_start_
     ]
 
 
-def test_many_clients_that_come_again_at_once_are_let_in_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash that is given up when it is nearly done is wasted work: sixty of them for each that is waited for, where
-    the queue has no end."""
+def test_clients_that_retry_at_once_are_served_with_few_wasted_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash that is abandoned when nearly done is wasted work: with an unbounded queue, sixty for each useful one."""
     hashes, let_in = count(), count(1)
 
     def check(*_: object) -> bool:
@@ -205,37 +206,39 @@ def test_many_clients_that_come_again_at_once_are_let_in_one_after_another(monke
             try:
                 await hasher.matches("correct horse", HASH)
             except Problem:
-                await asyncio.sleep(0)  # without it a refusal at once would hang the test instead of failing it
+                await asyncio.sleep(0)  # else an immediate refusal would hang the test instead of failing it
                 continue
             if next(let_in) >= 20:
                 return
 
-    async def story() -> None:
-        async with asyncio.timeout(HALF_A_MINUTE):
+    async def scenario() -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
             clients = [asyncio.create_task(come_again()) for _ in range(40)]
             await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
 
     hasher = Passwords(10, threads=1, timeout=0.21)
-    asyncio.run(story())
+    asyncio.run(scenario())
     hasher.close()
     assert next(hashes) < 10 * 20
 
 
-def test_a_hash_that_ends_after_the_service_is_no_line_in_the_log(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+def test_hash_that_ends_after_the_service_has_stopped_logs_nothing(
+    held: BlockedCheck, caplog: pytest.LogCaptureFixture
+) -> None:
     threads = threading.active_count()
 
-    async def story() -> None:
+    async def scenario() -> None:
         [asked] = queue_of(hasher, 1)
-        assert await asyncio.to_thread(held.has_begun.wait, HALF_A_MINUTE)
+        assert await asyncio.to_thread(held.has_begun.wait, WAIT_SECONDS)
         asked.cancel()
 
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
-    asyncio.run(story())
+    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
+    asyncio.run(scenario())
     hasher.close()
     held.release()
 
-    deadline = time.monotonic() + HALF_A_MINUTE
-    while threading.active_count() > threads:  # the one that hashed
+    deadline = time.monotonic() + WAIT_SECONDS
+    while threading.active_count() > threads:  # the hashing thread is still there
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert caplog.records == []
@@ -270,19 +273,19 @@ def test_a_hash_that_ends_after_the_service_is_no_line_in_the_log(held: Held, ca
         "nobody",
     ],
 )
-def test_every_check_is_one_run_of_bcrypt_off_the_event_loop(
+def test_every_password_check_runs_bcrypt_once_off_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, matches: bool
 ) -> None:
     runs: list[threading.Thread] = []
     check = bcrypt.checkpw
 
     def counted(given: bytes, against: bytes) -> bool:
-        answer = check(given, against)  # raises at once where `against` is no hash: that is no run
+        answer = check(given, against)  # a malformed `against` raises at once and counts as no run
         runs.append(threading.current_thread())
         return answer
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
     assert asyncio.run(hasher.matches(password, stored)) is matches
     hasher.close()
@@ -291,11 +294,11 @@ def test_every_check_is_one_run_of_bcrypt_off_the_event_loop(
 
 
 @pytest.mark.parametrize(("stored", "rounds"), [(9, 9), (9, 10), (9, 11), (10, 11)])
-def test_a_wrong_password_is_as_much_work_whatever_the_hash_once_cost(
+def test_wrong_password_costs_the_same_work_for_any_stored_hash_and_for_none(
     monkeypatch: pytest.MonkeyPatch, stored: int, rounds: int
 ) -> None:
     old = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(stored)).decode()
-    hasher = Passwords(rounds, threads=1, timeout=PATIENCE)
+    hasher = Passwords(rounds, threads=1, timeout=TIMEOUT_SECONDS)
     work = []
     hashpw, checkpw = bcrypt.hashpw, bcrypt.checkpw
 
@@ -315,15 +318,15 @@ def test_a_wrong_password_is_as_much_work_whatever_the_hash_once_cost(
     assert sum(work) == 2 * 2**rounds
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows a priority of each thread")
-def test_a_thread_that_hashes_steps_back_behind_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+def test_hashing_thread_runs_at_a_lower_priority_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     priorities = []
 
     def look(*_: object) -> bool:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return True
 
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
     monkeypatch.setattr(bcrypt, "checkpw", look)
     asyncio.run(hasher.matches("correct horse", HASH))
     hasher.close()
@@ -337,8 +340,10 @@ def test_a_thread_that_hashes_steps_back_behind_the_requests(monkeypatch: pytest
     ["", "broken", HASH[:-1], HASH + "a", HASH.replace("$10$", "$16$"), "$2x" + HASH[3:], HASH[:28] + "a" + HASH[29:]],
     ids=["empty", "broken", "cut off", "longer", "too costly", "another kind", "no salt"],
 )
-def test_a_stored_hash_that_is_none_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture, broken: str) -> None:
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+def test_malformed_stored_hash_matches_no_password_and_logs_one_line(
+    caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
     assert asyncio.run(hasher.matches("correct horse", broken)) is False
     hasher.close()
@@ -348,15 +353,15 @@ def test_a_stored_hash_that_is_none_is_one_line_in_the_log(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
-def test_hashes_of_other_makers_verify(prefix: str) -> None:
-    hasher = Passwords(10, threads=1, timeout=PATIENCE)
+def test_hashes_with_other_bcrypt_prefixes_verify(prefix: str) -> None:
+    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
     assert asyncio.run(hasher.matches("correct horse", HASH.replace("$2b$", prefix)))
     hasher.close()
 
 
-def test_a_hash_has_the_cost_of_the_setting() -> None:
-    hasher = Passwords(11, threads=1, timeout=PATIENCE)
+def test_new_hash_has_the_configured_cost() -> None:
+    hasher = Passwords(11, threads=1, timeout=TIMEOUT_SECONDS)
 
     assert asyncio.run(hasher.hash("correct horse")).startswith("$2b$11$")
     hasher.close()

@@ -1,4 +1,4 @@
-"""Revoked tokens: dead at once where it happened, soon everywhere else, and never good for want of an answer."""
+"""Revoked tokens: refused at once where they were revoked, elsewhere after the recheck, and without a database too."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def wait_until_refused(service: Service, token: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_token_of_another_generation_than_its_users_is_refused(
+def test_token_of_another_generation_than_its_users_returns_401(
     service: Service, ann: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     database.execute("UPDATE users SET token_generation = 2 WHERE id = %s", [ann.id])
@@ -52,16 +52,16 @@ def test_a_token_of_another_generation_than_its_users_is_refused(
     assert status(service, token_of(ann, 2)) == 200
 
 
-def test_a_token_without_a_generation_is_of_the_first(service: Service, ann: User) -> None:
+def test_token_without_a_generation_counts_as_generation_0(service: Service, ann: User) -> None:
     assert status(service, token_of(ann)) == 200
 
 
 @pytest.mark.parametrize("odd", [None, True, False, "0", 0.0, 0.5, -1, 2**63, 10**30, [], {}, [0]])
-def test_an_odd_generation_is_no_token(service: Service, ann: User, odd: object) -> None:
+def test_token_with_a_malformed_generation_returns_401(service: Service, ann: User, odd: object) -> None:
     assert status(service, token_of(ann, odd)) == 401
 
 
-def test_what_a_login_issues_is_of_the_present_generation(
+def test_login_issues_a_token_of_the_current_generation(
     http: httpx.Client, ann: User, database: psycopg.Connection
 ) -> None:
     database.execute("UPDATE users SET token_generation = 7 WHERE id = %s", [ann.id])
@@ -71,7 +71,7 @@ def test_what_a_login_issues_is_of_the_present_generation(
     assert jwt.decode(token, SECRET, ["HS256"])["gen"] == 7
 
 
-def test_another_copy_refuses_it_once_it_asks_again_and_does_not_ask_before(
+def test_revoked_token_is_refused_by_another_copy_after_its_recheck_and_not_before(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     soon, late = start_service(TOKEN_RECHECK=RECHECK), start_service(TOKEN_RECHECK=300)
@@ -83,21 +83,21 @@ def test_another_copy_refuses_it_once_it_asks_again_and_does_not_ask_before(
     assert status(late, ann.token) == 200
 
 
-def test_the_other_worker_of_the_same_service_refuses_it_too(start_service: Callable[..., Service], ann: User) -> None:
+def test_revoked_token_is_refused_by_the_other_worker_too(start_service: Callable[..., Service], ann: User) -> None:
     service = start_service(WORKERS=2, TOKEN_RECHECK=RECHECK)
 
     def asks(_: int) -> int:
         headers = {"Authorization": f"Bearer {ann.token}"}
         return httpx.get(f"{service.url}/api/tasks", headers=headers, timeout=60, verify=support.TRUST).status_code
 
-    with ThreadPoolExecutor(8) as threads:  # every request on a connection of its own: either worker may get it
+    with ThreadPoolExecutor(8) as threads:  # each request on a new connection, so that either worker may get it
         assert set(threads.map(asks, range(40))) == {200}
         User(service.http, ann.id, ann.email, ann.token).post("/api/auth/logout-all")
         time.sleep(RECHECK)
         assert set(threads.map(asks, range(40))) == {401}
 
 
-def test_without_the_database_nothing_passes_that_would_have_to_be_asked(
+def test_token_due_for_a_recheck_returns_500_while_the_database_is_away(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
     settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "TOKEN_RECHECK": 0}
@@ -115,8 +115,8 @@ def test_without_the_database_nothing_passes_that_would_have_to_be_asked(
         assert user.get("/api/tasks/no-id").status_code == 404
 
 
-def test_a_revocation_that_races_with_requests_leaves_none_that_passes_afterwards(service: Service, ann: User) -> None:
-    """What was asked before the revocation and is answered after it must not be remembered."""
+def test_token_is_refused_after_a_revocation_that_raced_with_requests(service: Service, ann: User) -> None:
+    """A check that began before the revocation and is answered after it must not be cached."""
     generation = 0
     with ThreadPoolExecutor(8) as threads:
         for _ in range(15):
@@ -129,9 +129,7 @@ def test_a_revocation_that_races_with_requests_leaves_none_that_passes_afterward
             generation += 1
 
 
-def test_logging_out_everywhere_kills_the_tokens_of_an_outside_issuer_issued_until_then(
-    world: World, contract: Contract
-) -> None:
+def test_logout_all_revokes_outside_tokens_that_were_issued_before_it(world: World, contract: Contract) -> None:
     now = int(time.time())
     subject = uuid4().hex
     old, silent = world.user(sub=subject, iat=now - 60), world.user(sub=subject, iat=...)
@@ -146,9 +144,7 @@ def test_logging_out_everywhere_kills_the_tokens_of_an_outside_issuer_issued_unt
     assert other.get("/api/tasks").status_code == 200
 
 
-def test_a_deleted_outside_account_is_not_brought_back_by_a_token_from_before(
-    world: World, database: psycopg.Connection
-) -> None:
+def test_older_token_does_not_recreate_a_deleted_outside_account(world: World, database: psycopg.Connection) -> None:
     now = int(time.time())
     subject = uuid4().hex
     user = world.user(sub=subject, iat=now - 60, email="gone@example.com")
@@ -170,7 +166,7 @@ def test_a_deleted_outside_account_is_not_brought_back_by_a_token_from_before(
     assert [world.ask(token).status_code for token in tokens] == [401] * 3
 
 
-def test_a_user_of_an_outside_issuer_needs_no_body_to_leave_and_has_no_password_to_change(world: World) -> None:
+def test_outside_user_deletes_the_account_without_a_body_and_cannot_change_a_password(world: World) -> None:
     user = world.user()
     changed = user.post("/api/auth/password", {"current_password": PASSWORD, "new_password": "battery staple"})
     assert (changed.status_code, changed.json()["details"]) == (
@@ -181,7 +177,7 @@ def test_a_user_of_an_outside_issuer_needs_no_body_to_leave_and_has_no_password_
     assert user.get("/api/tasks").status_code == 401
 
 
-def test_who_has_no_password_and_no_email_is_told_so_within_the_limits_too(
+def test_password_change_by_a_user_without_password_and_email_returns_400_despite_limits(
     start_service: Callable[..., Service], database: psycopg.Connection
 ) -> None:
     service = start_service(LOGIN_FAILURES=1, LOGIN_FAILURES_PER_EMAIL=1)
@@ -196,8 +192,10 @@ def test_who_has_no_password_and_no_email_is_told_so_within_the_limits_too(
         assert (changed.status_code, changed.json()["code"]) == (400, "VALIDATION_ERROR")
 
 
-def test_requests_that_race_with_a_deletion_bring_nobody_back(world: World, database: psycopg.Connection) -> None:
-    """A token that was not seen yet, so that the user would be made at first sight."""
+def test_requests_that_race_with_a_deletion_do_not_recreate_the_user(
+    world: World, database: psycopg.Connection
+) -> None:
+    """The tokens are new to the service, so each would create the user."""
     issued = int(time.time()) - 60
     for _ in range(5):
         subject = uuid4().hex
@@ -212,10 +210,10 @@ def test_requests_that_race_with_a_deletion_bring_nobody_back(world: World, data
         assert database.execute("SELECT count(*) FROM users WHERE subject = %s", [subject]).fetchone() == (0,)
 
 
-def test_a_deletion_under_way_is_not_undone_by_the_email_of_a_token_from_before(
+def test_uncommitted_deletion_is_not_undone_by_the_email_of_an_older_token(
     world: World, database: psycopg.Connection, urls: Urls
 ) -> None:
-    """The deletion has not committed when the token is looked at: the row is still there, and then it is not."""
+    """The deletion commits while the token is being checked: the row exists at first and then does not."""
     subject = uuid4().hex
     user = world.user(sub=subject, iat=int(time.time()) - 60)
     late = world.token(sub=subject, iat=int(time.time()) - 50, email="late@example.com")
@@ -233,7 +231,7 @@ def test_a_deletion_under_way_is_not_undone_by_the_email_of_a_token_from_before(
     assert database.execute("SELECT count(*) FROM users WHERE subject = %s", [subject]).fetchone() == (0,)
 
 
-def test_a_token_that_was_revoked_changes_nothing(world: World, database: psycopg.Connection) -> None:
+def test_revoked_token_does_not_change_the_email(world: World, database: psycopg.Connection) -> None:
     subject, issued = uuid4().hex, int(time.time()) - 60
     user = world.user(sub=subject, iat=issued, email="kept@example.com")
     assert user.post("/api/auth/logout-all").status_code == 204
@@ -244,7 +242,7 @@ def test_a_token_that_was_revoked_changes_nothing(world: World, database: psycop
     assert found == ("kept@example.com",)
 
 
-def test_an_account_made_anew_stays_closed_to_tokens_from_before_when_the_deletion_is_forgotten(
+def test_recreated_account_refuses_older_tokens_after_the_deletion_record_is_gone(
     world: World, database: psycopg.Connection
 ) -> None:
     subject, now = uuid4().hex, int(time.time())
@@ -258,13 +256,13 @@ def test_an_account_made_anew_stays_closed_to_tokens_from_before_when_the_deleti
 
 
 @pytest.mark.parametrize("action", ["password", "me"])
-def test_a_right_password_is_right_while_its_hash_is_upgraded(
+def test_right_password_is_accepted_while_its_hash_is_being_upgraded(
     start_service: Callable[..., Service], ann: User, action: str
 ) -> None:
     service = start_service(BCRYPT_ROUNDS=12)
     user = User(service.http, ann.id, ann.email, ann.token)
     login = {"email": ann.email, "password": PASSWORD}
-    assert service.http.post("/api/auth/login", json=login).status_code == 200  # and the upgrade begins
+    assert service.http.post("/api/auth/login", json=login).status_code == 200  # starts the upgrade in the background
 
     given = {"current_password": PASSWORD, "new_password": "battery staple", "password": PASSWORD}
     done = user.post("/api/auth/password", given) if action == "password" else user.delete("/api/auth/me", json=given)
@@ -272,7 +270,7 @@ def test_a_right_password_is_right_while_its_hash_is_upgraded(
     assert done.status_code == (200 if action == "password" else 204), done.text
 
 
-def test_wrong_passwords_of_a_change_and_of_a_deletion_are_counted_together_and_apart_from_logins(
+def test_wrong_passwords_with_a_token_are_counted_together_and_apart_from_logins(
     start_service: Callable[..., Service], ann: User
 ) -> None:
     service = start_service(LOGIN_FAILURES=2)

@@ -1,4 +1,4 @@
-"""Requests that other servers read differently (request smuggling): each is refused, and nothing behind it is read."""
+"""Request smuggling: a request that other servers parse differently is refused, and nothing after it is read."""
 
 import json
 import re
@@ -186,7 +186,7 @@ REQUESTS = (
 
 @pytest.fixture(scope="module")
 def answers(service: Service) -> dict[str, bytes]:
-    """All at once: each refusal waits for its client to fall silent."""
+    """Sends all requests in parallel, because each refusal waits until its client stops sending."""
 
     def answer_to(sent: bytes) -> bytes:
         answer = b""
@@ -204,9 +204,7 @@ def answers(service: Service) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_that_breaks_a_rule_is_one_400_and_the_end_of_its_connection(
-    answers: dict[str, bytes], name: str
-) -> None:
+def test_ambiguous_request_returns_one_400_and_closes_the_connection(answers: dict[str, bytes], name: str) -> None:
     check_is_one_refusal(answers[name])
 
 
@@ -218,7 +216,7 @@ def check_is_one_refusal(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name != "two empty lines"])
-def test_a_refusal_of_a_readable_origin_can_be_read_by_its_page(answers: dict[str, bytes], name: str) -> None:
+def test_refusal_with_a_listed_origin_carries_the_cors_header(answers: dict[str, bytes], name: str) -> None:
     assert b"\r\nAccess-Control-Allow-Origin: %s\r\n" % FRONTEND.encode() in answers[name]
 
 
@@ -233,9 +231,7 @@ def test_a_refusal_of_a_readable_origin_can_be_read_by_its_page(answers: dict[st
         b"X: a\nOrigin: %s",
     ],
 )
-def test_a_refusal_without_one_good_line_of_a_listed_origin_has_no_header_for_it(
-    service: Service, origin: bytes
-) -> None:
+def test_refusal_without_exactly_one_valid_listed_origin_has_no_cors_header(service: Service, origin: bytes) -> None:
     line = origin.replace(b"%s", FRONTEND.encode())
 
     answer = service.raw(b"GET / HTTP/1.1\r\nBad Line: x\r\n" + line + b"\r\n\r\n")
@@ -253,11 +249,11 @@ def test_a_refusal_without_one_good_line_of_a_listed_origin_has_no_header_for_it
     ],
     ids=["lines that end in LF", "NUL", "TLS"],
 )
-def test_a_head_that_cannot_become_a_good_one_is_refused_before_its_end(service: Service, sent: bytes) -> None:
+def test_head_with_an_early_fault_is_refused_before_it_is_complete(service: Service, sent: bytes) -> None:
     check_is_one_refusal(service.raw(sent))
 
 
-def test_more_than_a_hundred_fields_are_too_large(service: Service) -> None:
+def test_more_than_100_header_fields_return_431(service: Service) -> None:
     few, many = (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + b"A:\r\n" * n + b"\r\n" for n in (98, 99))
 
     assert service.raw(few).startswith(b"HTTP/1.1 200 ")
@@ -265,7 +261,7 @@ def test_more_than_a_hundred_fields_are_too_large(service: Service) -> None:
 
 
 LOGIN = b'{"email": "", "password": ""}'
-NO_EMAIL = [b"400", b"200"]  # the body was read: it breaks the rules of its fields
+NO_EMAIL = [b"400", b"200"]  # the 400 shows that the body was read and its fields were checked
 
 
 @pytest.mark.parametrize(
@@ -302,7 +298,7 @@ NO_EMAIL = [b"400", b"200"]  # the body was read: it breaks the rules of its fie
         (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", [b"405"]),
     ],
 )
-def test_requests_that_the_rules_allow_are_answered_and_the_next_one_unless_the_connection_ends(
+def test_unusual_but_valid_request_is_answered_and_the_next_one_is_read(
     service: Service, sent: bytes, statuses: list[bytes]
 ) -> None:
     answer = service.raw(sent + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -310,8 +306,8 @@ def test_requests_that_the_rules_allow_are_answered_and_the_next_one_unless_the_
     assert re.findall(rb"HTTP/1.1 (\d{3}) ", answer) == statuses
 
 
-def test_an_empty_line_is_no_request(start_service: Callable[..., Service]) -> None:
-    """A client that sends one behind a body is idle after it, and not late with a head."""
+def test_empty_line_after_a_request_does_not_start_the_header_timeout(start_service: Callable[..., Service]) -> None:
+    """Some clients send an empty line after a body. The connection is then idle, not late with a head."""
     service = start_service(HEADER_TIMEOUT=1, IDLE_TIMEOUT=3)
 
     answer = service.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Which tokens pass, which do not, and with which words: on every endpoint that needs one, in both contracts."""
+"""Own tokens: which are accepted, which are refused and with which error, on every endpoint, in both contracts."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ BAD_ID = "not-a-uuid"
 
 
 def signed(claims: Any, secret: str = SECRET, *, header: dict[str, Any] | None = None) -> str:
-    """A token by hand: what PyJWT would refuse to make, an attacker would not."""
+    """A token built by hand, because PyJWT refuses to make some that an attacker would send."""
     head = header or {"alg": "HS256", "typ": "JWT"}
     payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     message = f"{segment(json.dumps(head).encode())}.{segment(payload)}"
@@ -65,7 +65,7 @@ def endpoints(contract: Contract) -> list[tuple[str, str]]:
     ],
     ids=["none", "bad", "expired"],
 )
-def test_every_endpoint_refuses_a_missing_a_bad_and_an_expired_token_before_anything_else(
+def test_missing_bad_or_expired_token_returns_401_before_the_body_and_the_id_are_checked(
     http: httpx.Client, contract: Contract, token: str | None, error: tuple[str, str]
 ) -> None:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -93,7 +93,7 @@ def test_every_endpoint_refuses_a_missing_a_bad_and_an_expired_token_before_anyt
         ["Bearer {}", ""],
     ],
 )
-def test_what_is_no_bearer_token_alone_and_once_is_unauthorized(
+def test_authorization_other_than_exactly_one_bearer_token_returns_401_unauthorized(
     ann: User, contract: Contract, authorization: list[str]
 ) -> None:
     answer = asks(ann.http, contract, *(each.format(ann.token) for each in authorization))
@@ -102,7 +102,7 @@ def test_what_is_no_bearer_token_alone_and_once_is_unauthorized(
 
 
 @pytest.mark.parametrize("authorization", ["Bearer {}", "bearer {}", "BEARER {}", "Bearer   {}"])
-def test_bearer_may_be_written_in_any_case(ann: User, contract: Contract, authorization: str) -> None:
+def test_bearer_scheme_is_case_insensitive(ann: User, contract: Contract, authorization: str) -> None:
     assert verdict(asks(ann.http, contract, authorization.format(ann.token))) == (200, {"tasks": []})
 
 
@@ -124,11 +124,11 @@ def test_bearer_may_be_written_in_any_case(ann: User, contract: Contract, author
         lambda token: token.partition(".")[2],
     ],
 )
-def test_a_spoilt_token_is_invalid(ann: User, contract: Contract, spoil: Callable[[str], str]) -> None:
+def test_altered_token_returns_401_invalid_token(ann: User, contract: Contract, spoil: Callable[[str], str]) -> None:
     assert verdict(asks(ann.http, contract, f"Bearer {spoil(ann.token)}")) == (401, contract.token_error(*INVALID))
 
 
-def test_bytes_that_are_no_text_are_an_invalid_token(service: Service, contract: Contract) -> None:
+def test_token_of_non_ascii_bytes_returns_401_invalid_token(service: Service, contract: Contract) -> None:
     sent = f"GET {contract.prefix}/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ".encode()
 
     answer = service.raw(sent + b"\xff\xfe.\xc3\xa9.x\r\n\r\n")
@@ -157,7 +157,9 @@ def test_bytes_that_are_no_text_are_an_invalid_token(service: Service, contract:
         {"alg": "HS256", "kid": 1},
     ],
 )
-def test_only_hs256_passes(ann: User, contract: Contract, header: dict[str, Any]) -> None:
+def test_token_with_a_header_other_than_plain_hs256_returns_401(
+    ann: User, contract: Contract, header: dict[str, Any]
+) -> None:
     tokens = [signed(claims_of(ann), header=header or {"typ": "JWT"})]
     tokens.append(tokens[0].rpartition(".")[0] + ".")
 
@@ -166,25 +168,25 @@ def test_only_hs256_passes(ann: User, contract: Contract, header: dict[str, Any]
 
 
 @pytest.mark.parametrize("token", ["x", "..", "a.b.c", "a" * 4000, "null", "undefined"])
-def test_what_never_was_a_token_is_invalid(http: httpx.Client, contract: Contract, token: str) -> None:
+def test_text_that_is_not_a_token_returns_401_invalid_token(http: httpx.Client, contract: Contract, token: str) -> None:
     assert verdict(asks(http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
 
 
 @pytest.mark.parametrize("iss", ["https://evil.example", "", None, 7, []])
-def test_a_token_that_names_an_issuer_is_not_ours_whoever_signed_it(ann: User, contract: Contract, iss: Any) -> None:
+def test_token_signed_with_our_secret_that_names_an_issuer_returns_401(ann: User, contract: Contract, iss: Any) -> None:
     answer = asks(ann.http, contract, f"Bearer {signed(claims_of(ann, iss=iss))}")
 
     assert verdict(answer) == (401, contract.token_error(*INVALID))
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-def test_the_right_secret_with_another_algorithm_is_invalid(ann: User, contract: Contract, algorithm: str) -> None:
+def test_token_signed_with_another_hmac_algorithm_returns_401(ann: User, contract: Contract, algorithm: str) -> None:
     token = jwt.encode(claims_of(ann), SECRET * 2, algorithm)
 
     assert verdict(asks(ann.http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
 
 
-def test_another_secret_is_invalid_even_where_the_token_has_expired(ann: User, contract: Contract) -> None:
+def test_token_signed_with_another_secret_returns_invalid_token_even_if_expired(ann: User, contract: Contract) -> None:
     for exp in (NOW + HOUR, NOW - HOUR):
         token = signed(claims_of(ann, exp=exp), "another-secret-of-more-than-32-bytes")
         assert verdict(asks(ann.http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
@@ -224,14 +226,18 @@ def test_another_secret_is_invalid_even_where_the_token_has_expired(ann: User, c
         {"sub": ..., "user_id": 7},
     ],
 )
-def test_a_claim_that_is_missing_or_odd_is_invalid(ann: User, contract: Contract, changed: dict[str, Any]) -> None:
+def test_token_with_a_missing_or_malformed_claim_returns_401_invalid_token(
+    ann: User, contract: Contract, changed: dict[str, Any]
+) -> None:
     token = signed(claims_of(ann, **changed))
 
     assert verdict(asks(ann.http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"1", b"{", b"\xff", b'{"exp": NaN}', b"[" * 50_000])
-def test_a_payload_that_is_no_object_is_invalid(http: httpx.Client, contract: Contract, payload: bytes) -> None:
+def test_token_with_a_payload_that_is_not_an_object_returns_401_invalid_token(
+    http: httpx.Client, contract: Contract, payload: bytes
+) -> None:
     token = signed(payload[:5000])
 
     assert verdict(asks(http, contract, f"Bearer {token}")) == (401, contract.token_error(*INVALID))
@@ -250,7 +256,7 @@ def test_a_payload_that_is_no_object_is_invalid(http: httpx.Client, contract: Co
         {"exp": NOW - 1, "sub": "00000000-0000-4000-8000-000000000000"},
     ],
 )
-def test_an_expired_token_is_expired_whatever_else_is_wrong(
+def test_expired_token_with_other_faults_returns_401_token_expired(
     ann: User, contract: Contract, changed: dict[str, Any]
 ) -> None:
     for secret in (SECRET, OLD_SECRET):
@@ -274,13 +280,15 @@ def test_an_expired_token_is_expired_whatever_else_is_wrong(
         {"jti": 7, "role": "admin"},
     ],
 )
-def test_a_token_made_elsewhere_with_the_secret_passes(ann: User, contract: Contract, changed: dict[str, Any]) -> None:
+def test_token_signed_elsewhere_with_the_secret_is_accepted(
+    ann: User, contract: Contract, changed: dict[str, Any]
+) -> None:
     answer = asks(ann.http, contract, f"Bearer {signed(claims_of(ann, **changed))}")
 
     assert verdict(answer) == (200, {"tasks": []})
 
 
-def test_a_user_named_in_another_case_is_the_same_user(ann: User, contract: Contract) -> None:
+def test_user_id_in_upper_case_is_the_same_user(ann: User, contract: Contract) -> None:
     token = signed(claims_of(ann, sub=ann.id.upper()))
 
     assert contract.task(
@@ -290,7 +298,7 @@ def test_a_user_named_in_another_case_is_the_same_user(ann: User, contract: Cont
     )["user_id"] == ann.id  # fmt: skip
 
 
-def test_a_token_of_the_old_secret_passes_and_new_ones_are_signed_with_the_new(ann: User, contract: Contract) -> None:
+def test_token_of_the_old_secret_is_accepted_and_new_tokens_use_the_new_secret(ann: User, contract: Contract) -> None:
     old = signed(claims_of(ann), OLD_SECRET)
 
     assert verdict(asks(ann.http, contract, f"Bearer {old}")) == (200, {"tasks": []})
@@ -299,7 +307,7 @@ def test_a_token_of_the_old_secret_passes_and_new_ones_are_signed_with_the_new(a
     assert jwt.decode(fresh, SECRET, ["HS256"])["sub"] == ann.id
 
 
-def test_the_old_secret_is_refused_once_it_is_taken_out(
+def test_token_of_the_old_secret_returns_401_once_the_secret_is_removed(
     start_service: Callable[..., Service], ann: User, contract: Contract
 ) -> None:
     http = start_service().http
@@ -309,7 +317,7 @@ def test_the_old_secret_is_refused_once_it_is_taken_out(
     assert verdict(refused) == (401, contract.token_error(*INVALID))
 
 
-def test_a_token_lives_as_long_as_the_setting_says(start_service: Callable[..., Service]) -> None:
+def test_token_expires_after_jwt_expiration_hours(start_service: Callable[..., Service]) -> None:
     http = start_service(JWT_EXPIRATION_HOURS=2).http
 
     token = http.post("/api/auth/signup", json={"email": new_email(), "password": PASSWORD}).json()["token"]
@@ -318,7 +326,7 @@ def test_a_token_lives_as_long_as_the_setting_says(start_service: Callable[..., 
     assert claims["exp"] - claims["iat"] == 2 * HOUR
 
 
-def test_a_token_of_a_user_who_is_gone_is_invalid_on_every_endpoint(
+def test_token_of_a_deleted_user_returns_401_on_every_endpoint(
     ann: User, contract: Contract, database: psycopg.Connection
 ) -> None:
     task = ann.creates(contract)
@@ -334,7 +342,7 @@ def test_a_token_of_a_user_who_is_gone_is_invalid_on_every_endpoint(
             assert answer.json() == contract.token_error(*INVALID)
 
 
-def test_an_account_made_anew_does_not_take_over_the_old_ones_tokens(
+def test_recreated_account_does_not_accept_tokens_of_the_deleted_one(
     ann: User, contract: Contract, database: psycopg.Connection
 ) -> None:
     database.execute("DELETE FROM users WHERE id = %s", [ann.id])

@@ -1,4 +1,4 @@
-"""A password's hash keeps up with BCRYPT_ROUNDS: at the next login, in the background of its answer."""
+"""Hash upgrades: a hash cheaper than BCRYPT_ROUNDS is replaced in the background of the next login."""
 
 import time
 
@@ -16,7 +16,7 @@ def stored_hash(database: psycopg.Connection, user: User) -> str:
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
-def test_a_cheaper_hash_is_replaced_at_login(
+def test_hash_cheaper_than_the_setting_is_replaced_after_a_login(
     service: Service, database: psycopg.Connection, ann: User, contract: Contract, prefix: str
 ) -> None:
     cheap = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(9)).decode().replace("$2b$", prefix)
@@ -35,7 +35,7 @@ def test_a_cheaper_hash_is_replaced_at_login(
     assert stored_hash(database, ann) == upgraded
 
 
-def test_a_hash_is_left_alone_at_a_wrong_password_and_where_it_cost_more(
+def test_hash_is_kept_after_a_wrong_password_or_if_it_costs_more_than_the_setting(
     service: Service, database: psycopg.Connection, ann: User, bob: User
 ) -> None:
     cheap = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(9)).decode()
@@ -46,7 +46,7 @@ def test_a_hash_is_left_alone_at_a_wrong_password_and_where_it_cost_more(
     wrong = {"email": ann.email, "password": "wrong horse"}
     assert service.http.post("/api/auth/login", json=wrong).status_code == 401
     right = {"email": bob.email, "password": PASSWORD}
-    for _ in range(2):  # whatever the first had left to do would be done before the second
+    for _ in range(2):  # an upgrade by the first login would be done before the second ends
         assert service.http.post("/api/auth/login", json=right).status_code == 200
 
     assert (stored_hash(database, ann), stored_hash(database, bob)) == (cheap, dear)

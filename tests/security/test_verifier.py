@@ -1,4 +1,4 @@
-"""What is asked about a token: once for all who wait, never by halves, and nothing that a revocation has overtaken."""
+"""Database checks of a token: shared by concurrent requests, finished once begun, not cached across a revocation."""
 
 import asyncio
 import gc
@@ -21,8 +21,8 @@ TOKENS = Tokens(SECRET, None, 1)
 TOKEN = TOKENS.issue(USER, "ann@example.com", 3)
 
 
-class Asked:
-    """A database that answers when it is told to."""
+class DatabaseCheck:
+    """Replaces the database check: records each question, and answers when the test sets its future."""
 
     def __init__(self) -> None:
         self.questions: list[tuple[UUID, int]] = []
@@ -34,28 +34,28 @@ class Asked:
         await self.answers[-1]
 
 
-def told(story: Callable[[Verifier, Asked], Coroutine[Any, Any, None]]) -> None:
+def run_scenario(scenario: Callable[[Verifier, DatabaseCheck], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        asked = Asked()
+        asked = DatabaseCheck()
 
-        async def nobody(*_: object) -> UUID:
+        async def find_no_user(*_: object) -> UUID:
             raise AssertionError
 
-        await story(Verifier(TOKENS, IssuerTokens((), nobody), asked.check, recheck=60), asked)
+        await scenario(Verifier(TOKENS, IssuerTokens((), find_no_user), asked.check, recheck=60), asked)
 
     asyncio.run(run())
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock, which a test may set."""
+    """A monotonic clock that the test sets."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
-async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) -> "asyncio.Future[UUID]":
-    """It waits for an answer, and so many questions were asked until now."""
+async def waiting(user: UUID | Awaitable[UUID], asked: DatabaseCheck, questions: int) -> "asyncio.Future[UUID]":
+    """Starts the check and asserts the number of questions asked so far."""
     assert not isinstance(user, UUID)
     waits = asyncio.ensure_future(user)
     for _ in range(5):
@@ -64,15 +64,15 @@ async def waiting(user: UUID | Awaitable[UUID], asked: Asked, questions: int) ->
     return waits
 
 
-async def check(verifier: Verifier, asked: Asked) -> None:
-    """For the first time, and the token is good."""
+async def check(verifier: Verifier, asked: DatabaseCheck) -> None:
+    """Runs the first check of the token, which succeeds."""
     first = await waiting(verifier.user_of(TOKEN), asked, 1)
     asked.answers[0].set_result(None)
     assert await first == USER
 
 
-def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_concurrent_requests_with_one_token_share_one_check_and_later_ones_hit_the_cache() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         waiters = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(3)]
         asked.answers[0].set_result(None)
 
@@ -80,13 +80,13 @@ def test_all_who_wait_for_one_token_ask_once_and_later_ones_are_told_at_once() -
         assert verifier.user_of(TOKEN) == USER
         assert asked.questions == [(USER, 3)]
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified_again(
+def test_cached_token_is_rechecked_after_recheck_seconds_and_not_verified_again(
     now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         await check(verifier, asked)
         monkeypatch.setattr(Tokens, "verify", None)
 
@@ -100,11 +100,11 @@ def test_a_token_that_was_verified_is_asked_about_again_in_time_and_not_verified
         await waiting(verifier.user_of(TOKEN), asked, 3)
         assert asked.questions == [(USER, 3)] * 3
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(now: list[float]) -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_rechecked_token_stays_good_for_recheck_seconds_after_the_recheck_began(now: list[float]) -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         await check(verifier, asked)
 
         now[0] = 1070.0
@@ -118,11 +118,11 @@ def test_a_token_that_is_asked_about_again_is_good_for_as_long_again(now: list[f
         now[0] = 1130.0
         await waiting(verifier.user_of(TOKEN), asked, 3)
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_what_was_asked_again_before_a_revocation_is_not_remembered(now: list[float]) -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_recheck_that_began_before_a_revocation_is_not_cached(now: list[float]) -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         await check(verifier, asked)
 
         now[0] = 1060.0
@@ -135,11 +135,11 @@ def test_what_was_asked_again_before_a_revocation_is_not_remembered(now: list[fl
         with pytest.raises(Problem):
             await after
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_client_that_goes_does_not_take_the_answer_away_from_the_others() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_cancelled_request_does_not_cancel_the_check_that_others_wait_for() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         gone, stays = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(2)]
         gone.cancel()
         await asyncio.sleep(0)
@@ -147,11 +147,11 @@ def test_a_client_that_goes_does_not_take_the_answer_away_from_the_others() -> N
 
         assert await stays == USER
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_token_that_is_refused_after_its_client_has_gone_leaves_no_complaint_of_the_event_loop() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_refusal_after_the_client_has_left_causes_no_event_loop_error() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         gone = await waiting(verifier.user_of(TOKEN), asked, 1)
@@ -161,15 +161,15 @@ def test_a_token_that_is_refused_after_its_client_has_gone_leaves_no_complaint_o
         del gone
         for _ in range(5):
             await asyncio.sleep(0)
-        gc.collect()  # the loop complains of an exception when its future is collected
+        gc.collect()  # the loop reports an unretrieved exception when its future is collected
 
         assert complaints == []
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_what_was_asked_before_a_revocation_is_neither_remembered_nor_waited_for() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_check_that_began_before_a_revocation_is_neither_cached_nor_shared() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         before = await waiting(verifier.user_of(TOKEN), asked, 1)
         verifier.forget(USER)
         after = await waiting(verifier.user_of(TOKEN), asked, 2)
@@ -181,11 +181,11 @@ def test_what_was_asked_before_a_revocation_is_neither_remembered_nor_waited_for
             await after
         await waiting(verifier.user_of(TOKEN), asked, 3)
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_refusal_is_told_to_all_who_wait_and_asked_for_anew() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_refusal_reaches_all_concurrent_requests_and_is_not_cached() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         waiters = [await waiting(verifier.user_of(TOKEN), asked, 1) for _ in range(2)]
         asked.answers[0].set_exception(invalid("revoked"))
 
@@ -193,14 +193,14 @@ def test_a_refusal_is_told_to_all_who_wait_and_asked_for_anew() -> None:
         assert [type(refusal) for refusal in refusals] == [Problem] * 2
         await waiting(verifier.user_of(TOKEN), asked, 2)
 
-    told(story)
+    run_scenario(scenario)
 
 
-def test_a_token_that_is_none_is_refused_before_anybody_is_asked() -> None:
-    async def story(verifier: Verifier, asked: Asked) -> None:
+def test_malformed_or_forged_token_is_refused_without_asking_the_database() -> None:
+    async def scenario(verifier: Verifier, asked: DatabaseCheck) -> None:
         for token in ("nonsense", TOKEN[:-2], Tokens(SECRET[::-1], None, 1).issue(USER, "ann@example.com", 3)):
             with pytest.raises(Problem):
                 verifier.user_of(token)
         assert asked.questions == []
 
-    told(story)
+    run_scenario(scenario)

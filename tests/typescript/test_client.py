@@ -1,4 +1,4 @@
-"""The programs of docs/frontends.md: types generated from the document, checked strictly, run against the service."""
+"""The programs of docs/frontends.md: types generated from the document, compiled in strict mode, run."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-def test_the_program_compiles_strictly_and_runs(project: Path, service: Service) -> None:
+def test_documented_program_compiles_in_strict_mode_and_runs(project: Path, service: Service) -> None:
     (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
     run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
 
@@ -51,8 +51,8 @@ def test_the_program_compiles_strictly_and_runs(project: Path, service: Service)
     assert run(project, "node", "client.js", API=service.url) == "[ 'Buy milk: false' ] true\n"
 
 
-def test_the_types_are_not_any(project: Path, service: Service) -> None:
-    """A program that is wrong must not compile."""
+def test_wrong_field_or_path_in_the_program_does_not_compile(project: Path, service: Service) -> None:
+    """Proves that the generated types are not `any`."""
     (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
     run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
     right = (project / "client.ts").read_text()
@@ -64,7 +64,7 @@ def test_the_types_are_not_any(project: Path, service: Service) -> None:
     (project / "client.ts").write_text(right)
 
 
-def test_the_ten_lines_for_an_app_run_too(project: Path, service: Service) -> None:
+def test_documented_fetch_wrapper_compiles_and_runs(project: Path, service: Service) -> None:
     (project / "openapi.json").write_text(json.dumps(service.http.get("/docs/openapi.json").json()))
     run(project, "openapi-typescript", "openapi.json", "-o", "api.d.ts")
     run(project, "tsc", "--strict", "--project", ".")
