@@ -23,6 +23,7 @@ from time import monotonic
 from service.server import stop_signals
 
 SERVED_SECONDS = 30.0  # a worker that lives for less is assumed to fail at its start
+SIGNAL_SPREAD_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0  # before a restart
 
 _fork = multiprocessing.get_context("fork")
@@ -48,6 +49,9 @@ class Worker:
             self.process = process
         except OSError as error:  # no memory, or too many processes
             _log.error("%s cannot be started: %s; it is tried again %s", self.name, error.strerror, self._put_off())
+
+    def was_told_to_stop(self) -> bool:
+        return self.process is not None and self.process.exitcode == 0
 
     def look(self) -> None:
         if self.process is not None and not self.process.is_alive():
@@ -80,6 +84,11 @@ class Supervisor:
             while not self._told.poll():  # readable only at its end: nothing is ever sent
                 self._start_due()
                 self._wait()
+                if any(each.was_told_to_stop() for each in self._workers):
+                    # A signal to all processes reaches a worker before this one.
+                    connection.wait([self._told], SIGNAL_SPREAD_SECONDS)
+                    if self._told.poll():
+                        break
                 for each in self._workers:
                     each.look()
         finally:
