@@ -21,7 +21,7 @@ from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
 from tests.databases import Urls
-from tests.operations.proxy import in_front_of
+from tests.operations.load_balancer import in_front_of
 from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User, sign_up
 
 FILL = """

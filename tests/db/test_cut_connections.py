@@ -16,7 +16,7 @@ from service.domain import tasks
 from service.domain.users import GET_USER
 from service.settings.all_settings import load_settings
 from tests import support
-from tests.operations.line import Line
+from tests.db.database_proxy import Line
 from tests.support import FEBRUARY, SECRET, Service, User
 
 DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}

@@ -15,10 +15,10 @@ from service.errors import Code
 from service.fair_queue import FairQueue
 from service.http.health import CHECK_SERVER
 from tests.databases import Urls
-from tests.operations.owners import DONE, at_once, code_of, database_at, held, new_owners
-from tests.operations.stories import GENEROUS, tell
-from tests.operations.test_pool import holding, in_line, pid, pool_to
-from tests.operations.wiretap import Wiretap
+from tests.db.event_loop import GENEROUS, tell
+from tests.db.message_counter import Wiretap
+from tests.db.owners import DONE, at_once, code_of, database_at, held, new_owners
+from tests.db.test_pool import holding, in_line, pid, pool_to
 
 
 class Slots:

@@ -20,7 +20,9 @@ from service.domain.users import get_user
 from service.errors import Code
 from service.settings.all_settings import load_settings
 from tests.databases import Urls, patient
-from tests.operations.owners import (
+from tests.db.event_loop import GENEROUS, tell
+from tests.db.message_counter import Wiretap
+from tests.db.owners import (
     DONE,
     Owner,
     at_once,
@@ -29,8 +31,6 @@ from tests.operations.owners import (
     held,
     new_owners,
 )
-from tests.operations.stories import GENEROUS, tell
-from tests.operations.wiretap import Wiretap
 from tests.support import SECRET
 
 PUTS = 12

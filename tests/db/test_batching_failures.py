@@ -10,8 +10,10 @@ from service.db.database import Database
 from service.domain import tasks
 from service.errors import Code
 from tests.databases import Urls, patient
-from tests.operations.line import Line
-from tests.operations.owners import (
+from tests.db.database_proxy import Line
+from tests.db.event_loop import tell
+from tests.db.message_counter import Wiretap
+from tests.db.owners import (
     DONE,
     USERS,
     Owner,
@@ -23,8 +25,6 @@ from tests.operations.owners import (
     prepare_update_on_two_connections,
     until_waiting,
 )
-from tests.operations.stories import tell
-from tests.operations.wiretap import Wiretap
 
 THIRD = {"title": "third"}
 TITLES = ["zeroth", *["third"] * (USERS - 1)]

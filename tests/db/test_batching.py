@@ -15,7 +15,9 @@ from service.domain import tasks
 from service.domain.tasks import Changes
 from service.errors import Code, Problem
 from tests.databases import Urls, patient
-from tests.operations.owners import (
+from tests.db.event_loop import GENEROUS, tell
+from tests.db.message_counter import Wiretap
+from tests.db.owners import (
     DONE,
     USERS,
     Owner,
@@ -27,8 +29,6 @@ from tests.operations.owners import (
     prepare_update_on_two_connections,
     until_waiting,
 )
-from tests.operations.stories import GENEROUS, tell
-from tests.operations.wiretap import Wiretap
 
 
 def updating(database: Database, owner: Owner) -> "asyncio.Task[Row]":

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.fair_queue import FairQueue
-from tests.operations.stories import tell
+from tests.db.event_loop import tell
 
 
 async def takes_a_slot(slots: FairQueue[None], user_id: UUID, order: list[str], name: str) -> None:

@@ -6,8 +6,8 @@ from service.db.database import Database
 from service.domain import tasks
 from service.errors import Code, Problem
 from tests.databases import Urls
-from tests.operations.owners import Owner, database_at, new_owners
-from tests.operations.stories import tell
+from tests.db.event_loop import tell
+from tests.db.owners import Owner, database_at, new_owners
 
 DISK_FULL = "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$"
 

@@ -18,9 +18,9 @@ from service.db.pool import Pool
 from service.errors import Code, Problem
 from service.settings.all_settings import load_settings
 from tests.databases import Urls
-from tests.operations.line import Connection as LineConnection
-from tests.operations.line import Line
-from tests.operations.stories import GENEROUS, tell
+from tests.db.database_proxy import Connection as LineConnection
+from tests.db.database_proxy import Line
+from tests.db.event_loop import GENEROUS, tell
 from tests.support import SECRET
 
 SLEEP = "SELECT pg_sleep(120)"

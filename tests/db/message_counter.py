@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.operations.line import Connection, Line
+from tests.db.database_proxy import Connection, Line
 
 NAMES = {b"B": "Bind", b"E": "Execute", b"S": "Sync", b"P": "Parse", b"D": "Describe", b"Q": "Query", b"C": "Close"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.auth.tokens import Tokens
 from tests import support
-from tests.operations.wiretap import Wiretap
+from tests.db.message_counter import Wiretap
 from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from service.domain import tasks
 from tests.databases import Urls, patient
-from tests.operations.owners import DONE, at_once, database_at, held, new_owners, until_waiting
-from tests.operations.stories import GENEROUS, tell
+from tests.db.event_loop import GENEROUS, tell
+from tests.db.owners import DONE, at_once, database_at, held, new_owners, until_waiting
 from tests.support import PASSWORD, SECRET, Service, User, running
 
 WRITERS = 16

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.databases import Urls
-from tests.operations.wiretap import Wiretap
+from tests.db.message_counter import Wiretap
 
 
 @pytest.fixture
