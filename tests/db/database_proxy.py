@@ -1,4 +1,4 @@
-"""The wire between a service and its database, in the hands of a test: it listens, delays, goes dead and cuts."""
+"""TCP proxy between a service and its database, which can delay, silently drop and cut connections."""
 
 import socket
 import threading
@@ -9,33 +9,33 @@ from urllib.parse import parse_qs, urlsplit
 from tests.support import free_port
 
 
-class Line:
+class DatabaseProxy:
     def __init__(self, server_url: str) -> None:
         self.server = urlsplit(server_url)
         self.port = free_port()
-        self.delay = 0.0  # seconds until a new connection reaches the server
-        self.cut_at: bytes | None = None  # what is sent with this in it is done, and nobody is told: it is cut there
+        self.connect_delay_seconds = 0.0  # seconds until a new connection reaches the server
+        self.cut_on_bytes: bytes | None = None  # a message with these bytes is executed, but its answer is cut off
         self.cuts_left = 0
         self.cuts = 0
-        self.connections: list[Connection] = []
+        self.connections: list[ProxiedConnection] = []
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self.accept, daemon=True).start()
+        threading.Thread(target=self.accept_connections, daemon=True).start()
 
     @property
     def url(self) -> str:
         user = self.server.netloc.rpartition("@")[0]
         return f"postgresql://{user}@127.0.0.1:{self.port}{self.server.path}?sslmode=disable"
 
-    def accept(self) -> None:
+    def accept_connections(self) -> None:
         with suppress(OSError):
             while True:
                 service, _ = self.listener.accept()
-                self.connections.append(Connection(self, service))
+                self.connections.append(ProxiedConnection(self, service))
 
-    def sends(self, connection: "Connection", data: bytes) -> None:
-        """Called before the server gets it."""
+    def before_forwarding(self, connection: "ProxiedConnection", data: bytes) -> None:
+        """Called with each piece of data before the server gets it."""
 
-    def reach(self) -> socket.socket:
+    def connect_to_server(self) -> socket.socket:
         asked = parse_qs(self.server.query)
         port = self.server.port or int(asked.get("port", ["5432"])[0])
         [directory] = asked.get("host", [""])
@@ -46,12 +46,12 @@ class Line:
         return socket.create_connection((directory or self.server.hostname or "127.0.0.1", port))
 
     def close_all(self) -> None:
-        """As a server does that is suspended."""
+        """Close every connection, as a suspended server does."""
         for connection in self.connections:
             connection.close()
 
-    def forget_all(self) -> None:
-        """As a firewall does: without a word, and for good."""
+    def drop_silently(self) -> None:
+        """Drop all further data of every connection without closing it, as a firewall does."""
         for connection in self.connections:
             connection.is_dead = True
 
@@ -60,9 +60,9 @@ class Line:
         self.close_all()
 
 
-class Connection:
-    def __init__(self, line: Line, service: socket.socket) -> None:
-        self.line = line
+class ProxiedConnection:
+    def __init__(self, proxy: DatabaseProxy, service: socket.socket) -> None:
+        self.proxy = proxy
         self.service = service
         self.server: socket.socket | None = None
         self.is_dead = False
@@ -70,22 +70,22 @@ class Connection:
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self) -> None:
-        time.sleep(self.line.delay)
-        self.server = self.line.reach()
-        threading.Thread(target=self.pass_back, args=[self.server], daemon=True).start()
+        time.sleep(self.proxy.connect_delay_seconds)
+        self.server = self.proxy.connect_to_server()
+        threading.Thread(target=self.forward_answers, args=[self.server], daemon=True).start()
         with suppress(OSError):
             while received := self.service.recv(65536):
                 if self.is_dead:
                     continue
-                self.line.sends(self, received)
-                if self.line.cut_at is not None and self.line.cut_at in received and self.line.cuts_left:
+                self.proxy.before_forwarding(self, received)
+                if self.proxy.cut_on_bytes is not None and self.proxy.cut_on_bytes in received and self.proxy.cuts_left:
                     self.is_cut = True
-                    self.line.cuts += 1
-                    self.line.cuts_left -= 1
+                    self.proxy.cuts += 1
+                    self.proxy.cuts_left -= 1
                 self.server.sendall(received)
         self.close()
 
-    def pass_back(self, server: socket.socket) -> None:
+    def forward_answers(self, server: socket.socket) -> None:
         with suppress(OSError):
             while received := server.recv(65536):
                 if self.is_cut:

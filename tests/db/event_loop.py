@@ -1,11 +1,11 @@
-"""Tests of what runs in this process's event loop are told as a coroutine."""
+"""Runs the coroutine of a test in an event loop of this process, with a time limit."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-GENEROUS = 60.0
+LONG_TIMEOUT_SECONDS = 60.0
 
 
-def tell(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(story, 2 * GENEROUS))
+def run_async(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 2 * LONG_TIMEOUT_SECONDS))

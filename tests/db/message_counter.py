@@ -1,21 +1,21 @@
-"""What a service sends to its database, counted on the wire."""
+"""Counts the protocol messages that a service sends to its database."""
 
 from collections import Counter
 
-from tests.db.database_proxy import Connection, Line
+from tests.db.database_proxy import DatabaseProxy, ProxiedConnection
 
 NAMES = {b"B": "Bind", b"E": "Execute", b"S": "Sync", b"P": "Parse", b"D": "Describe", b"Q": "Query", b"C": "Close"}
 
 
-class Wiretap(Line):
-    """Counts what the service sends."""
+class MessageCounter(DatabaseProxy):
+    """Proxy that counts the service's messages by type."""
 
     def __init__(self, server_url: str) -> None:
         self.sent: Counter[str] = Counter()
-        self.unread: dict[Connection, bytes] = {}
+        self.unread: dict[ProxiedConnection, bytes] = {}
         super().__init__(server_url)
 
-    def sends(self, connection: Connection, data: bytes) -> None:
+    def before_forwarding(self, connection: ProxiedConnection, data: bytes) -> None:
         started = connection in self.unread
         unread = self.unread.get(connection, b"") + data
         while message := self.first_message(unread, started):
@@ -26,7 +26,7 @@ class Wiretap(Line):
 
     @staticmethod
     def first_message(buffer: bytes, started: bool) -> bytes:
-        """A message is a type and a length; the first of a connection has no type."""
+        """The first whole message: a type and a length; the first of a connection has no type."""
         skipped = 1 if started else 0
         if len(buffer) < skipped + 4:
             return b""

@@ -1,4 +1,4 @@
-"""Users with two tasks each, a database in this process to ask for them at once, and somebody who is in the way."""
+"""Users with two tasks each, a Database in this process, and row locks held by another session."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -49,7 +49,7 @@ async def new_owners(database: Database, number: int = USERS) -> list[Owner]:
     return found
 
 
-async def at_once(*asked: Awaitable[Any]) -> list[Any]:
+async def gather_all(*asked: Awaitable[Any]) -> list[Any]:
     return await asyncio.gather(*asked, return_exceptions=True)
 
 
@@ -58,8 +58,8 @@ def code_of(answer: object) -> object:
 
 
 @asynccontextmanager
-async def held(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
-    """Somebody in psql is at the first task of this owner, until the context or a call ends it."""
+async def row_locked(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+    """Another session locks this owner's first task, until the context ends or the yielded function is called."""
     connection = await asyncpg.connect(url)
     transaction = connection.transaction()
     await transaction.start()
@@ -73,20 +73,22 @@ async def held(url: str, owner: Owner) -> AsyncIterator[Callable[[], Coroutine[A
 
 
 async def prepare_update_on_two_connections(admin_url: str, database: Database, owners: list[Owner]) -> None:
-    """The first owner's update waits for a lock while the others' batch is sent, so each has a connection of its own,
-    however long this process waits for a processor. Needs a `patient` URL."""
-    async with held(admin_url, owners[0]):
+    """Prepares the update statement on two connections of the pool.
+
+    The first owner's update waits for a lock while the batch of the others is sent, so each uses another connection,
+    however slow the machine is. Needs a URL of `databases.patient`."""
+    async with row_locked(admin_url, owners[0]):
         first = asyncio.create_task(tasks.update_task(database, owners[0].id, owners[0].task, DONE))
-        await until_waiting(admin_url, 1)
-        others = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners[1:]))
+        await wait_for_lock_waiters(admin_url, 1)
+        others = await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners[1:]))
     answers = [await first, *others]
     assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 
 
-async def until_waiting(url: str, number: int) -> None:
-    """So many sessions of this database wait for a lock."""
+async def wait_for_lock_waiters(url: str, number: int) -> None:
+    """Returns when this number of sessions of the database wait for a lock."""
     connection = await asyncpg.connect(url)
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    while await connection.fetchval(query) < number:  # noqa: ASYNC110 - the server says it to nobody who does not ask
+    while await connection.fetchval(query) < number:  # noqa: ASYNC110 - PostgreSQL has no event for it
         await asyncio.sleep(0.02)
     await connection.close()

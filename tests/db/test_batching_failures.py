@@ -1,4 +1,4 @@
-"""Of what goes to the server together one fails, waits or goes away: the others lose nothing and wait for nobody."""
+"""Batches in which one statement fails, waits or is cancelled: the others are neither lost nor delayed."""
 
 import asyncio
 from typing import Any
@@ -10,95 +10,95 @@ from service.db.database import Database
 from service.domain import tasks
 from service.errors import Code
 from tests.databases import Urls, patient
-from tests.db.database_proxy import Line
-from tests.db.event_loop import tell
-from tests.db.message_counter import Wiretap
+from tests.db.database_proxy import DatabaseProxy
+from tests.db.event_loop import run_async
+from tests.db.message_counter import MessageCounter
 from tests.db.owners import (
     DONE,
     USERS,
     Owner,
-    at_once,
     code_of,
     database_at,
-    held,
+    gather_all,
     new_owners,
     prepare_update_on_two_connections,
-    until_waiting,
+    row_locked,
+    wait_for_lock_waiters,
 )
 
 THIRD = {"title": "third"}
 TITLES = ["zeroth", *["third"] * (USERS - 1)]
 
 
-def test_a_write_that_is_refused_takes_no_other_with_it(urls: Urls) -> None:
-    async def story() -> None:
+def test_a_refused_write_in_a_batch_leaves_the_other_writes_done(urls: Urls) -> None:
+    async def scenario() -> None:
         async with database_at(urls.runtime) as database:
             owners = await new_owners(database)
-            await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+            await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
             owners[3] = Owner(uuid4(), [])
-            answers = await at_once(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
+            answers = await gather_all(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
 
             assert [code_of(answer) for answer in answers[3:4]] == [Code.INVALID_TOKEN]
             del answers[3], owners[3]
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
-            kept = await at_once(*(tasks.list_tasks(database, owner.id) for owner in owners))
+            kept = await gather_all(*(tasks.list_tasks(database, owner.id) for owner in owners))
             assert [[row["title"] for row in rows] for rows in kept] == [["third", "second", "first"]] * len(owners)
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_write_that_found_no_company_is_refused_the_first_time(wiretap: Wiretap) -> None:
-    async def story() -> None:
-        async with database_at(wiretap.url, pool=1) as database:
+def test_a_refused_write_alone_in_its_batch_is_not_sent_again(message_counter: MessageCounter) -> None:
+    async def scenario() -> None:
+        async with database_at(message_counter.url, pool=1) as database:
             [owner] = await new_owners(database, 1)
-            for _ in range(2):  # the first time asks whether writes may go together
-                before = wiretap.sent.copy()
+            for _ in range(2):  # the first pass asks whether writes may be batched
+                before = message_counter.sent.copy()
                 asked = (tasks.create_task(database, each, THIRD) for each in (owner.id, uuid4()))
-                answers = await at_once(*asked)
+                answers = await gather_all(*asked)
 
-            assert (wiretap.sent - before)["Execute"] == 2
+            assert (message_counter.sent - before)["Execute"] == 2
             assert [code_of(answer) for answer in answers[1:]] == [Code.INVALID_TOKEN]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_batch_that_takes_too_long_is_given_up_for_all_of_it(own_database: Urls) -> None:
-    async def story() -> None:
+def test_a_batch_beyond_statement_timeout_is_a_database_error_for_every_statement(own_database: Urls) -> None:
+    async def scenario() -> None:
         url = patient(own_database.runtime)
         async with database_at(url) as database, database_at(url, statement_timeout=1) as hasty:
             owners = await new_owners(database)
-            # The first goes alone, so two are held: whatever makes the others late as well, the answer is the same.
-            async with held(own_database.admin, owners[0]), held(own_database.admin, owners[3]):
-                answers = await at_once(*(tasks.update_task(hasty, owner.id, owner.task, DONE) for owner in owners))
+            # Two rows are locked, as the first write is sent alone. The answers do not depend on what else is late.
+            async with row_locked(own_database.admin, owners[0]), row_locked(own_database.admin, owners[3]):
+                answers = await gather_all(*(tasks.update_task(hasty, owner.id, owner.task, DONE) for owner in owners))
 
             assert [code_of(answer) for answer in answers] == [Code.DATABASE_ERROR] * len(owners)
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_nobody_waits_for_a_batch_that_is_late(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statements_do_not_wait_for_a_late_batch(own_database: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with database_at(patient(own_database.runtime)) as database:
             owners = await new_owners(database)
-            async with held(own_database.admin, owners[0]), held(own_database.admin, owners[1]):
+            async with row_locked(own_database.admin, owners[0]), row_locked(own_database.admin, owners[1]):
                 late = [asyncio.create_task(tasks.update_task(database, o.id, o.task, DONE)) for o in owners[:2]]
-                await until_waiting(own_database.admin, 2)  # the first went alone, the other is a batch
-                served = await at_once(*(tasks.update_task(database, o.id, o.task, DONE) for o in owners[2:]))
+                await wait_for_lock_waiters(own_database.admin, 2)  # the first was sent alone, the second is a batch
+                served = await gather_all(*(tasks.update_task(database, o.id, o.task, DONE) for o in owners[2:]))
 
                 assert [row["user_id"] for row in served] == [owner.id for owner in owners[2:]]
                 assert [task.done() for task in late] == [False, False]
-            assert [row["user_id"] for row in await at_once(*late)] == [owner.id for owner in owners[:2]]
+            assert [row["user_id"] for row in await gather_all(*late)] == [owner.id for owner in owners[:2]]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_two_batches_that_meet_do_not_wait_for_each_other(
-    own_database: Urls, wiretap: Wiretap, monkeypatch: pytest.MonkeyPatch
+def test_two_batches_that_write_the_same_rows_do_not_deadlock(
+    own_database: Urls, message_counter: MessageCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    async def story() -> None:
-        url = patient(wiretap.url)
+    async def scenario() -> None:
+        url = patient(message_counter.url)
         async with database_at(url) as one, database_at(url) as other:
             owners = sorted(await new_owners(one, 3), key=lambda owner: owner.id)
             for database in (one, other):
@@ -106,77 +106,79 @@ def test_two_batches_that_meet_do_not_wait_for_each_other(
             first, *pair = owners[2], owners[0], owners[1]
 
             def update(database: Database, order: list[Owner]) -> "asyncio.Future[list[Any]]":
-                """The first goes alone, and what it is about is nobody else's."""
+                """The first write is sent alone; no other session uses its row."""
                 asked = [tasks.update_task(database, owner.id, owner.task, DONE) for owner in [first, *order]]
                 return asyncio.gather(*asked)
 
-            before = wiretap.sent.copy()
-            async with held(own_database.admin, pair[0]) as let_go:
+            before = message_counter.sent.copy()
+            async with row_locked(own_database.admin, pair[0]) as release:
                 waits = update(one, pair)
-                await until_waiting(own_database.admin, 1)
+                await wait_for_lock_waiters(own_database.admin, 1)
                 meets = update(other, pair[::-1])
-                await until_waiting(own_database.admin, 2)
-                await let_go()
+                await wait_for_lock_waiters(own_database.admin, 2)
+                await release()
                 answers = await waits + await meets
 
-            # A deadlock would be found, and the batch of one of them asked again, one by one.
-            assert dict(wiretap.sent - before)["Execute"] == 2 * len(owners)
+            # After a deadlock the statements of one batch would have been sent again, one by one.
+            assert dict(message_counter.sent - before)["Execute"] == 2 * len(owners)
             assert [row["user_id"] for row in answers] == [owner.id for owner in [first, *pair, first, *pair[::-1]]]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_on_citus_every_write_goes_alone(own_database: Urls) -> None:
-    """There a batch that fails is not undone as a whole. A setting of its name is what tells it from others."""
-    tap = Wiretap(own_database.runtime)
+def test_on_citus_every_write_is_sent_alone(own_database: Urls) -> None:
+    """On Citus a failed batch is not rolled back as a whole. The server is recognised by a setting of that name."""
+    counter = MessageCounter(own_database.runtime)
 
-    async def story() -> None:
-        url = f"{tap.url}&options=-c%20citus.version%3D13.0"
+    async def scenario() -> None:
+        url = f"{counter.url}&options=-c%20citus.version%3D13.0"
         async with database_at(url, pool=1) as database:
             for _ in range(2):
                 owners = await new_owners(database)
-                before = tap.sent.copy()
-                answers = await at_once(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
-            assert dict(tap.sent - before) == {"Bind": USERS, "Execute": USERS, "Sync": USERS}
+                before = counter.sent.copy()
+                answers = await gather_all(*(tasks.create_task(database, owner.id, THIRD) for owner in owners))
+            assert dict(counter.sent - before) == {"Bind": USERS, "Execute": USERS, "Sync": USERS}
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 
-            before = tap.sent.copy()
-            await at_once(*(tasks.list_tasks(database, owner.id) for owner in owners))
-            assert (tap.sent - before)["Execute"] == USERS
+            before = counter.sent.copy()
+            await gather_all(*(tasks.list_tasks(database, owner.id) for owner in owners))
+            assert (counter.sent - before)["Execute"] == USERS
 
-    tell(story())
-    tap.close()
+    run_async(scenario())
+    counter.close()
 
 
-@pytest.mark.parametrize("goes", [0, 1, 2], ids=["alone", "first", "follower"])
-def test_who_goes_leaves_the_others_served(urls: Urls, goes: int, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+@pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["alone", "first", "follower"])
+def test_a_cancelled_statement_leaves_the_others_of_its_batch_served(
+    urls: Urls, cancelled: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
         async with database_at(urls.runtime) as database:
             owners = await new_owners(database)
-            await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+            await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
             asked = [asyncio.create_task(tasks.create_task(database, owner.id, THIRD)) for owner in owners]
-            await asyncio.sleep(0)  # all have asked, and nothing is on its way but what the first of them wants
-            asked[goes].cancel()
-            answers = await at_once(*asked)
+            await asyncio.sleep(0)  # all statements are queued, and only the first has been sent
+            asked[cancelled].cancel()
+            answers = await gather_all(*asked)
 
-            assert type(answers.pop(goes)) is asyncio.CancelledError
-            del owners[goes]
+            assert type(answers.pop(cancelled)) is asyncio.CancelledError
+            del owners[cancelled]
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
             assert [row["title"] for row in answers] == ["third"] * len(owners)
 
-    tell(story())
+    run_async(scenario())
     assert caplog.messages == []
 
 
-def test_reads_that_are_cut_off_are_asked_again_and_writes_are_not(own_database: Urls) -> None:
-    line = Line(own_database.runtime)
+def test_after_a_lost_connection_reads_are_sent_again_and_writes_are_not(own_database: Urls) -> None:
+    proxy = DatabaseProxy(own_database.runtime)
 
-    async def story() -> None:
-        async with database_at(line.url, pool=1) as database:
+    async def scenario() -> None:
+        async with database_at(proxy.url, pool=1) as database:
             owners = await new_owners(database)
-            await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
-            line.cut_at, line.cuts_left = b"third", 1
-            answers = await at_once(
+            await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+            proxy.cut_on_bytes, proxy.cuts_left = b"third", 1
+            answers = await gather_all(
                 *(
                     tasks.create_task(database, owner.id, {"title": title})
                     for owner, title in zip(owners, TITLES, strict=True)
@@ -185,10 +187,10 @@ def test_reads_that_are_cut_off_are_asked_again_and_writes_are_not(own_database:
             assert [code_of(answer) for answer in answers[1:]] == [Code.DATABASE_ERROR] * (USERS - 1)
             assert answers[0]["title"] == TITLES[0]
 
-            line.close_all()
-            lists = await at_once(*(tasks.list_tasks(database, owner.id) for owner in owners))
-            # What was cut off was done, once, and all of it: nobody was told otherwise.
+            proxy.close_all()
+            lists = await gather_all(*(tasks.list_tasks(database, owner.id) for owner in owners))
+            # The statements that were cut off have been executed once, all of them.
             assert [[row["title"] for row in rows] for rows in lists] == [[t, "second", "first"] for t in TITLES]
 
-    tell(story())
-    line.close()
+    run_async(scenario())
+    proxy.close()

@@ -1,4 +1,4 @@
-"""Writes of one user that meet each other, and the deletion of the account meanwhile: no deadlock, no 500."""
+"""Concurrent writes of one user, and the deletion of the account meanwhile: no deadlock, no 500."""
 
 import asyncio
 from collections import Counter
@@ -12,33 +12,33 @@ import pytest
 
 from service.domain import tasks
 from tests.databases import Urls, patient
-from tests.db.event_loop import GENEROUS, tell
-from tests.db.owners import DONE, at_once, database_at, held, new_owners, until_waiting
+from tests.db.event_loop import LONG_TIMEOUT_SECONDS, run_async
+from tests.db.owners import DONE, database_at, gather_all, new_owners, row_locked, wait_for_lock_waiters
 from tests.support import PASSWORD, SECRET, Service, User, running
 
 WRITERS = 16
 
 
-def test_a_write_does_not_wait_for_another_of_the_same_user_that_waits_for_a_lock(own_database: Urls) -> None:
-    """In one transaction they would hold one task and wait for the next: with a deletion of both that is a deadlock."""
+def test_a_write_is_done_while_another_of_the_same_user_waits_for_a_lock(own_database: Urls) -> None:
+    """In one transaction they would hold one task and wait for the next: a deadlock with a deletion of both."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with database_at(patient(own_database.runtime)) as database:
             first, owner = await new_owners(database, 2)
-            await at_once(*(tasks.update_task(database, each.id, each.task, DONE) for each in (first, owner)))
-            async with held(own_database.admin, owner) as let_go:
+            await gather_all(*(tasks.update_task(database, each.id, each.task, DONE) for each in (first, owner)))
+            async with row_locked(own_database.admin, owner) as release:
                 asked = [
                     asyncio.create_task(tasks.update_task(database, user.id, str(task["id"]), DONE))
                     for user, task in ((first, first.tasks[0]), (owner, owner.tasks[0]), (owner, owner.tasks[1]))
                 ]
-                free = await asyncio.wait_for(asked[2], GENEROUS)
+                free = await asyncio.wait_for(asked[2], LONG_TIMEOUT_SECONDS)
                 assert free["id"] == owner.tasks[1]["id"]
-                await until_waiting(own_database.admin, 1)
+                await wait_for_lock_waiters(own_database.admin, 1)
                 assert not asked[1].done()
-                await let_go()
-                assert [row["user_id"] for row in await at_once(*asked[:2])] == [first.id, owner.id]
+                await release()
+                assert [row["user_id"] for row in await gather_all(*asked[:2])] == [first.id, owner.id]
 
-    tell(story())
+    run_async(scenario())
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def deadlocks(own_database: Urls) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_deletion_of_an_account_beside_its_own_writers_is_204_and_no_write_is_500(
+def test_deleting_an_account_during_its_own_writes_returns_204_and_no_write_returns_500(
     own_database: Urls, tmp_path: Any, password_hash: str, deadlocks: Callable[[], int], workers: int
 ) -> None:
     settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "WORKERS": workers}
@@ -78,7 +78,7 @@ def new_user(service: Service, database: psycopg.Connection, password_hash: str,
 
 
 def deleted_beside_writers(user: User) -> "Counter[int]":
-    """The statuses of the deletion and of the writes, which go on until a 401."""
+    """The statuses of the deletion and of the writes, each writer stopping at its first 401."""
     ids = [task["id"] for task in user.get("/api/tasks").json()["tasks"]]
     seen: Counter[int] = Counter()
 

@@ -1,4 +1,4 @@
-"""A start while the database is away: it waits, says so, and gives up; and what is wrong for good is not waited for."""
+"""A start without a database: it waits, logs it and gives up; permanent errors are not waited for."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests import databases, support
 from tests.databases import Server
 from tests.support import SECRET, Service, command
 
-SLOTS = 20  # of which 3 are for superusers
+SLOTS = 20  # 3 of them are reserved for superusers
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def wait_for(service: Service, message: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_start_waits_for_a_database_that_is_away_with_a_line_for_each_try(server: Server, tmp_path: Path) -> None:
+def test_start_without_a_database_waits_and_logs_each_attempt(server: Server, tmp_path: Path) -> None:
     server.stop()
     settings = {"DATABASE_URL": server.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MAX": SLOTS - 3, "DATABASE_WAIT": 120}
     service = support.start(tmp_path, **settings)
@@ -49,7 +49,7 @@ def test_a_start_waits_for_a_database_that_is_away_with_a_line_for_each_try(serv
     assert service.stop() == 0
 
 
-def test_it_gives_up_in_one_clear_line(tmp_path: Path) -> None:
+def test_start_gives_up_after_database_wait_with_one_line(tmp_path: Path) -> None:
     url = "postgresql://ann:hunter22@127.0.0.1:1/todo?schema=public"
 
     done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET, DATABASE_WAIT=4.5, LOG_FORMAT="text")
@@ -65,7 +65,7 @@ def test_it_gives_up_in_one_clear_line(tmp_path: Path) -> None:
     assert "hunter22" not in done.stdout + done.stderr
 
 
-def test_what_a_server_refuses_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+def test_start_on_a_missing_database_fails_without_waiting(server: Server, tmp_path: Path) -> None:
     url = databases.url_of_database(server.url, "of_nobody")
 
     done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
@@ -75,7 +75,7 @@ def test_what_a_server_refuses_is_not_waited_for(server: Server, tmp_path: Path)
     assert line == 'DATABASE_URL: should be a database that answers; database "of_nobody" does not exist'
 
 
-def test_a_pool_that_is_more_than_the_server_has_is_warned_of(server: Server, tmp_path: Path) -> None:
+def test_pool_max_above_the_connections_of_the_server_logs_a_warning(server: Server, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": server.url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 1, "POOL_MAX": SLOTS - 2}
     with support.running(tmp_path, **settings) as service:
         [warning] = [line["message"] for line in service.lines() if line["level"] == "warning"]

@@ -1,4 +1,4 @@
-"""DATABASE_URL as people paste it: what asyncpg is told, what libpq is told, and what is refused."""
+"""DATABASE_URL as hosts print it: its form for asyncpg, its form for libpq, and refused parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ POOLED = "ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
 SYSTEM = "sslmode=verify-full, the system's roots"
 
 
-def told(url: str) -> dict[str, Any]:
-    """What asyncpg makes of what it is told: its own parser, save for the way to the server."""
+def parsed_by_asyncpg(url: str) -> dict[str, Any]:
+    """The URL as asyncpg's own parser reads it, without a connection."""
     arguments = dict.fromkeys(
         ("dsn", "host", "port", "user", "password", "passfile", "database", "ssl", "service", "servicefile",
          "direct_tls", "server_settings", "target_session_attrs", "krbsrvname", "gsslib")
     ) | for_asyncpg(url).arguments  # fmt: skip
-    addresses, parameters = connect_utils._parse_connect_dsn_and_args(**arguments)  # type: ignore[attr-defined]  # private, and the last step before the network
+    addresses, parameters = connect_utils._parse_connect_dsn_and_args(**arguments)  # type: ignore[attr-defined]  # private: the last step before the network
     return {
         "at": addresses,
         "as": (parameters.user, parameters.password, parameters.database),
@@ -44,7 +44,7 @@ def told(url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_from_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_settings_from_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
@@ -56,26 +56,26 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("host", [PLAIN, POOLED])
-def test_what_neons_console_shows_is_verified_in_full_against_the_systems_roots(host: str) -> None:
+def test_the_url_of_neons_console_is_verify_full_against_the_systems_roots(host: str) -> None:
     url = f"postgresql://neondb_owner:npg_x1Y@{host}/neondb?sslmode=require&channel_binding=require"
 
     assert is_postgresql_url(url)
     assert (for_asyncpg(url).left_out, for_asyncpg(url).verified_against) == ([], SYSTEM)
-    assert told(url) == {
+    assert parsed_by_asyncpg(url) == {
         "at": [(host, 5432)],
         "as": ("neondb_owner", "npg_x1Y", "neondb"),
         "sslmode": "verify_full",
         "verifies": ("CERT_REQUIRED", True),
         "server_settings": {},
     }
-    assert conninfo_to_dict(for_libpq(url)) == conninfo_to_dict(url)  # libpq can do it all itself
+    assert conninfo_to_dict(for_libpq(url)) == conninfo_to_dict(url)  # libpq supports all of it
 
 
 @pytest.mark.parametrize("endpoint", ["endpoint%3Dep-cool-name-a1b2c3d4", "project%3Dep-cool-name-a1b2c3d4"])
-def test_options_go_to_the_server(endpoint: str) -> None:
+def test_options_in_the_url_are_sent_to_the_server(endpoint: str) -> None:
     url = f"postgresql://u:p@{PLAIN}/neondb?sslmode=require&options={endpoint}&application_name=mine"
 
-    assert told(url)["server_settings"] == {
+    assert parsed_by_asyncpg(url)["server_settings"] == {
         "options": endpoint.replace("%3D", "="),
         "application_name": "mine",
     }
@@ -102,13 +102,13 @@ def test_options_go_to_the_server(endpoint: str) -> None:
         ("sslmode=verify-ca&channel_binding=require&sslrootcert={roots}", "verify_full", ("CERT_REQUIRED", True)),
     ],
 )
-def test_sslmode_is_what_libpq_says_and_channel_binding_never_less_than_asked_for(
+def test_sslmode_follows_libpq_and_required_channel_binding_becomes_verify_full(
     roots: str, query: str, sslmode: str, verifies: object
 ) -> None:
     url = f"postgresql://u@h/d?{query.format(roots=roots)}"
 
-    assert (told(url)["sslmode"], told(url)["verifies"]) == (sslmode, verifies)
-    assert (for_asyncpg(url).left_out, told(url)["server_settings"]) == ([], {})
+    assert (parsed_by_asyncpg(url)["sslmode"], parsed_by_asyncpg(url)["verifies"]) == (sslmode, verifies)
+    assert (for_asyncpg(url).left_out, parsed_by_asyncpg(url)["server_settings"]) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -128,19 +128,19 @@ def test_sslmode_is_what_libpq_says_and_channel_binding_never_less_than_asked_fo
         "postgresql://u@/d?host=/run/postgresql&requirepeer=postgres",
     ],
 )
-def test_what_asks_for_a_protection_that_asyncpg_has_not_is_refused_not_forgotten(url: str) -> None:
+def test_a_url_with_a_protection_that_asyncpg_lacks_is_refused(url: str) -> None:
     assert is_postgresql_url(url)
     with pytest.raises(UnsupportedUrlError):
         for_asyncpg(url)
 
 
-def test_any_other_parameter_is_left_out_by_name() -> None:
+def test_other_parameters_are_left_out_and_listed() -> None:
     url = (
         "postgresql://u@h/d?connect_timeout=10&keepalives=1&gssencmode=prefer&pgbouncer=true&schema=pw&sslmode=require"
     )
 
     assert for_asyncpg(url).left_out == ["connect_timeout", "gssencmode", "keepalives", "pgbouncer", "schema"]
-    assert (told(url)["server_settings"], told(url)["sslmode"]) == ({}, "require")
+    assert (parsed_by_asyncpg(url)["server_settings"], parsed_by_asyncpg(url)["sslmode"]) == ({}, "require")
     assert conninfo_to_dict(for_libpq(url)) == {
         "user": "u", "host": "h", "dbname": "d", "connect_timeout": "10", "keepalives": "1", "gssencmode": "prefer",
         "sslmode": "require",
@@ -148,9 +148,9 @@ def test_any_other_parameter_is_left_out_by_name() -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://h/d?pgbouncer=true", "postgresql://u@h/d?pgbouncer=true"])
-def test_a_parameter_of_another_driver_is_left_out_with_a_user_in_the_url_and_without(url: str) -> None:
+def test_a_parameter_of_another_driver_is_left_out_with_and_without_a_user(url: str) -> None:
     assert is_postgresql_url(url)
-    assert (for_asyncpg(url).left_out, told(url)["at"]) == (["pgbouncer"], [("h", 5432)])
+    assert (for_asyncpg(url).left_out, parsed_by_asyncpg(url)["at"]) == (["pgbouncer"], [("h", 5432)])
     assert "pgbouncer" not in conninfo_to_dict(for_libpq(url))
 
 
@@ -169,12 +169,12 @@ def test_a_parameter_of_another_driver_is_left_out_with_a_user_in_the_url_and_wi
         "x=1@h/d",
     ],
 )
-def test_a_parameter_that_may_be_a_misspelt_one_of_tls_or_a_part_of_a_password_is_refused(query: str) -> None:
+def test_a_parameter_like_a_misspelt_tls_one_or_a_part_of_a_password_is_refused(query: str) -> None:
     assert not is_postgresql_url(f"postgresql://u@h/d?{query}")
 
 
 @pytest.mark.parametrize(
-    ("url", "at", "who"),
+    ("url", "at", "identity"),
     [
         ("postgresql://u:p@h/d", [("h", 5432)], ("u", "p", "d")),
         ("postgres://u:a%20b%2Bc+%40%2F%25@h:6543/d%20e", [("h", 6543)], ("u", "a b+c+@/%", "d e")),
@@ -187,11 +187,11 @@ def test_a_parameter_that_may_be_a_misspelt_one_of_tls_or_a_part_of_a_password_i
         ("postgresql://u:12?x=1&y=2@h/d", [("h", 5432)], ("u", "12?x=1&y=2", "d")),
     ],
 )
-def test_asyncpg_libpq_and_yoyo_go_to_the_same_place_as_the_same_user(
-    monkeypatch: pytest.MonkeyPatch, url: str, at: list[Any], who: tuple[str, str, str]
+def test_asyncpg_libpq_and_yoyo_connect_to_the_same_server_as_the_same_user(
+    monkeypatch: pytest.MonkeyPatch, url: str, at: list[Any], identity: tuple[str, str, str]
 ) -> None:
     assert is_postgresql_url(url)
-    assert (told(url)["at"], told(url)["as"]) == (at, who)
+    assert (parsed_by_asyncpg(url)["at"], parsed_by_asyncpg(url)["as"]) == (at, identity)
     assert conninfo_to_dict(for_libpq(url)) == conninfo_to_dict(url)
 
     def connect(**given: object) -> None:
@@ -203,7 +203,7 @@ def test_asyncpg_libpq_and_yoyo_go_to_the_same_place_as_the_same_user(
         yoyo.get_backend(for_yoyo(url))
 
 
-def test_yoyo_is_given_what_libpq_knows() -> None:
+def test_the_url_for_yoyo_keeps_only_parameters_of_libpq() -> None:
     url = "postgresql://u:p@h/d?sslmode=require&channel_binding=require&options=endpoint%3Dep-x&pgbouncer=true"
 
     assert dict(parse_qsl(for_yoyo(url).partition("?")[2])) == {
@@ -212,7 +212,7 @@ def test_yoyo_is_given_what_libpq_knows() -> None:
     }  # fmt: skip
 
 
-def test_a_pooler_and_a_server_of_neon_are_known_by_their_names() -> None:
+def test_poolers_and_neon_servers_are_recognised_by_host_name() -> None:
     hosts = (
         PLAIN,
         POOLED.upper(),
@@ -228,7 +228,7 @@ def test_a_pooler_and_a_server_of_neon_are_known_by_their_names() -> None:
     assert [names_a_neon_server(url) for url in urls] == [True, False, False, False, False, False, False]
 
 
-def test_what_only_the_driver_refuses_is_said_in_one_line(database_url: str, tmp_path: Path) -> None:
+def test_a_url_that_only_the_driver_refuses_stops_the_start_with_one_line(database_url: str, tmp_path: Path) -> None:
     url = database_url + ("&" if "?" in database_url else "?") + "gsslib=other"
 
     done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)

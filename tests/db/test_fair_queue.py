@@ -1,4 +1,4 @@
-"""The queue for a connection: users take turns, and none has more than its share."""
+"""The fair queue for connections: owners take turns, and none has more than its share."""
 
 import asyncio
 from collections.abc import Hashable
@@ -15,16 +15,16 @@ from service.errors import Code
 from service.fair_queue import FairQueue
 from service.http.health import CHECK_SERVER
 from tests.databases import Urls
-from tests.db.event_loop import GENEROUS, tell
-from tests.db.message_counter import Wiretap
-from tests.db.owners import DONE, at_once, code_of, database_at, held, new_owners
-from tests.db.test_pool import holding, in_line, pid, pool_to
+from tests.db.event_loop import LONG_TIMEOUT_SECONDS, run_async
+from tests.db.message_counter import MessageCounter
+from tests.db.owners import DONE, code_of, database_at, gather_all, new_owners, row_locked
+from tests.db.pools import hold_connection, pid, pool_to, start_waiting
 
 
 class Slots:
-    """A queue whose slots are used for as long as a test wants, and the order in which they were given."""
+    """A fair queue whose slots a test gives back, and the order in which they were given."""
 
-    def __init__(self, slots: int, share: int, timeout: float = GENEROUS) -> None:
+    def __init__(self, slots: int, share: int, timeout: float = LONG_TIMEOUT_SECONDS) -> None:
         self.unused: list[int | None] = []
         self.queue: FairQueue[int] = FairQueue(slots, share, timeout, self.unused.append)
         self.given: list[Hashable] = []
@@ -40,7 +40,7 @@ class Slots:
         return found
 
     async def give_back(self, owners: str) -> str:
-        """Which owners have got a slot by it."""
+        """Give a slot back for each owner. Returns the owners that got one."""
         before = len(self.given)
         for owner in owners:
             self.queue.pass_on(owner, None)
@@ -49,18 +49,18 @@ class Slots:
         return "".join(map(str, self.given[before:]))
 
 
-def test_owners_that_wait_take_turns_and_each_ones_oldest_goes_first() -> None:
-    async def story() -> None:
+def test_waiting_owners_get_slots_in_turn() -> None:
+    async def scenario() -> None:
         slots = Slots(1, 1)
         await slots.all_take("aaaabbc")
         assert slots.given == ["a"]
         assert await slots.give_back("abcaba") == "bcabaa"
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_of_one_owner_the_oldest_goes_first() -> None:
-    async def story() -> None:
+def test_the_oldest_waiter_of_an_owner_is_served_first() -> None:
+    async def scenario() -> None:
         slots, served = Slots(1, 1), []
 
         async def takes(number: int) -> None:
@@ -75,28 +75,28 @@ def test_of_one_owner_the_oldest_goes_first() -> None:
         await asyncio.gather(*waiting)
         assert served == [0, 1, 2]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_an_owner_has_no_more_than_its_share_though_slots_are_free() -> None:
-    async def story() -> None:
+def test_an_owner_gets_no_more_than_its_share_while_slots_are_free() -> None:
+    async def scenario() -> None:
         slots = Slots(4, 2)
         await slots.all_take("aaaa")
         assert (slots.given, slots.queue.free) == (["a", "a"], 2)
         await slots.all_take("bc")
         assert slots.given == ["a", "a", "b", "c"]
-        assert await slots.give_back("bc") == ""  # for these no other waits than the one that has its share
+        assert await slots.give_back("bc") == ""  # only an owner with its full share is waiting
         assert slots.queue.free == 2
         assert await slots.give_back("a") == "a"
         assert await slots.give_back("aa") == "a"
         assert await slots.give_back("a") == ""
         assert slots.queue.free == 4
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_slots_that_an_owner_waited_for_count_in_its_share() -> None:
-    async def story() -> None:
+def test_slots_given_after_a_wait_count_in_the_share_of_the_owner() -> None:
+    async def scenario() -> None:
         slots = Slots(3, 2)
         await slots.all_take("bcdaaa")
         assert await slots.give_back("bcd") == "aa"
@@ -105,11 +105,11 @@ def test_slots_that_an_owner_waited_for_count_in_its_share() -> None:
         assert slots.queue.free == 3
         assert not slots.queue._in_use
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_slot_that_is_given_back_goes_to_one_that_waits_and_not_to_a_newcomer() -> None:
-    async def story() -> None:
+def test_a_returned_slot_goes_to_a_waiter_before_a_newcomer() -> None:
+    async def scenario() -> None:
         slots = Slots(1, 1)
         await slots.all_take("ab")
         slots.queue.pass_on("a", None)
@@ -117,14 +117,14 @@ def test_a_slot_that_is_given_back_goes_to_one_that_waits_and_not_to_a_newcomer(
         await asyncio.sleep(0)
         assert slots.given == ["a", "b"]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_waiter_is_refused_after_the_timeout_in_every_line_and_leaves_no_trace() -> None:
-    async def story() -> None:
+def test_waiters_are_refused_after_the_timeout_and_leave_no_state() -> None:
+    async def scenario() -> None:
         slots = Slots(2, 1, timeout=0.05)
         waiting = await slots.all_take("aabcbc")
-        answers = await at_once(*waiting)
+        answers = await gather_all(*waiting)
         assert [code_of(answer) for answer in answers] == [
             None, Code.OVERLOADED, None, Code.OVERLOADED, Code.OVERLOADED, Code.OVERLOADED,
         ]  # fmt: skip
@@ -132,31 +132,31 @@ def test_a_waiter_is_refused_after_the_timeout_in_every_line_and_leaves_no_trace
         assert slots.queue.free == 2
         assert not any((slots.queue._in_use, slots.queue._in_turn, slots.queue._at_limit))
 
-    tell(story())
+    run_async(scenario())
 
 
 @pytest.mark.parametrize("has_run", [False, True])
-def test_a_waiter_that_is_cancelled_gives_its_slot_on(has_run: bool) -> None:
-    async def story() -> None:
+def test_a_cancelled_waiter_passes_its_slot_on(has_run: bool) -> None:
+    async def scenario() -> None:
         slots = Slots(1, 1)
-        _, goes, _ = await slots.all_take("abc")
+        _, cancelled, _ = await slots.all_take("abc")
         if not has_run:
-            goes.cancel()
+            cancelled.cancel()
             await asyncio.sleep(0)
         slots.queue.pass_on("a", None)
         if has_run:
-            goes.cancel()  # it was given the slot, and has not run since
+            cancelled.cancel()  # it has been given the slot, and has not run yet
         for _ in range(3):
             await asyncio.sleep(0)
         assert slots.given == ["a", "c"]
         assert await slots.give_back("c") == ""
         assert (slots.queue.free, slots.unused) == (1, [None])
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_with_one_connection_another_users_statement_is_the_second_of_many(urls: Urls) -> None:
-    async def story() -> None:
+def test_with_one_connection_the_statement_of_another_user_is_served_second(urls: Urls) -> None:
+    async def scenario() -> None:
         async with pool_to(urls.runtime, 1) as pool:
             served: list[str] = []
 
@@ -167,38 +167,38 @@ def test_with_one_connection_another_users_statement_is_the_second_of_many(urls:
 
                 await pool.run(send, user)
 
-            hold, holder = await holding(pool)
-            queued = [await in_line(use("hot")) for _ in range(20)]
-            queued.append(await in_line(use("other")))
-            hold.let_go.set()
+            hold, holder = await hold_connection(pool)
+            queued = [await start_waiting(use("hot")) for _ in range(20)]
+            queued.append(await start_waiting(use("other")))
+            hold.release.set()
             await asyncio.gather(holder, *queued)
             assert served == ["hot", "other", *["hot"] * 19]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_statements_of_one_user_leave_connections_to_others(own_database: Urls) -> None:
-    """Each waits for the locked row on the server, where the URL's lock_timeout lets it."""
+def test_statements_of_one_user_leave_connections_for_other_users(own_database: Urls) -> None:
+    """Each waits for the locked row on the server, as the URL has a long lock_timeout."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         url = f"{own_database.runtime}{'&' if '?' in own_database.runtime else '?'}options=-c%20lock_timeout%3D60s"
-        async with database_at(url, pool=4, pool_timeout=GENEROUS) as database:
+        async with database_at(url, pool=4, pool_timeout=LONG_TIMEOUT_SECONDS) as database:
             hot, *others = await new_owners(database)
-            async with held(own_database.admin, hot):
+            async with row_locked(own_database.admin, hot):
                 writes = [asyncio.create_task(tasks.update_task(database, hot.id, hot.task, DONE)) for _ in range(20)]
                 await asyncio.sleep(0)
-                served = await at_once(*(tasks.get_task(database, owner.id, owner.task) for owner in others))
+                served = await gather_all(*(tasks.get_task(database, owner.id, owner.task) for owner in others))
 
                 assert [row["user_id"] for row in served] == [owner.id for owner in others]
                 assert not any(write.done() for write in writes)
-            assert [row["user_id"] for row in await at_once(*writes)] == [hot.id] * 20
+            assert [row["user_id"] for row in await gather_all(*writes)] == [hot.id] * 20
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_batch_of_one_user_takes_that_users_share_and_one_of_several_its_own(wiretap: Wiretap) -> None:
-    async def story() -> None:
-        async with database_at(wiretap.url, pool=4) as database:
+def test_a_batch_of_one_user_counts_in_its_share_and_a_mixed_batch_has_its_own(message_counter: MessageCounter) -> None:
+    async def scenario() -> None:
+        async with database_at(message_counter.url, pool=4) as database:
             owners = await new_owners(database, 2)
             taken: list[Any] = []
             take = database._pool._queue.try_take
@@ -211,15 +211,15 @@ def test_a_batch_of_one_user_takes_that_users_share_and_one_of_several_its_own(w
             one, two = owners
             both = [each["id"] for each in one.tasks]
             reads = [tasks.get_task(database, one.id, str(task_id)) for task_id in (both[0], *both)]
-            await at_once(*reads)
+            await gather_all(*reads)
             assert taken == [one.id, one.id]
 
             taken.clear()
-            await at_once(*(tasks.get_task(database, owner.id, owner.task) for owner in (one, one, two)))
+            await gather_all(*(tasks.get_task(database, owner.id, owner.task) for owner in (one, one, two)))
             assert taken[0] == one.id
             assert taken[1] not in {one.id, two.id}
 
-    tell(story())
+    run_async(scenario())
 
 
 def test_the_owner_of_a_statement_is_its_user_or_its_first_arguments() -> None:

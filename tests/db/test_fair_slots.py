@@ -1,4 +1,4 @@
-"""The slots of a fair queue: so many at once, and users take turns."""
+"""The slots of a fair queue as a context manager: a limited number at once, in turn between users."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.fair_queue import FairQueue
-from tests.db.event_loop import tell
+from tests.db.event_loop import run_async
 
 
 async def takes_a_slot(slots: FairQueue[None], user_id: UUID, order: list[str], name: str) -> None:
@@ -15,8 +15,8 @@ async def takes_a_slot(slots: FairQueue[None], user_id: UUID, order: list[str], 
         await asyncio.sleep(0)
 
 
-def test_as_many_as_there_are_slots_go_at_once_and_the_next_waits() -> None:
-    async def story() -> None:
+def test_a_task_beyond_the_number_of_slots_waits() -> None:
+    async def scenario() -> None:
         slots, user_id, order = FairQueue[None](2, 2), uuid4(), list[str]()
         async with slots.slot(user_id), slots.slot(user_id):
             waiting = asyncio.create_task(takes_a_slot(slots, user_id, order, "third"))
@@ -25,11 +25,11 @@ def test_as_many_as_there_are_slots_go_at_once_and_the_next_waits() -> None:
         await waiting
         assert order == ["third"]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_user_with_many_waiting_and_another_user_take_turns() -> None:
-    async def story() -> None:
+def test_users_with_many_and_few_waiting_tasks_take_turns() -> None:
+    async def scenario() -> None:
         slots, ann, bob, order = FairQueue[None](1, 1), uuid4(), uuid4(), list[str]()
         async with slots.slot(ann):
             asked = [(ann, f"ann {number}") for number in range(4)] + [(bob, f"bob {number}") for number in range(2)]
@@ -38,11 +38,11 @@ def test_a_user_with_many_waiting_and_another_user_take_turns() -> None:
         await asyncio.gather(*waiting)
         assert order == ["bob 0", "ann 0", "bob 1", "ann 1", "ann 2", "ann 3"]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_slot_of_a_client_that_has_gone_is_passed_on() -> None:
-    async def story() -> None:
+def test_a_slot_of_a_cancelled_task_is_passed_on() -> None:
+    async def scenario() -> None:
         slots, ann, bob, order = FairQueue[None](1, 1), uuid4(), uuid4(), list[str]()
         async with slots.slot(ann):
             waits = asyncio.create_task(takes_a_slot(slots, ann, order, "left while waiting"))
@@ -51,17 +51,17 @@ def test_a_slot_of_a_client_that_has_gone_is_passed_on() -> None:
             await asyncio.sleep(0)
             waits.cancel()
             await asyncio.sleep(0)
-        given.cancel()  # its turn has been given to it, and it has not run yet
+        given.cancel()  # it has been given the slot, and has not run yet
         await asyncio.gather(waits, given, other, return_exceptions=True)
         assert order == ["other"]
         await asyncio.wait_for(takes_a_slot(slots, ann, order, "after all"), 10)
         assert order == ["other", "after all"]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_an_error_in_a_slot_gives_it_back() -> None:
-    async def story() -> None:
+def test_a_slot_is_free_again_after_an_error() -> None:
+    async def scenario() -> None:
         slots, user_id, order = FairQueue[None](1, 1), uuid4(), list[str]()
         with pytest.raises(RuntimeError):
             async with slots.slot(user_id):
@@ -69,4 +69,4 @@ def test_an_error_in_a_slot_gives_it_back() -> None:
         await asyncio.wait_for(takes_a_slot(slots, user_id, order, "next"), 10)
         assert order == ["next"]
 
-    tell(story())
+    run_async(scenario())

@@ -1,4 +1,4 @@
-"""A statement that meets a lock: its connection goes back, others are served, and it is sent again."""
+"""Lock waits: a blocked statement gives its connection back, others are served, and it is retried."""
 
 import asyncio
 import time
@@ -20,28 +20,28 @@ from service.domain.users import get_user
 from service.errors import Code
 from service.settings.all_settings import load_settings
 from tests.databases import Urls, patient
-from tests.db.event_loop import GENEROUS, tell
-from tests.db.message_counter import Wiretap
+from tests.db.event_loop import LONG_TIMEOUT_SECONDS, run_async
+from tests.db.message_counter import MessageCounter
 from tests.db.owners import (
     DONE,
     Owner,
-    at_once,
     code_of,
     database_at,
-    held,
+    gather_all,
     new_owners,
+    row_locked,
 )
 from tests.support import SECRET
 
 PUTS = 12
-PATIENT: dict[str, Any] = {"statement_timeout": GENEROUS, "pool_timeout": GENEROUS}
+PATIENT: dict[str, Any] = {"statement_timeout": LONG_TIMEOUT_SECONDS, "pool_timeout": LONG_TIMEOUT_SECONDS}
 
 
-def updating(database: Database, owner: Owner) -> "asyncio.Task[Any]":
+def start_update(database: Database, owner: Owner) -> "asyncio.Task[Any]":
     return asyncio.create_task(tasks.update_task(database, owner.id, owner.task, DONE))
 
 
-async def uses(database: Database, owner: Owner) -> list[Any]:
+async def use_tasks(database: Database, owner: Owner) -> list[Any]:
     """A read, an update and a new task."""
     return [
         await tasks.get_task(database, owner.id, owner.task),
@@ -54,54 +54,56 @@ def owners_of(answers: list[Any]) -> list[Any]:
     return [row["user_id"] for rows in answers for row in rows]
 
 
-async def tried(wiretap: Wiretap, times: int) -> None:
-    """Until so many more statements were sent."""
-    before = wiretap.sent["Execute"]
-    while wiretap.sent["Execute"] < before + times:  # noqa: ASYNC110 - another thread counts them
+async def wait_for_attempts(message_counter: MessageCounter, times: int) -> None:
+    """Returns when this many more statements have been sent."""
+    before = message_counter.sent["Execute"]
+    while message_counter.sent["Execute"] < before + times:  # noqa: ASYNC110 - another thread counts them
         await asyncio.sleep(0.01)
 
 
-def test_writes_to_a_locked_row_hold_up_no_other_user(own_database: Urls) -> None:
-    async def story() -> None:
-        # One connection: were it held by a wait for the lock, no other request would be answered.
+def test_writes_that_wait_for_a_locked_row_delay_no_other_user(own_database: Urls) -> None:
+    async def scenario() -> None:
+        # With one connection no other request would be answered if a lock wait held it.
         async with database_at(own_database.admin, pool=1, **PATIENT) as database:
             locked, *others = await new_owners(database)
-            async with held(own_database.admin, locked):
-                waiting = [updating(database, locked) for _ in range(PUTS)]
-                served = [await at_once(*(uses(database, owner) for owner in others)) for _ in range(3)]
+            async with row_locked(own_database.admin, locked):
+                waiting = [start_update(database, locked) for _ in range(PUTS)]
+                served = [await gather_all(*(use_tasks(database, owner) for owner in others)) for _ in range(3)]
 
                 assert [task.done() for task in waiting] == [False] * PUTS
             for answers in served:
                 assert owners_of(answers) == [owner.id for owner in others for _ in range(3)]
-            assert [row["is_completed"] for row in await at_once(*waiting)] == [True] * PUTS
+            assert [row["is_completed"] for row in await gather_all(*waiting)] == [True] * PUTS
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_write_that_meets_a_lock_in_a_batch_is_the_only_one_that_waits(own_database: Urls) -> None:
-    async def story() -> None:
+def test_only_the_locked_write_of_a_batch_waits(own_database: Urls) -> None:
+    async def scenario() -> None:
         async with database_at(own_database.runtime, **PATIENT) as database:
             owners = await new_owners(database)
-            async with held(own_database.admin, owners[3]):
-                asked = [updating(database, owner) for owner in owners]
+            async with row_locked(own_database.admin, owners[3]):
+                asked = [start_update(database, owner) for owner in owners]
                 waits = asked.pop(3)
-                done = await at_once(*asked)
+                done = await gather_all(*asked)
 
                 assert [row["user_id"] for row in done] == [owner.id for owner in owners[:3] + owners[4:]]
                 assert not waits.done()
             assert (await waits)["user_id"] == owners[3].id
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_lock_that_outlives_statement_timeout_is_a_database_error_and_nothing_has_happened(
+def test_a_lock_held_beyond_statement_timeout_is_a_database_error_and_changes_nothing(
     own_database: Urls,
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with database_at(own_database.runtime, statement_timeout=3) as database:
             owners = await new_owners(database)
-            async with held(own_database.admin, owners[3]):
-                answers = await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+            async with row_locked(own_database.admin, owners[3]):
+                answers = await gather_all(
+                    *(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners)
+                )
 
             assert [code_of(answer) for answer in answers[3:4]] == [Code.DATABASE_ERROR]
             assert answers[3].reason == lock_waits.LOCK_TIMEOUT_REASON
@@ -109,27 +111,29 @@ def test_a_lock_that_outlives_statement_timeout_is_a_database_error_and_nothing_
             del answers[3], owners[3]
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_the_writes_of_a_user_that_met_a_lock_are_sent_alone_for_a_while(own_database: Urls, wiretap: Wiretap) -> None:
+def test_writes_of_an_owner_are_sent_alone_for_a_while_after_a_lock_wait(
+    own_database: Urls, message_counter: MessageCounter
+) -> None:
     async def trips(database: Database, owners: list[Owner]) -> int:
-        before = wiretap.sent.copy()
-        await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
-        return (wiretap.sent - before)["Sync"]
+        before = message_counter.sent.copy()
+        await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in owners))
+        return (message_counter.sent - before)["Sync"]
 
-    async def story() -> None:
-        async with database_at(wiretap.url, pool=1, **PATIENT) as database:
+    async def scenario() -> None:
+        async with database_at(message_counter.url, pool=1, **PATIENT) as database:
             owners = await new_owners(database)
             await trips(database, owners)
-            assert await trips(database, owners) == 2  # the first, and a batch of all others
-            async with held(own_database.admin, owners[3]):
-                waits = updating(database, owners[3])
-                await tried(wiretap, 2)
+            assert await trips(database, owners) == 2  # the first alone, and a batch of all others
+            async with row_locked(own_database.admin, owners[3]):
+                waits = start_update(database, owners[3])
+                await wait_for_attempts(message_counter, 2)
             await waits
             assert await trips(database, owners) == 3
 
-    tell(story())
+    run_async(scenario())
 
 
 @asynccontextmanager
@@ -143,8 +147,8 @@ async def table_locked(url: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-def test_a_lock_on_a_table_leaves_a_connection_to_statements_on_others(own_database: Urls) -> None:
-    async def story() -> None:
+def test_a_locked_table_leaves_a_connection_for_statements_on_other_tables(own_database: Urls) -> None:
+    async def scenario() -> None:
         async with database_at(own_database.runtime, pool=1, **PATIENT) as database:
             owners = await new_owners(database)
             async with table_locked(own_database.admin):
@@ -162,46 +166,47 @@ def test_a_lock_on_a_table_leaves_a_connection_to_statements_on_others(own_datab
 
                 assert [user["id"] for user in users] == [owner.id for owner in owners]
                 assert not any(task.done() for task in waiting)
-            answers = await at_once(*waiting)
+            answers = await gather_all(*waiting)
             assert [type(answer) for answer in answers if isinstance(answer, BaseException)] == []
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_write_that_a_deadlock_has_undone_is_sent_again(own_database: Urls) -> None:
-    """The URL's own lock_timeout counts, so that the server finds the deadlock first, which takes it a second. On a
-    busy machine it may undo the other transaction instead: then there is another try."""
+def test_a_write_undone_by_a_deadlock_is_sent_again(own_database: Urls) -> None:
+    """The URL has a long lock_timeout, so that the server finds the deadlock first, which takes it a second. It may
+    undo the other transaction instead, on a busy machine; the test tries again then."""
 
     async def deadlock(database: Database, first: Owner, pair: list[Owner]) -> bool:
-        """Whether the batch was undone, and not the transaction beside it."""
+        """Whether the server undid the batch, and not the other transaction."""
         other = await asyncpg.connect(own_database.admin)
         lock = "SELECT FROM tasks WHERE user_id = $1 AND id = $2 FOR UPDATE"
         is_batch_undone = False
         with suppress(asyncpg.DeadlockDetectedError):
             async with other.transaction():
                 await other.execute(lock, pair[1].id, pair[1].tasks[0]["id"])
-                batch = [updating(database, owner) for owner in (first, *pair)]  # it has the row of pair[0], and waits
+                # The batch locks the row of pair[0], and waits.
+                batch = [start_update(database, owner) for owner in (first, *pair)]
                 await batch[0]
-                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - the server says it only when asked
+                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - PostgreSQL has no event for it
                     await asyncio.sleep(0.02)
                 await other.execute(lock, pair[0].id, pair[0].tasks[0]["id"])
                 is_batch_undone = True
         await other.close()
-        assert [row["user_id"] for row in await at_once(*batch)] == [owner.id for owner in (first, *pair)]
+        assert [row["user_id"] for row in await gather_all(*batch)] == [owner.id for owner in (first, *pair)]
         return is_batch_undone
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with database_at(patient(own_database.runtime)) as database:
             first, *pair = sorted(await new_owners(database, 3), key=lambda owner: owner.id)
-            await at_once(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in (first, *pair)))
+            await gather_all(*(tasks.update_task(database, owner.id, owner.task, DONE) for owner in (first, *pair)))
             while not await deadlock(database, first, pair):
                 pass
 
-    tell(story())
+    run_async(scenario())
 
 
-class Asks:
-    """Statements in this process, each for some lock: who has asked, and what the server is to say."""
+class Attempts:
+    """Records attempts of simulated statements, each of which needs a lock; `locked` has the locks that are taken."""
 
     def __init__(self, waits: LockWaits) -> None:
         self._waits = waits
@@ -224,90 +229,90 @@ class Asks:
         return asyncio.create_task(self._waits.retry(lock, attempt))
 
 
-async def rounds(number: int = 20) -> None:
+async def iterate_loop(number: int = 20) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
 
 
-def test_of_statements_that_wait_for_one_row_only_the_first_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_statements_waiting_for_one_lock_only_the_first_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
-    async def story() -> None:
-        waits = LockWaits(4, GENEROUS)
-        asks = Asks(waits)
-        line = [asks.retrying(name, "row") for name in "abc"]
-        await rounds()
-        assert set(asks.asked) == {"a"}
+    async def scenario() -> None:
+        waits = LockWaits(4, LONG_TIMEOUT_SECONDS)
+        attempts = Attempts(waits)
+        line = [attempts.retrying(name, "row") for name in "abc"]
+        await iterate_loop()
+        assert set(attempts.asked) == {"a"}
         assert waits.is_waited_for("row")
 
-        asks.locked.clear()
-        asks.asked.clear()
+        attempts.locked.clear()
+        attempts.asked.clear()
         assert await asyncio.gather(*line) == ["a", "b", "c"]
-        assert asks.asked[-3:] == ["a", "b", "c"]
+        assert attempts.asked[-3:] == ["a", "b", "c"]
         assert not waits.is_waited_for("row")
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_a_line_that_has_got_its_lock_is_closed_to_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_queue_takes_no_newcomers_once_it_has_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
-    async def story() -> None:
-        waits = LockWaits(4, GENEROUS)
-        asks = Asks(waits)
-        first, second = asks.retrying("a", "row"), asks.retrying("b", "row")
-        await rounds()
-        asks.locked.clear()
+    async def scenario() -> None:
+        waits = LockWaits(4, LONG_TIMEOUT_SECONDS)
+        attempts = Attempts(waits)
+        first, second = attempts.retrying("a", "row"), attempts.retrying("b", "row")
+        await iterate_loop()
+        attempts.locked.clear()
         await first
 
         assert not second.done()
         assert not waits.is_waited_for("row")
         await second
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_over_all_rows_no_more_ask_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_retries_over_all_locks_do_not_exceed_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_waits, "RETRY_PAUSE_SECONDS", 0)
 
-    async def story() -> None:
-        asks = Asks(LockWaits(2, GENEROUS))
-        all_rows = [asks.retrying(row, row) for row in sorted(asks.locked)]
-        await rounds()
-        assert asks.most == 2
-        assert set(asks.asked) == asks.locked
-        asks.locked = set()
+    async def scenario() -> None:
+        attempts = Attempts(LockWaits(2, LONG_TIMEOUT_SECONDS))
+        all_rows = [attempts.retrying(row, row) for row in sorted(attempts.locked)]
+        await iterate_loop()
+        assert attempts.most == 2
+        assert set(attempts.asked) == attempts.locked
+        attempts.locked = set()
         await asyncio.gather(*all_rows)
 
-    tell(story())
+    run_async(scenario())
 
 
 @pytest.mark.parametrize("names", ["a", "ab"])
-def test_a_statement_that_waited_in_a_line_for_too_long_leaves_no_trace(names: str) -> None:
-    async def story() -> None:
+def test_a_statement_that_times_out_in_a_lock_queue_leaves_no_state(names: str) -> None:
+    async def scenario() -> None:
         waits = LockWaits(1, 0.05)
-        asks = Asks(waits)
-        answers = await at_once(*(asks.retrying(name, "row") for name in names))
+        attempts = Attempts(waits)
+        answers = await gather_all(*(attempts.retrying(name, "row") for name in names))
 
         assert [code_of(answer) for answer in answers] == [Code.DATABASE_ERROR] * len(names)
         assert not waits.is_waited_for("row")
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_another_failure_of_a_statement_that_waited_is_its_own() -> None:
+def test_another_error_of_a_waiting_statement_is_raised_unchanged() -> None:
     async def fails() -> None:
         raise TimeoutError
 
-    async def story() -> None:
+    async def scenario() -> None:
         with pytest.raises(TimeoutError):
-            await LockWaits(1, GENEROUS).retry("row", fails)
+            await LockWaits(1, LONG_TIMEOUT_SECONDS).retry("row", fails)
 
-    tell(story())
+    run_async(scenario())
 
 
-def test_owners_that_met_a_lock_are_forgotten_in_time_and_beyond_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = LockWaits(1, GENEROUS)
+def test_owners_with_lock_waits_are_forgotten_after_a_time_and_beyond_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = LockWaits(1, LONG_TIMEOUT_SECONDS)
     monkeypatch.setattr(lock_waits, "MAX_REMEMBERED_OWNERS", 2)
     for owner in "abca":
         waits.remember(owner)
@@ -318,10 +323,10 @@ def test_owners_that_met_a_lock_are_forgotten_in_time_and_beyond_a_number(monkey
     assert [waits.has_met_a_lock(owner) for owner in "abc"] == [False, False, True]
 
 
-def test_an_owner_that_met_a_lock_again_is_remembered_longer_than_one_that_met_it_before(
+def test_an_owner_with_a_newer_lock_wait_is_remembered_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waits = LockWaits(1, GENEROUS)
+    waits = LockWaits(1, LONG_TIMEOUT_SECONDS)
     monkeypatch.setattr(lock_waits, "MAX_REMEMBERED_OWNERS", 2)
     for owner in "abac":
         waits.remember(owner)
@@ -340,11 +345,11 @@ def lock_timeout(url: str) -> str:
     return asyncio.run(shown())
 
 
-def test_a_direct_connection_has_a_lock_timeout_whatever_its_role_and_the_urls_own_counts_more(urls: Urls) -> None:
+def test_a_direct_connection_has_a_lock_timeout_for_every_role_and_the_urls_own_wins(urls: Urls) -> None:
     assert [lock_timeout(url) for url in (urls.admin, urls.runtime, patient(urls.admin))] == ["100ms", "100ms", "1min"]
 
 
-def test_a_command_of_an_operator_waits_for_a_lock_longer_than_its_role_does(
+def test_a_command_of_an_operator_waits_for_a_lock_beyond_the_lock_timeout_of_the_role(
     own_database: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with psycopg.connect(own_database.admin) as admin, admin_session.connected(own_database.runtime) as connection:
@@ -361,8 +366,8 @@ def test_a_command_of_an_operator_waits_for_a_lock_longer_than_its_role_does(
 @pytest.mark.parametrize(
     "error", [asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError]
 )
-def test_a_statement_that_the_server_has_undone_is_sent_again_by_itself(error: type[Exception]) -> None:
-    """Outside a batch, whose statements are sent again one by one after any error."""
+def test_a_statement_undone_by_the_server_is_sent_again(error: type[Exception]) -> None:
+    """A single statement: those of a batch are sent again one by one after any error."""
     answers: list[Exception | str] = [error(), "done"]
 
     async def attempt() -> str:
@@ -371,4 +376,4 @@ def test_a_statement_that_the_server_has_undone_is_sent_again_by_itself(error: t
             raise answer
         return answer
 
-    assert asyncio.run(LockWaits(1, GENEROUS).retry("row", attempt)) == "done"
+    assert asyncio.run(LockWaits(1, LONG_TIMEOUT_SECONDS).retry("row", attempt)) == "done"

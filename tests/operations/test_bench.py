@@ -1,4 +1,4 @@
-"""docs/benchmark.md shows the results that `make bench` found, and draws the right conclusions."""
+"""docs/benchmark.md shows the results of `make bench`, and judges them correctly."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ MEASURED = Results.loaded(results.FILE.read_text()) if results.FILE.exists() els
 TO_MEND = "python -m tests.bench --render writes it anew"
 
 
-def test_the_document_shows_the_results_that_are_kept() -> None:
+def test_the_document_shows_the_kept_results() -> None:
     assert bench.DOCUMENT.read_text() == report.in_document(bench.DOCUMENT.read_text(), MEASURED), TO_MEND
 
 
-def test_the_report_and_the_charts_are_of_the_results_that_are_kept() -> None:
+def test_the_report_and_the_charts_show_the_kept_results() -> None:
     kept = {file.name: file.read_text() for file in results.DIRECTORY.glob("*") if file != results.FILE}
 
     expected = {} if MEASURED is None else report.charts(MEASURED) | {"report.md": report.report(MEASURED)}
@@ -27,7 +27,7 @@ def test_the_report_and_the_charts_are_of_the_results_that_are_kept() -> None:
 
 def run(peer: str, route: str, a_second: float, number: int = 0, **fields: float) -> Run:
     known = {"errors": 0, "p95_ms": 20.0, "p99_ms": 30.0} | fields
-    return Run(peer, route, 32, number, int(a_second * 2), 2.0, **known)  # type: ignore[arg-type] # of each its own type
+    return Run(peer, route, 32, number, int(a_second * 2), 2.0, **known)  # type: ignore[arg-type] # fields of several types
 
 
 def found(runs: list[Run], growth: tuple[Run, ...] = (), soak: tuple[Sample, ...] = ()) -> Results:
@@ -40,7 +40,7 @@ def found(runs: list[Run], growth: tuple[Run, ...] = (), soak: tuple[Sample, ...
     return Results("2026-01-02", "abc", machine, {}, {}, plan, peers, runs, list(growth), list(soak))
 
 
-def test_a_bar_is_judged_by_the_medians_of_what_was_answered_well() -> None:
+def test_a_bar_is_judged_by_the_medians_of_successful_requests() -> None:
     runs = [run("service", "list-20", rate, number) for number, rate in enumerate((1000, 900, 5000))]
     runs += [run("plans", "list-20", rate, number) for number, rate in enumerate((100, 110, 20))]
     runs += [run("fastify", "list-20", 2000, number, errors=2400, p99_ms=25.0) for number in range(3)]
@@ -59,7 +59,7 @@ def test_a_bar_is_judged_by_the_medians_of_what_was_answered_well() -> None:
     }
 
 
-def test_what_is_not_met_is_said_and_where() -> None:
+def test_a_bar_that_is_not_met_is_shown_with_its_route() -> None:
     shown = report.section(found([run("service", "read", 900), run("plans", "read", 105, errors=10)]))
 
     assert "| read one | 900 | 100 (9.0) |  |" in shown
@@ -67,7 +67,7 @@ def test_what_is_not_met_is_said_and_where() -> None:
     assert "Answered with an error, and not counted: plans 10 of 210 (read one at 32)." in " ".join(shown.split())
 
 
-def test_who_answers_nothing_is_not_the_quickest() -> None:
+def test_a_service_without_answers_meets_no_bar() -> None:
     silent = [
         Run("service", "list-20", 100, 0, 0, 2.0, 0),
         Run("fastify", "list-20", 100, 0, 100, 2.0, 0, 1.0, 2.0, 3.0),

@@ -1,4 +1,4 @@
-"""What is measured is a peer, and not how its processes happened to share the connections."""
+"""A benchmark run is repeated where one process of the peer had most of the connections."""
 
 import os
 import socket
@@ -16,8 +16,8 @@ from tests.bench.routes import LIST_20, Route
 TARGET = Target(1, 8000, Database(Server(5432, 1), "few", 10_000))
 
 
-class Shared(Measuring):
-    """Of a peer whose busiest process has these shares of the connections, one after the other."""
+class MeasuringWithShares(Measuring):
+    """Measures a simulated peer: the busiest process has these shares of the connections, run by run."""
 
     def __init__(self, *shares: float | None) -> None:
         super().__init__(Path())
@@ -38,16 +38,16 @@ class Shared(Measuring):
         (1, [1.0, 0.5], 1.0),
     ],
 )
-def test_who_has_most_connections_at_one_process_is_asked_again(
+def test_a_run_with_most_connections_at_one_process_is_repeated(
     connections: int, shares: list[float | None], kept: float | None
 ) -> None:
-    run = Shared(*shares).run("plans", TARGET, LIST_20, connections, 2, 3)
+    run = MeasuringWithShares(*shares).run("plans", TARGET, LIST_20, connections, 2, 3)
 
     assert run == Run("plans", "list-20", connections, 3, 100, 2, 0, largest_share=kept)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is /proc that knows")
-def test_the_connections_of_a_port_are_counted_for_each_process_that_has_any() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_connections_to_a_port_are_counted_for_each_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert processes.connections(os.getpid(), port) == []

@@ -1,4 +1,4 @@
-"""What is measured beside the service: installed as it is locked, and asked first whether it answers the same."""
+"""Peers of the benchmark: their lock files, and the check that they answer as the service does."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ OTHER_SECRET = "a-secret-that-none-of-the-tokens-is-signed-with"
 
 @pytest.fixture(scope="module")
 def refusing(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A peer that takes no token of the others."""
+    """A peer that refuses the tokens of the others, as it has another secret."""
     directory = tmp_path_factory.mktemp("refusing")
     with support.running(directory, DATABASE_URL=database_url, BETTER_AUTH_SECRET=OTHER_SECRET) as started:
         yield started
@@ -27,16 +27,14 @@ def seeded(service: Service) -> list[equal.User]:
     return [equal.User(user.id, user.email, user.token, user.creates(FEBRUARY)["id"]) for user in users]
 
 
-def test_the_service_answers_as_it_does_itself_and_keeps_nothing_of_it(
-    service: Service, seeded: list[equal.User]
-) -> None:
+def test_the_service_equals_itself_and_the_check_leaves_no_tasks(service: Service, seeded: list[equal.User]) -> None:
     equal.check({"service": service.url, "the same": service.url}, seeded)
 
     tasks = service.http.get("/api/tasks", headers={"Authorization": f"Bearer {seeded[0].token}"}).json()["tasks"]
     assert [task["id"] for task in tasks] == [seeded[0].task_id]
 
 
-def test_a_peer_that_answers_otherwise_is_named_with_the_first_difference(
+def test_a_peer_with_other_answers_is_named_with_the_first_difference(
     service: Service, refusing: Service, seeded: list[equal.User]
 ) -> None:
     with pytest.raises(equal.Different) as found:
@@ -50,12 +48,12 @@ def test_a_peer_that_answers_otherwise_is_named_with_the_first_difference(
     )
 
 
-def test_peers_that_agree_in_refusing_everything_are_not_equal(refusing: Service, seeded: list[equal.User]) -> None:
+def test_peers_that_refuse_every_request_are_not_equal(refusing: Service, seeded: list[equal.User]) -> None:
     with pytest.raises(equal.Different, match=r"^refusing, a list: 401 "):
         equal.check({"refusing": refusing.url, "the same": refusing.url}, seeded)
 
 
-def test_what_is_not_installed_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(SystemExit) as ended:
@@ -69,7 +67,7 @@ def test_what_is_not_installed_is_said_in_one_line(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("lock", ["requirements.txt", "fastify/package-lock.json"])
-def test_no_lock_file_of_a_peer_names_where_packages_were_found(lock: str) -> None:
+def test_lock_files_of_peers_name_no_package_index(lock: str) -> None:
     text = (Path(equal.__file__).parent / "apps" / lock).read_text()
 
     assert '"resolved"' not in text

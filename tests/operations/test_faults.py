@@ -1,10 +1,9 @@
-"""What the service answers when something below it fails: the contract's shape, the reason in the log, and recovery."""
+"""Answers while a lower layer fails: the contract's error, the reason in the log, and recovery."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -18,18 +17,17 @@ from service.http.request import Request
 from service.server.sanic_app import ServerApp
 from tests import databases, support
 from tests.databases import Urls
+from tests.outages import DATABASE_ERROR, UNHEALTHY, check_every_answer_is_an_error, is_waiting_for_a_lock, wait_for
 from tests.support import PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
 
-DATABASE_ERROR = {"error": "A database error occurred", "code": "DATABASE_ERROR"}
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
-UNHEALTHY = {"status": "unhealthy"}
 
 
 def as_user_of(service: Service, user: User) -> User:
     return User(service.http, user.id, user.email, user.token)
 
 
-def test_what_nobody_expected_is_an_internal_error_whose_story_is_in_the_log_alone(
+def test_an_unexpected_exception_is_an_internal_error_with_its_trace_only_in_the_log(
     capfd: pytest.CaptureFixture[str], make_app: Callable[[], ServerApp]
 ) -> None:
     app = make_app()
@@ -79,15 +77,15 @@ def test_a_call_with_a_wrong_parameter_is_an_internal_error_and_the_log_names_fi
     assert "hunter22" not in logged
 
 
-def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[[], ServerApp]) -> None:
+def test_a_handler_that_returns_none_is_an_internal_error(make_app: Callable[[], ServerApp]) -> None:
     app = make_app()
 
-    async def silent(_: Request) -> None:
+    async def returns_none(_: Request) -> None:
         pass
 
-    app.add_route(silent, "/api/silent")
+    app.add_route(returns_none, "/api/returns_none")
     with ReusableClient(app, port=support.free_port()) as client:
-        _, answer = client.get("/api/silent")
+        _, answer = client.get("/api/returns_none")
 
     assert answer is not None
     assert (answer.status, answer.json) == (
@@ -96,7 +94,7 @@ def test_a_handler_that_answers_nothing_is_an_internal_error(make_app: Callable[
     )
 
 
-def test_what_fails_once_an_answer_is_decided_does_not_take_it_away(
+def test_a_failing_response_middleware_does_not_change_the_answer(
     capfd: pytest.CaptureFixture[str], make_app: Callable[[], ServerApp]
 ) -> None:
     app = make_app()
@@ -120,13 +118,13 @@ def test_what_fails_once_an_answer_is_decided_does_not_take_it_away(
 
 @pytest.fixture
 def locked_tasks(urls: Urls) -> Iterator[psycopg.Connection]:
-    """Nobody reads or writes a task while this connection is open."""
+    """Holds a lock on all tasks while this connection is open."""
     with psycopg.connect(urls.admin) as connection:
         connection.execute("LOCK TABLE tasks")
         yield connection
 
 
-def test_a_statement_that_takes_too_long_is_a_database_error(
+def test_a_statement_beyond_statement_timeout_is_a_database_error(
     start_service: Callable[..., Service],
     ann: User,
     contract: Contract,
@@ -144,7 +142,7 @@ def test_a_statement_that_takes_too_long_is_a_database_error(
     assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
 
 
-def test_a_request_that_gets_no_connection_is_told_to_come_back(
+def test_a_request_without_a_connection_in_time_returns_503_with_retry_after(
     start_service: Callable[..., Service],
     ann: User,
     contract: Contract,
@@ -169,37 +167,23 @@ def test_a_request_that_gets_no_connection_is_told_to_come_back(
     assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
 
 
-def is_waiting_for_a_lock(database: psycopg.Connection) -> bool:
-    found = database.execute(
-        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return found.rowcount > 0
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_who_cannot_be_hashed_in_time_is_told_to_come_back_and_others_are_let_in(
+def test_a_login_that_waits_too_long_for_hashing_returns_503_and_later_ones_succeed(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(POOL_TIMEOUT=1, HASH_THREADS=1)
-    dear = new_email()  # two hashes of cost 15 take longer than that anywhere
-    database.execute("INSERT INTO users (email, password_hash) VALUES (%s, %s)", [dear, "$2b$15$" + "." * 53])
+    slow_email = new_email()  # two hashes of cost 15 exceed POOL_TIMEOUT on any machine
+    database.execute("INSERT INTO users (email, password_hash) VALUES (%s, %s)", [slow_email, "$2b$15$" + "." * 53])
 
     def log_in(email: str) -> httpx.Response:
         return service.http.post("/api/auth/login", json={"email": email, "password": PASSWORD})
 
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(log_in, [dear] * 4))
+        answers = list(threads.map(log_in, [slow_email] * 4))
     assert {answer.status_code for answer in answers} - {401} == {503}
     for refused in (answer for answer in answers if answer.status_code == 503):
         assert (refused.json(), refused.headers["Retry-After"]) == (OVERLOADED, "1")
     deadline = time.monotonic() + 60
-    while (answer := log_in(ann.email)).status_code == 503:  # its thread may be the only one
+    while (answer := log_in(ann.email)).status_code == 503:  # until the only hashing thread is free
         assert time.monotonic() < deadline
     assert answer.status_code == 200
 
@@ -210,7 +194,7 @@ from pathlib import Path
 import bcrypt
 hashpw = bcrypt.hashpw
 def wait_and_hash(password, salt):
-    if password != b"nobody":  # of the start
+    if password != b"nobody":  # hashed once at the start
         Path("hashing").touch()
         while not Path("go on").exists():
             time.sleep(0.05)
@@ -219,7 +203,7 @@ bcrypt.hashpw = wait_and_hash
 """
 
 
-def test_while_passwords_are_hashed_others_are_served(
+def test_other_requests_are_served_while_a_password_is_hashed(
     start_service: Callable[..., Service], ann: User, tmp_path: Path
 ) -> None:
     (tmp_path / "endless").mkdir()
@@ -231,14 +215,14 @@ def test_while_passwords_are_hashed_others_are_served(
         signs_up = threads.submit(httpx.post, f"{service.url}/api/auth/signup", json=given, timeout=60)
         try:
             wait_for((tmp_path / "hashing").exists)
-            read = as_user_of(service, ann).get("/api/tasks", timeout=20)  # less than a sign-up waits
+            read = as_user_of(service, ann).get("/api/tasks", timeout=20)  # less than the timeout of the sign-up
         finally:
             (tmp_path / "go on").touch()
 
     assert (read.status_code, signs_up.result().status_code) == (200, 201)
 
 
-def test_connections_that_were_cut_are_replaced(own_database: Urls, tmp_path: Path) -> None:
+def test_terminated_database_connections_are_replaced(own_database: Urls, tmp_path: Path) -> None:
     with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
         with psycopg.connect(own_database.admin, autocommit=True) as connection:
@@ -252,7 +236,7 @@ def test_connections_that_were_cut_are_replaced(own_database: Urls, tmp_path: Pa
     assert statuses[1:] == [200] * 4
 
 
-def test_a_database_that_is_gone_is_said_in_every_answer_but_does_not_kill_the_service(
+def test_every_answer_is_an_error_while_the_database_is_away_and_the_service_recovers(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
     name = own_database.admin.partition("?")[0].rpartition("/")[2]
@@ -262,33 +246,14 @@ def test_a_database_that_is_gone_is_said_in_every_answer_but_does_not_kill_the_s
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        check_everything_says_so(service, user, task)
+        check_every_answer_is_an_error(service, user, task)
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
         assert service.http.get("/health").json() == {"status": "healthy"}
         assert user.get("/api/tasks").json() == {"tasks": [task]}
 
 
-def check_everything_says_so(service: Service, user: User, task: dict[str, Any]) -> None:
-    for prefix in ("/api", "/v1/api"):
-        path = f"{prefix}/tasks/{task['id']}"
-        for answer in (
-            user.get(f"{prefix}/tasks"),
-            user.post(f"{prefix}/tasks", {"title": "x"}),
-            user.get(path),
-            user.put(path, {"title": "x"}),
-            user.delete(path),
-            user.get(f"{prefix}/tasks/no-id"),
-            service.http.post(f"{prefix}/auth/login", json={"email": user.email, "password": PASSWORD}),
-            service.http.post(f"{prefix}/auth/signup", json={"email": new_email(), "password": PASSWORD}),
-        ):
-            assert (answer.status_code, answer.json()) == (500, DATABASE_ERROR)
-    health, live = service.http.get("/health"), service.http.get("/health/live")
-    assert (health.status_code, health.json()) == (503, UNHEALTHY)
-    assert (live.status_code, live.json()) == (200, {"status": "alive"})
-
-
-def test_a_schema_that_falls_behind_is_unhealthy(own_database: Urls, tmp_path: Path) -> None:
+def test_health_returns_503_when_the_schema_falls_behind(own_database: Urls, tmp_path: Path) -> None:
     with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
 

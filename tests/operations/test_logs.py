@@ -1,4 +1,4 @@
-"""One line for each request, in JSON or in text, and no secret in any of them."""
+"""The log: one line for each request, in JSON or text, without secrets."""
 
 import datetime as dt
 import json
@@ -29,7 +29,7 @@ from tests.support import OLD_SECRET, PASSWORD, SECRET, Service, User, new_email
         ("OPTIONS", "/api/tasks", None, 204),
     ],
 )
-def test_a_request_leaves_one_line(
+def test_a_request_is_logged_in_one_line(
     service: Service, ann: User, method: str, path: str, route: str | None, status: int
 ) -> None:
     request_id = f"log-{uuid4()}"
@@ -52,7 +52,7 @@ def test_a_request_leaves_one_line(
     assert line["duration_ms"] >= 0
 
 
-def test_every_line_is_json_whatever_is_sent(service: Service) -> None:
+def test_every_log_line_is_json_after_malformed_requests(service: Service) -> None:
     for sent in (
         b"G\nET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"G\xffT / HTTP/1.1\r\nHost: \xff\nx\r\nConnection: close\r\n\r\n",
@@ -75,7 +75,7 @@ def test_every_line_is_json_whatever_is_sent(service: Service) -> None:
         (b"nonsense", None, 400),
     ],
 )
-def test_the_method_is_logged_as_it_was_sent_and_that_of_a_refused_head_is_null(
+def test_the_method_is_logged_as_sent_and_as_null_for_a_refused_head(
     service: Service, request_line: bytes, method: str | None, status: int
 ) -> None:
     service.raw(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -84,7 +84,7 @@ def test_the_method_is_logged_as_it_was_sent_and_that_of_a_refused_head_is_null(
     assert (line["method"], line["route"], line["status"]) == (method, None, status)
 
 
-def test_nothing_of_sanic_is_in_the_log(service: Service) -> None:
+def test_the_log_has_no_lines_of_sanic(service: Service) -> None:
     first, *rest = service.lines()
 
     assert first["message"].startswith(f"ready: API {service.url}, documentation {service.url}/docs, data in ")
@@ -117,7 +117,7 @@ def test_no_secret_reaches_the_log(service: Service, database: psycopg.Connectio
 
 
 @pytest.mark.parametrize("layout", [as_json, as_text])
-def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_own_by_name(
+def test_an_exception_is_logged_without_its_message_and_the_drivers_without_frames(
     layout: Callable[[LogLine], bytes],
 ) -> None:
     password = "hunter" + "22"
@@ -126,12 +126,12 @@ def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_
 
     exc_info = (raised.type, raised.value, raised.tb)
 
-    def told(name: str) -> str:
+    def logged_by(name: str) -> str:
         lines = BytesIO()
         LogOutput(layout, lines).handle(logging.LogRecord(name, logging.ERROR, "", 0, "away", None, exc_info))
         return lines.getvalue().decode()
 
-    ours, drivers = told("service.app"), told("asyncpg.pool")
+    ours, drivers = logged_by("service.app"), logged_by("asyncpg.pool")
 
     assert password not in ours + drivers
     assert "ValueError" in ours
@@ -139,7 +139,7 @@ def test_an_exception_is_told_by_its_frames_without_its_message_and_the_drivers_
     assert ("test_logs.py" in ours, "test_logs.py" in drivers) == (True, False)
 
 
-def test_a_line_that_cannot_be_made_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_record_that_cannot_be_formatted_does_not_stop_the_next(capsys: pytest.CaptureFixture[str]) -> None:
     lines = BytesIO()
     output = LogOutput(as_json, lines)
 
@@ -156,7 +156,7 @@ def test_a_line_that_cannot_be_made_stops_nobody(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("--- Logging error ---") == 2
 
 
-def test_text_is_for_people(start_service: Callable[..., Service]) -> None:
+def test_log_format_text_writes_readable_lines(start_service: Callable[..., Service]) -> None:
     service = start_service(LOG_FORMAT="text")
 
     service.http.get("/nowhere", headers={"X-Request-ID": "text-1"})
@@ -166,7 +166,7 @@ def test_text_is_for_people(start_service: Callable[..., Service]) -> None:
     assert line.endswith(" ms request_id=text-1")
 
 
-def test_a_level_above_info_leaves_out_what_went_well(tmp_path: Path, database_url: str) -> None:
+def test_log_level_warning_writes_no_request_lines(tmp_path: Path, database_url: str) -> None:
     settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "warning"}
     with support.running(tmp_path, **settings) as service:
         service.http.post("/api/auth/login", json={"email": new_email(), "password": PASSWORD})

@@ -1,4 +1,4 @@
-"""The faults that make mutants plants, and the tests that it runs for each file."""
+"""`make mutants`: the faults that it plants, and the tests that it runs for each file."""
 
 import pytest
 

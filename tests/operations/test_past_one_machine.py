@@ -1,4 +1,4 @@
-"""The way past one machine of docs/database.md: the catalogue allows it, and so does Citus where it is installed."""
+"""Scaling by Citus as docs/database.md describes it: checked in the catalogue, and on Citus where it is installed."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from service.review.explain import explain
 from tests import citus, databases
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, running, sign_up
 
-# Why a table cannot be spread as docs/database.md says, which names the tables of each kind and the column.
+# Reasons why tables cannot be distributed as documented. docs/database.md names the tables of each kind and the column.
 OBSTACLES = """
 WITH key_columns AS (
     SELECT
@@ -88,13 +88,13 @@ def schema(server_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def admin(schema: str) -> Iterator[psycopg.Connection]:
-    """A transaction that is rolled back."""
+    """A connection whose transaction is rolled back."""
     with psycopg.connect(schema) as connection:
         yield connection
         connection.rollback()
 
 
-def test_the_schema_can_be_spread_as_the_document_says(admin: psycopg.Connection) -> None:
+def test_the_schema_can_be_distributed_as_documented(admin: psycopg.Connection) -> None:
     places = citus.placed()
     tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
 
@@ -125,13 +125,13 @@ def test_the_schema_can_be_spread_as_the_document_says(admin: psycopg.Connection
         ("CREATE POLICY mine ON tasks", "tasks: has the policy mine"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_spread_is_found(admin: psycopg.Connection, change: str, obstacle: str) -> None:
+def test_a_change_that_prevents_distribution_is_found(admin: psycopg.Connection, change: str, obstacle: str) -> None:
     admin.execute(change.encode())
 
     assert obstacle in obstacles(admin, citus.placed())
 
 
-def test_a_second_copy_knows_what_the_first_one_did(
+def test_a_second_copy_of_the_service_sees_the_changes_of_the_first(
     service: Service, ann: User, start_service: Callable[..., Service]
 ) -> None:
     second = start_service(TOKEN_RECHECK=0)
@@ -154,8 +154,10 @@ CREATE TRIGGER as_from_a_node BEFORE INSERT ON users EXECUTE FUNCTION as_from_a_
 """
 
 
-def test_a_taken_email_is_known_by_the_constraint_of_a_shard(own_database: databases.Urls, tmp_path: Path) -> None:
-    """On the coordinator itself it is named with the number of the shard; from another node only the message has it."""
+def test_a_taken_email_is_recognised_by_the_constraint_name_of_a_shard(
+    own_database: databases.Urls, tmp_path: Path
+) -> None:
+    """On the coordinator the constraint has the number of the shard; from another node only the message names it."""
     taken = (409, {"error": "Email already registered", "code": "EMAIL_EXISTS"})
     with (
         psycopg.connect(own_database.admin, autocommit=True) as admin,
@@ -178,7 +180,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[citus.Cluster]
 
 
 @contextmanager
-def new_spread_database(cluster: citus.Cluster) -> Iterator[str]:
+def new_distributed_database(cluster: citus.Cluster) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CITUS_WORKERS", cluster.workers)
         with databases.new_database(cluster.coordinator) as url:
@@ -186,8 +188,8 @@ def new_spread_database(cluster: citus.Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def spread_url(cluster: citus.Cluster) -> Iterator[str]:
-    with new_spread_database(cluster) as url:
+def distributed_url(cluster: citus.Cluster) -> Iterator[str]:
+    with new_distributed_database(cluster) as url:
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO users (id, email, password_hash) VALUES (%s, 'x@y', 'x')", [VALUES["uuid"]])
         yield url
@@ -200,44 +202,44 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", [each for each in names() if each.startswith("tasks/")])
-def test_a_statement_about_tasks_is_one_task_on_one_shard(spread_url: str, name: str) -> None:
-    plan = explain(spread_url, name, {parameter: VALUES[kind] for parameter, kind in read(name).parameters})
+def test_a_statement_on_tasks_runs_on_one_shard(distributed_url: str, name: str) -> None:
+    plan = explain(distributed_url, name, {parameter: VALUES[kind] for parameter, kind in read(name).parameters})
 
     assert [line.strip() for line in plan if "Task Count:" in line] == ["Task Count: 1"]
 
 
-def test_the_tables_are_where_the_document_puts_them(spread_url: str) -> None:
-    with psycopg.connect(spread_url) as connection:
+def test_tables_are_distributed_as_documented(distributed_url: str) -> None:
+    with psycopg.connect(distributed_url) as connection:
         found = connection.execute("SELECT table_name::text, citus_table_type FROM citus_tables").fetchall()
     places = citus.placed()
 
     assert dict(found) == {each: kind for kind in ("distributed", "reference") for each in places[kind]}
 
 
-def test_migrations_go_back_and_forth_on_spread_tables(cluster: citus.Cluster) -> None:
+def test_migrations_roll_back_and_apply_on_distributed_tables(cluster: citus.Cluster) -> None:
     back_to = "0006_count_attempts"
     later = migrations.known()[migrations.known().index(back_to) + 1 :]
 
-    with new_spread_database(cluster) as url:
+    with new_distributed_database(cluster) as url:
         assert migrations.roll_back(url, back_to) == later[::-1]
         assert migrations.apply(url) == later
-        # A table that was made anew is local.
+        # A table that a migration created again is local.
         with psycopg.connect(url) as connection:
             found = connection.execute("SELECT table_name::text FROM citus_tables ORDER BY 1").fetchall()
         assert found == [("tasks",), ("users",)]
 
 
-# What looks at the server and not at the service.
-LOOKS_BEHIND = [
+# Tests that look at the server and not at the service.
+NEED_A_SINGLE_SERVER = [
     "tests/security/test_revocation.py::test_uncommitted_deletion_is_not_undone_by_the_email_of_an_older_token",
     "tests/sql/test_statements.py::test_create_task_refuses_an_owner_who_is_gone",
     "tests/sql/test_statements.py::test_create_user_refuses_a_taken_email",
 ]
 
 
-def test_the_contract_holds_on_a_cluster(cluster: citus.Cluster) -> None:
+def test_the_contract_tests_pass_on_a_citus_cluster(cluster: citus.Cluster) -> None:
     held = ["tests/contract", "tests/security", "tests/sql/test_statements.py"]
-    left_out = [f"--deselect={each}" for each in LOOKS_BEHIND]
+    left_out = [f"--deselect={each}" for each in NEED_A_SINGLE_SERVER]
     given = {"DATABASE_URL": cluster.coordinator, "CITUS_WORKERS": cluster.workers}
 
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""How many threads hash: as many as there are processors for this process, not for the machine."""
+"""The number of hashing threads follows the processors of this process, not those of the machine."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 from service.settings import processors
 from tests import cgroups
-from tests.operations.test_faults import wait_for
+from tests.outages import wait_for
 from tests.support import PASSWORD, ROOT, Service, new_email
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -71,7 +71,7 @@ V1_QUOTA, V1_PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"
         "v1, a container's part", "v1, a part of another name", "both versions", "another system",
     ],
 )  # fmt: skip
-def test_the_smallest_quota_of_the_process_and_its_parents_counts(
+def test_processors_follow_the_smallest_quota_of_the_cgroup_and_its_parents(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     cgroup: list[str],
@@ -91,8 +91,8 @@ def test_the_smallest_quota_of_the_process_and_its_parents_counts(
     assert processors.usable(tmp_path) == usable
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
-def test_the_processors_that_the_process_may_run_on_count(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
+def test_processors_follow_the_cpu_affinity_of_the_process(tmp_path: Path) -> None:
     bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     count = "from service.settings import processors; print(processors.usable())"
     done = subprocess.run(
@@ -117,7 +117,7 @@ def cgroup(quota: float) -> Iterator[Path]:
         yield made
 
 
-def test_a_real_quota_counts(cgroup: Path, quota: float, tmp_path: Path) -> None:
+def test_the_quota_of_a_real_cgroup_is_read(cgroup: Path, quota: float, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(cgroups.JOIN)
     (tmp_path / "cgroup").write_text(str(cgroup))
     count = "from service.settings import processors; print(list(processors.quotas(processors.Path('/'))))"
@@ -129,13 +129,13 @@ def test_a_real_quota_counts(cgroup: Path, quota: float, tmp_path: Path) -> None
     assert done.stdout == f"[{quota}]\n"
 
 
-# Each hash of a service that starts with this waits for the test.
+# Code for a service in which each hash waits for the test.
 HELD_HASHES = """
 import threading, time
 import bcrypt
 hashpw = bcrypt.hashpw
 def wait_and_hash(password, salt):
-    if password != b"nobody":  # of the start
+    if password != b"nobody":  # hashed once at the start
         (here / f"hashes-{os.getpid()}-{threading.get_ident()}").touch()
         while not (here / "go on").exists():
             time.sleep(0.05)
@@ -145,7 +145,7 @@ bcrypt.hashpw = wait_and_hash
 
 
 def sign_up_at_once(service: Service, number: int, directory: Path, threads: int) -> list[int]:
-    """The statuses of so many sign-ups, whose hashes go on when so many threads have begun one."""
+    """The statuses of concurrent sign-ups, whose hashes continue when `threads` threads have begun one."""
 
     def sign_up(_: int) -> int:
         given = {"email": new_email(), "password": PASSWORD}
@@ -155,7 +155,7 @@ def sign_up_at_once(service: Service, number: int, directory: Path, threads: int
         answers = clients.map(sign_up, range(number))
         try:
             wait_for(lambda: len(list(directory.glob("hashes-*"))) >= threads)
-            for _ in range(50):  # while the others arrive
+            for _ in range(50):  # time for the others to arrive
                 service.http.get("/health")
         finally:
             (directory / "go on").touch()
@@ -163,12 +163,12 @@ def sign_up_at_once(service: Service, number: int, directory: Path, threads: int
 
 
 def hashing_threads(directory: Path) -> list[int]:
-    """Their number in each process that has hashed."""
+    """The number of hashing threads in each process."""
     return list(Counter(file.name.split("-")[1] for file in directory.glob("hashes-*")).values())
 
 
 @pytest.mark.parametrize(("quota", "workers"), [(1.5, 1), (2.0, 2)], ids=["one process", "two workers"])
-def test_a_service_hashes_in_as_many_threads_as_its_quota_divided_by_its_workers(
+def test_hash_threads_default_to_the_quota_divided_by_the_workers(
     start_service: Callable[..., Service], tmp_path: Path, cgroup: Path, workers: int
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(cgroups.JOIN + HELD_HASHES)
@@ -177,10 +177,10 @@ def test_a_service_hashes_in_as_many_threads_as_its_quota_divided_by_its_workers
 
     assert sign_up_at_once(service, 4 * workers, tmp_path, threads=1) == [201] * 4 * workers
     assert set(hashing_threads(tmp_path)) == {1}
-    service.stop()  # so that its cgroup can go
+    service.stop()  # so that its cgroup can be removed
 
 
-def test_hash_threads_says_how_many_threads_hash(start_service: Callable[..., Service], tmp_path: Path) -> None:
+def test_hash_threads_sets_the_number_of_hashing_threads(start_service: Callable[..., Service], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(cgroups.JOIN + HELD_HASHES)
     service = start_service(PYTHONPATH=f"{tmp_path}:{ROOT}", HASH_THREADS=5)
 

@@ -1,4 +1,4 @@
-"""README is one page and true: its commands are run."""
+"""README is one page, and its commands are run."""
 
 import re
 import shutil
@@ -33,14 +33,14 @@ def test_the_walk_with_curl_runs_from_sign_up_to_delete(service: Service) -> Non
     assert re.search(r'\{"message":"Task deleted successfully","id":"[0-9a-f-]{36}"\}$', done.stdout)
 
 
-def test_the_example_of_an_env_file_starts_as_it_is(tmp_path: Path) -> None:
+def test_a_service_starts_with_the_example_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
 
     with support.running(tmp_path) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
 
 
-def test_the_example_of_an_env_file_names_only_settings() -> None:
+def test_the_example_env_file_names_only_settings() -> None:
     named = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
     assert named

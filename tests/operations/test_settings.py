@@ -1,4 +1,4 @@
-"""A setting that is missing or bad stops the start: exit code 2, one line with its name, no traceback, no secret."""
+"""Missing and bad settings stop the start: exit code 2, one line with the name, no traceback, no secret."""
 
 import json
 import re
@@ -16,7 +16,7 @@ A_URL = "should be a URL like postgresql://user:password@host:5432/name, special
 
 
 @pytest.fixture(autouse=True)
-def no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "JWT_SECRET", "PORT", "HOST"):
         monkeypatch.delenv(name, raising=False)
@@ -82,7 +82,7 @@ def test_issuers_have_the_defaults_of_better_auth(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
+def test_the_secret_of_an_issuer_may_be_in_a_file_and_is_not_printed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "issuers").write_text(json.dumps([{"issuer": "https://a.example", "secret": SECRET}]))
@@ -168,7 +168,7 @@ def test_an_issuers_secret_may_be_in_a_file_and_is_in_nothing_that_is_printed(
         ),
     ],
 )
-def test_a_bad_setting_is_named_with_what_it_should_be(
+def test_a_bad_setting_is_refused_with_its_name_and_valid_values(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], line: str
 ) -> None:
     for name, value in settings.items():
@@ -181,9 +181,7 @@ def test_a_bad_setting_is_named_with_what_it_should_be(
 
 
 @pytest.mark.parametrize("hours", [1, 8760])
-def test_jwt_expiration_hours_may_be_as_low_and_as_high_as_its_bounds(
-    monkeypatch: pytest.MonkeyPatch, hours: int
-) -> None:
+def test_jwt_expiration_hours_accepts_its_bounds(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
     assert loaded(monkeypatch, JWT_EXPIRATION_HOURS=str(hours)).jwt_expiration_hours == hours
 
 
@@ -219,14 +217,14 @@ def test_an_origin_without_a_scheme_with_a_path_or_a_star_is_refused(
 
 
 @pytest.mark.parametrize("arguments", [[], ["serve"], ["migrate"], ["migrate", "status"]])
-def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_command_with_a_bad_setting_prints_one_line_and_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
     done = command(tmp_path, *arguments, DATABASE_URL=URL, JWT_SECRET=SHORT)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "JWT_SECRET: should be at least 32 bytes long\n"
 
 
-def test_every_bad_setting_has_its_line(tmp_path: Path) -> None:
+def test_each_bad_setting_is_printed_in_its_own_line(tmp_path: Path) -> None:
     done = command(tmp_path, PORT="x", WORKERS="-1")
 
     assert (done.returncode, done.stderr.splitlines()) == (
@@ -238,7 +236,7 @@ def test_every_bad_setting_has_its_line(tmp_path: Path) -> None:
     )
 
 
-def test_migrations_refuse_a_pooler(tmp_path: Path) -> None:
+def test_migrate_refuses_the_url_of_a_pooler(tmp_path: Path) -> None:
     pooled = "postgresql://todo:hunter22@ep-cool-name-123456-pooler.eu.example.com/todo"
 
     done = command(tmp_path, "migrate", DATABASE_URL=pooled, JWT_SECRET=SECRET)
@@ -249,7 +247,7 @@ def test_migrations_refuse_a_pooler(tmp_path: Path) -> None:
     )
 
 
-def test_a_host_that_is_none_is_said_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_host_is_refused_in_one_line(tmp_path: Path) -> None:
     for host in ("192.0.2.1", "nowhere.invalid", "ä" * 70):
         done = command(tmp_path, HOST=host)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
@@ -262,19 +260,19 @@ def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Any:
     return load_settings()
 
 
-def test_an_empty_value_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_value_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, DATABASE_URL="", JWT_SECRET="", PORT="", FRONTEND_URL="", JWT_SECRET_FILE="")
 
     assert (settings.database_url, settings.secret, settings.port) == (None, None, 8000)
     assert settings.frontend_url == ("http://localhost:3000",)
 
 
-def test_the_environment_counts_more_than_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_overrides_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=9001\nHOST=0.0.0.0\nUNKNOWN=1\n")
 
     settings = loaded(monkeypatch, PORT="9002")
 
-    assert (settings.port, settings.host) == (9002, "0.0.0.0")  # noqa: S104 - a setting, nothing listens
+    assert (settings.port, settings.host) == (9002, "0.0.0.0")  # noqa: S104 - only a setting: nothing listens
 
 
 def test_secrets_and_urls_may_be_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -294,14 +292,14 @@ def test_two_names_with_one_value_are_one_setting(monkeypatch: pytest.MonkeyPatc
     assert settings.secret == SECRET
 
 
-def test_no_secret_is_in_what_a_setting_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_settings_contain_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, DATABASE_URL=URL, JWT_SECRET=SECRET)
 
     assert "hunter22" not in repr(settings)
     assert SECRET not in repr(settings)
 
 
-def test_origins_lose_their_trailing_slash_and_the_blanks_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origins_are_stripped_of_trailing_slashes_and_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, FRONTEND_URL=" https://App.example.com/ ,http://localhost:5173, ")
 
     assert settings.frontend_url == ("https://app.example.com", "http://localhost:5173")
@@ -318,5 +316,5 @@ def test_origins_lose_their_trailing_slash_and_the_blanks_around_them(monkeypatc
     ],
     ids=["default", "given", "off", "behind a proxy", "given behind a proxy"],
 )
-def test_an_address_has_half_of_the_places_unless_settings_say_otherwise(given: dict[str, Any], expected: int) -> None:
+def test_the_connections_per_address_default_to_half_of_the_limit(given: dict[str, Any], expected: int) -> None:
     assert load_settings(**given).places_per_address(700) == expected

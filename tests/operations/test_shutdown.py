@@ -1,4 +1,4 @@
-"""SIGTERM: unhealthy at once and still serving, then what is under way is finished; and nobody notices a restart."""
+"""SIGTERM: unhealthy at once, serving during the drain, then running requests are finished; no request is lost."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
 from tests.databases import Urls
-from tests.operations.load_balancer import in_front_of
+from tests.operations.load_balancer import load_balancer_for
 from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User, sign_up
 
 FILL = """
@@ -34,7 +34,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def own_urls(server_url: str, with_roles: bool) -> Iterator[Urls]:
-    """A database where nobody else's sessions are counted."""
+    """A separate database, so that only this test's sessions are counted."""
     with databases.new_database(server_url) as url:
         yield databases.migrate(url, with_roles=with_roles)
 
@@ -91,13 +91,13 @@ def is_waiting_for_a_lock(urls: Urls) -> bool:
 
 
 def complaints(service: Service) -> list[str]:
-    """Warnings and errors, beside those of a drain and of the long lock_timeout of `databases.patient`."""
+    """Warnings and errors, except those of a drain and of the long lock_timeout of `databases.patient`."""
     lines = [line for line in service.lines() if line["level"] != "info" and line.get("reason") != "draining"]
     return [line["message"] for line in lines if not line["message"].startswith("lock_timeout is 60000 ms")]
 
 
 def lost_sessions(urls: Urls) -> int:
-    """How many sessions ended without a word to the server, in this database."""
+    """The number of sessions of this database that ended without Terminate."""
     with psycopg.connect(urls.admin) as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
         row = connection.execute(
@@ -108,7 +108,7 @@ def lost_sessions(urls: Urls) -> int:
         return int(row[0])
 
 
-def test_at_sigterm_it_is_unhealthy_serves_on_for_a_while_and_finishes_what_is_under_way(
+def test_sigterm_makes_health_503_serves_on_during_drain_and_finishes_running_requests(
     settings: dict[str, object], own_urls: Urls, tmp_path: Path
 ) -> None:
     lost = lost_sessions(own_urls)
@@ -146,7 +146,7 @@ def test_at_sigterm_it_is_unhealthy_serves_on_for_a_while_and_finishes_what_is_u
         assert everything(pipelining).count(b'{"status":"alive"}') == 3
         assert everything(silent) == b""
         wait_for(lambda: refuses_connections(service))
-        os.killpg(service.process.pid, signal.SIGTERM)  # once more, and to all: it changes nothing
+        os.killpg(service.process.pid, signal.SIGTERM)  # a second SIGTERM, to all processes, changes nothing
         time.sleep(0.5)
         assert service.process.poll() is None
         blocker.commit()
@@ -160,7 +160,7 @@ def test_at_sigterm_it_is_unhealthy_serves_on_for_a_while_and_finishes_what_is_u
     assert lost_sessions(own_urls) == lost
 
 
-def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
+def test_requests_that_do_not_end_in_time_are_visibly_cut_off_at_shutdown(
     settings: dict[str, object], own_urls: Urls, tmp_path: Path
 ) -> None:
     lost = lost_sessions(own_urls)
@@ -196,14 +196,14 @@ def test_what_does_not_end_is_cut_off_so_that_anybody_sees_it(
     assert lost_sessions(own_urls) == lost
 
 
-def test_by_default_it_ends_within_ten_seconds(make_app: Callable[[], ServerApp]) -> None:
+def test_shutdown_takes_less_than_ten_seconds_by_default(make_app: Callable[[], ServerApp]) -> None:
     grace = make_app().config.GRACEFUL_SHUTDOWN_TIMEOUT
 
     assert load_settings().drain + grace + CLOSE_TIMEOUT_SECONDS <= 9
 
 
 class Load:
-    """Somebody who reads and writes without a pause, and remembers what went wrong."""
+    """A client that reads and writes in a loop, and records its writes and errors."""
 
     def __init__(self, port: int, user: User, pause: float, *, keep_alive: bool = True) -> None:
         self.written: list[str] = []
@@ -239,11 +239,11 @@ def test_a_rolling_restart_under_load_loses_no_request(
     with ExitStack() as stack:
         copies = [stack.enter_context(support.running(tmp_path, **settings, DRAIN=5)) for _ in range(2)]
         user = sign_up(copies[0].http)
-        proxy = stack.enter_context(in_front_of(*(copy.port for copy in copies)))
-        wait_for(lambda: len(proxy.healthy) == 2)
+        balancer = stack.enter_context(load_balancer_for(*(copy.port for copy in copies)))
+        wait_for(lambda: len(balancer.healthy) == 2)
         stop = threading.Event()
-        load = [Load(proxy.port, user, pause) for pause in (0.01, 0.03, 0.5)]
-        load.append(Load(proxy.port, user, 0.03, keep_alive=False))
+        load = [Load(balancer.port, user, pause) for pause in (0.01, 0.03, 0.5)]
+        load.append(Load(balancer.port, user, 0.03, keep_alive=False))
         threads = stack.enter_context(ThreadPoolExecutor(len(load)))
         stack.callback(stop.set)
         ended = [threads.submit(each.run, stop) for each in load]
@@ -252,7 +252,7 @@ def test_a_rolling_restart_under_load_loses_no_request(
             wait_for_load(copy)
             assert copy.stop() == 0
             again = stack.enter_context(support.running(tmp_path, **settings, DRAIN=5, PORT=copy.port))
-            wait_for(lambda: len(proxy.healthy) == 2)
+            wait_for(lambda: len(balancer.healthy) == 2)
             wait_for_load(again)
         stop.set()
         for each in ended:

@@ -1,4 +1,4 @@
-"""A reader of the log that stalls: no request and no stop waits for it, and what it missed is counted."""
+"""A stalled reader of the log: no request and no stop waits for it, and dropped lines are counted."""
 
 import fcntl
 import json
@@ -25,7 +25,7 @@ from service.log.line_writer import LineWriter
 from tests import support
 from tests.support import ROOT, SECRET, Service
 
-HALF_A_MINUTE = 30.0  # after which a test that waits in vain fails
+TEST_TIMEOUT_SECONDS = 30.0  # a test that waits longer fails
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -59,7 +59,7 @@ def channel_of(make: Callable[[], tuple[int, int]]) -> Iterator[Channel]:
     made = Channel(*(ends := make()), LineWriter(ends[1], report))
     yield made
     for each in getattr(made.lines._write, "args", ()):
-        if isinstance(each, socket.socket):  # a service keeps it as long as it runs
+        if isinstance(each, socket.socket):  # a service keeps it open as long as it runs
             each.close()
     for fd in ends:
         with suppress(OSError):  # the test has closed it
@@ -69,7 +69,7 @@ def channel_of(make: Callable[[], tuple[int, int]]) -> Iterator[Channel]:
 @pytest.fixture(params=["pipe", "pipe of another user", "socket", "terminal"])
 def channel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:
     if request.param == "pipe of another user":
-        monkeypatch.setattr(os, "open", refuse)  # it cannot be opened again
+        monkeypatch.setattr(os, "open", refuse)  # the pipe cannot be opened a second time
     with channel_of({"socket": socket_pair, "terminal": terminal}.get(request.param, os.pipe)) as made:
         yield made
 
@@ -85,7 +85,7 @@ def numbered(number: int, size: int = 200) -> bytes:
 
 
 def write_all(lines: LineWriter, wanted: list[bytes]) -> None:
-    """Fails where it waits for the reader."""
+    """Fails if writing waits for the reader."""
 
     def write() -> None:
         for line in wanted:
@@ -93,12 +93,12 @@ def write_all(lines: LineWriter, wanted: list[bytes]) -> None:
 
     writing = threading.Thread(target=write, daemon=True)
     writing.start()
-    writing.join(HALF_A_MINUTE)
+    writing.join(TEST_TIMEOUT_SECONDS)
     assert not writing.is_alive()
 
 
 def read_until(reader: int, is_enough: Callable[[bytes], object]) -> bytes:
-    received, deadline = b"", time.monotonic() + HALF_A_MINUTE
+    received, deadline = b"", time.monotonic() + TEST_TIMEOUT_SECONDS
     while not is_enough(received):
         assert time.monotonic() < deadline, received[-1000:]
         if select.select((reader,), (), (), 0.1)[0]:
@@ -106,36 +106,36 @@ def read_until(reader: int, is_enough: Callable[[bytes], object]) -> bytes:
     return received
 
 
-def accounted(received: bytes, written: list[bytes]) -> int:
-    """How many lines of those written were received, or counted where they are missing: each in its place."""
+def count_lines(received: bytes, written: list[bytes]) -> int:
+    """The number of written lines that were received, or reported as dropped in their place."""
     place = 0
     for line in received.splitlines(keepends=True):
         if line.startswith(b"dropped"):
             place += int(line.split()[1])
         else:
-            assert written[place].startswith(line)  # of the last one the end may still come
+            assert written[place].startswith(line)  # the end of the last line may still come
             place += line.endswith(b"\n")
     return place
 
 
-def test_lines_that_the_reader_does_not_take_are_dropped_and_counted_without_a_wait_for_the_next(
+def test_lines_for_a_stalled_reader_are_dropped_and_counted_without_waiting(
     channel: Channel,
 ) -> None:
     lines = channel.lines
     written = [numbered(number) for number in range(5000)]
 
     write_all(lines, written)
-    received = read_until(channel.reader, lambda it: it.endswith(b"\n") and accounted(it, written) == 5000)
+    received = read_until(channel.reader, lambda it: it.endswith(b"\n") and count_lines(it, written) == 5000)
     assert b"dropped" in received
 
     lines.write(b"next\n")
     assert read_until(channel.reader, len) == b"next\n"
 
 
-def test_the_report_comes_before_the_line_after_it(pipe: Channel) -> None:
+def test_the_report_of_dropped_lines_comes_before_the_next_line(pipe: Channel) -> None:
     write_all(pipe.lines, [numbered(number) for number in range(1000)])
     received = os.read(pipe.reader, 1_000_000)
-    assert b"dropped" not in received  # there was room for it, and nothing was read yet
+    assert b"dropped" not in received  # a report follows only after a read
 
     pipe.lines.write(b"next\n")
 
@@ -143,7 +143,7 @@ def test_the_report_comes_before_the_line_after_it(pipe: Channel) -> None:
     assert read_until(pipe.reader, lambda it: it.endswith(b"next\n")) == report(dropped) + b"next\n"
 
 
-def test_a_reader_that_is_too_slow_is_watched_by_one_thread(pipe: Channel) -> None:
+def test_a_slow_reader_is_watched_by_one_thread(pipe: Channel) -> None:
     threads = threading.active_count()
     written = [numbered(number) for number in range(20_000)]
 
@@ -157,11 +157,11 @@ def test_a_reader_that_is_too_slow_is_watched_by_one_thread(pipe: Channel) -> No
     assert received.count(b"dropped") > 10
     assert at_the_end <= threads + 1
     received += read_until(
-        pipe.reader, lambda it: it.endswith(b"\n") and accounted(received + it, written) == len(written)
+        pipe.reader, lambda it: it.endswith(b"\n") and count_lines(received + it, written) == len(written)
     )
 
 
-def test_the_flags_of_the_shared_description_stay_as_they_are(channel: Channel) -> None:
+def test_the_flags_of_the_shared_file_description_are_unchanged(channel: Channel) -> None:
     assert os.get_blocking(channel.writer), "as it was made: other processes write to the same description"
     flags = fcntl.fcntl(channel.writer, fcntl.F_GETFL)
 
@@ -169,10 +169,10 @@ def test_the_flags_of_the_shared_description_stay_as_they_are(channel: Channel) 
     write_all(channel.lines, written)
 
     assert fcntl.fcntl(channel.writer, fcntl.F_GETFL) == flags
-    read_until(channel.reader, lambda it: it.endswith(b"\n") and accounted(it, written) == 5000)
+    read_until(channel.reader, lambda it: it.endswith(b"\n") and count_lines(it, written) == 5000)
 
 
-def test_a_file_takes_every_line_where_the_ones_before_it_end(tmp_path: Path) -> None:
+def test_lines_to_a_file_are_appended_in_order(tmp_path: Path) -> None:
     with (tmp_path / "log").open("ab", buffering=0) as file:
         file.write(b"before\n")
         lines = LineWriter(file.fileno(), report)
@@ -197,7 +197,7 @@ def test_a_long_line_is_written_whole_or_dropped(pipe: Channel) -> None:
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes have one size here")
-def test_a_line_longer_than_the_pipe_is_finished_before_anything_else(pipe: Channel) -> None:
+def test_a_line_longer_than_the_pipe_is_finished_before_the_next(pipe: Channel) -> None:
     fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, PAGE)
     lines = pipe.lines
     long = numbered(0, 3 * PAGE)
@@ -207,8 +207,8 @@ def test_a_line_longer_than_the_pipe_is_finished_before_anything_else(pipe: Chan
     assert read_until(pipe.reader, lambda it: b"dropped" in it) == long + report(2)
 
 
-def test_lines_of_two_writers_are_never_broken_and_each_is_received_or_counted(pipe: Channel) -> None:
-    """Two writers of one pipe, as two workers are, and a reader that pauses again and again."""
+def test_lines_of_two_writers_stay_whole_and_each_is_received_or_counted(pipe: Channel) -> None:
+    """Two writers of one pipe, as two workers are, and a reader that pauses repeatedly."""
 
     def write(name: bytes) -> None:
         lines = LineWriter(pipe.writer, lambda dropped: b"dropped %d\n" % dropped)
@@ -218,7 +218,7 @@ def test_lines_of_two_writers_are_never_broken_and_each_is_received_or_counted(p
     writers = [threading.Thread(target=write, args=[name], daemon=True) for name in (b"one", b"two")]
     for each in writers:
         each.start()
-    received, counted, deadline = b"", 0, time.monotonic() + HALF_A_MINUTE
+    received, counted, deadline = b"", 0, time.monotonic() + TEST_TIMEOUT_SECONDS
     while counted < 40_000 and time.monotonic() < deadline:
         time.sleep(0.002)
         if select.select((pipe.reader,), (), (), 0.1)[0]:
@@ -231,7 +231,7 @@ def test_lines_of_two_writers_are_never_broken_and_each_is_received_or_counted(p
         assert re.fullmatch(rb"<(one|two)x*>|dropped \d+", line)
 
 
-def test_a_reader_that_has_gone_is_an_error_as_with_any_stream(pipe: Channel) -> None:
+def test_writing_to_a_closed_reader_raises_broken_pipe_error(pipe: Channel) -> None:
     lines = pipe.lines
     write_all(lines, [numbered(0)] * 1000)
     os.close(pipe.reader)
@@ -241,13 +241,13 @@ def test_a_reader_that_has_gone_is_an_error_as_with_any_stream(pipe: Channel) ->
             lines.write(b"lost\n")
 
 
-def test_python_writes_to_a_stalled_stderr_and_does_not_wait(pipe: Channel) -> None:
-    says = (
+def test_writing_to_a_stalled_stderr_does_not_wait(pipe: Channel) -> None:
+    code = (
         "import sys; from service.log.line_writer import unblock_stderr;unblock_stderr(); sys.stderr.write('é' * 10**6)"
     )
-    process = subprocess.Popen([sys.executable, "-c", says], stderr=pipe.writer, env={"PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=pipe.writer, env={"PYTHONPATH": str(ROOT)})
     try:
-        assert process.wait(HALF_A_MINUTE) == 0
+        assert process.wait(TEST_TIMEOUT_SECONDS) == 0
     finally:
         process.kill()
     assert os.read(pipe.reader, 4) == "éé".encode()
@@ -260,7 +260,7 @@ class Stalled(NamedTuple):
 
 @pytest.fixture
 def start_stalled(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Stalled]]:
-    """A service whose stdout and stderr are one pipe, which is read when the test does."""
+    """Starts services whose stdout and stderr are one pipe, which only the test reads."""
     started: list[Stalled] = []
 
     def start(**settings: object) -> Stalled:
@@ -277,23 +277,23 @@ def start_stalled(database_url: str, tmp_path: Path) -> Iterator[Callable[..., S
 
     yield start
     for service, reader in started:
-        with suppress(OSError):  # the test has closed it, or a service that hangs goes on now
+        with suppress(OSError):  # the test may have closed it; a hanging service continues now
             os.close(reader)
         service.process.terminate()
         service.wait()
 
 
-def answered(service: Service, number: int) -> list[int]:
-    """The statuses of so many requests, on connections of which each worker has some."""
+def statuses_of(service: Service, number: int) -> list[int]:
+    """The statuses of this number of requests, on 20 connections, so that each worker has some."""
     statuses = []
     for _ in range(20):
-        with httpx.Client(base_url=service.url, timeout=HALF_A_MINUTE, verify=support.TRUST) as client:
+        with httpx.Client(base_url=service.url, timeout=TEST_TIMEOUT_SECONDS, verify=support.TRUST) as client:
             statuses += [client.get("/health/live").status_code for _ in range(number // 20)]
     return statuses
 
 
 def wait_until_up(stalled: Stalled, workers: int) -> bytes:
-    """Its log from the start on, until each worker is ready."""
+    """The log from the start until each worker is ready."""
     return read_until(stalled.reader, lambda log: log.count(b"ready: ") == workers and log.endswith(b"\n"))
 
 
@@ -304,13 +304,13 @@ def dropped_of(log: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize(("log_format", "workers"), [("json", 1), ("json", 2), ("text", 1)])
-def test_while_the_reader_stalls_requests_are_answered_and_each_line_is_received_or_counted(
+def test_requests_are_answered_while_the_log_reader_stalls_and_lost_lines_are_counted(
     start_stalled: Callable[..., Stalled], log_format: str, workers: int
 ) -> None:
     stalled = start_stalled(WORKERS=workers, LOG_FORMAT=log_format)
     wait_until_up(stalled, workers)
 
-    assert answered(stalled.service, 2000) == [200] * 2000
+    assert statuses_of(stalled.service, 2000) == [200] * 2000
 
     def lines_of(log: bytes) -> int:
         return log.count(b"request_id") + sum(dropped_of(log))
@@ -321,26 +321,26 @@ def test_while_the_reader_stalls_requests_are_answered_and_each_line_is_received
     if log_format == "json":
         assert {json.loads(line)["level"] for line in log.splitlines()} == {"info", "warning"}
 
-    assert answered(stalled.service, 20) == [200] * 20
+    assert statuses_of(stalled.service, 20) == [200] * 20
     again = read_until(stalled.reader, lambda log: log.count(b"\n") == 20)
     assert (again.count(b"request_id"), dropped_of(again)) == (20, [])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stop_does_not_wait_for_a_reader_that_stalls(start_stalled: Callable[..., Stalled], workers: int) -> None:
+def test_a_stop_does_not_wait_for_a_stalled_log_reader(start_stalled: Callable[..., Stalled], workers: int) -> None:
     stalled = start_stalled(WORKERS=workers)
     wait_until_up(stalled, workers)
-    assert answered(stalled.service, 1000) == [200] * 1000
+    assert statuses_of(stalled.service, 1000) == [200] * 1000
 
     stalled.service.process.send_signal(signal.SIGTERM)
 
-    assert stalled.service.process.wait(HALF_A_MINUTE) == 0
+    assert stalled.service.process.wait(TEST_TIMEOUT_SECONDS) == 0
 
 
-def test_requests_are_answered_where_the_reader_has_gone(start_stalled: Callable[..., Stalled]) -> None:
+def test_requests_are_answered_after_the_log_reader_has_closed(start_stalled: Callable[..., Stalled]) -> None:
     stalled = start_stalled()
     wait_until_up(stalled, 1)
     os.close(stalled.reader)
 
-    assert answered(stalled.service, 20) == [200] * 20
+    assert statuses_of(stalled.service, 20) == [200] * 20
     assert stalled.service.stop() == 0

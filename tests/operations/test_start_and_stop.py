@@ -1,4 +1,4 @@
-"""The embedded server: it starts and ends with the service, keeps the data, and is taken over after a kill -9."""
+"""Start and stop with the embedded database, which keeps the data and is taken over after a kill -9."""
 
 import asyncio
 import gc
@@ -40,21 +40,21 @@ def server_pid(data: Path) -> int:
 
 
 def is_running(pid: int) -> bool:
-    """A zombie is not: in a container nobody may be there to bury it."""
+    """A zombie does not count: in a container it may have no parent that reaps it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_ctrl_c_ends_everything_and_the_next_start_finds_the_data(tmp_path: Path) -> None:
+def test_ctrl_c_stops_service_and_database_and_the_next_start_has_the_data(tmp_path: Path) -> None:
     data = tmp_path / ".data"
     service = support.start(tmp_path)
     service.wait_until_ready()
     user = sign_up(service.http)
     task = user.post("/api/tasks", {"title": "still there"}).json()
 
-    os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does it
+    os.killpg(service.process.pid, signal.SIGINT)  # as a terminal sends it
     assert service.wait() == 0
     assert not (data / POSTMASTER).exists()
 
@@ -66,7 +66,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_finds_the_data(tmp_path: Path
 class Laptop(NamedTuple):
     home: Path
     service: Service
-    permissions: dict[Path, tuple[int, int]]  # of what was there before
+    permissions: dict[Path, tuple[int, int]]  # modes and owners of the paths that existed before
 
 
 def permissions_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
@@ -82,7 +82,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         yield Laptop(home, service, before)
 
 
-def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lies(laptop: Laptop) -> None:
+def test_a_start_logs_the_database_and_ends_with_the_address_and_the_data_directory(laptop: Laptop) -> None:
     service = laptop.service
     deadline = time.monotonic() + 60
     while "ready: " not in service.log.read_text() and time.monotonic() < deadline:
@@ -96,7 +96,7 @@ def test_a_start_says_what_runs_and_ends_with_the_address_and_where_the_data_lie
     )
 
 
-def test_what_it_makes_is_private_and_what_was_there_keeps_its_permissions(laptop: Laptop) -> None:
+def test_created_files_are_private_and_existing_permissions_are_unchanged(laptop: Laptop) -> None:
     data = laptop.home / ".data"
     made = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
 
@@ -123,7 +123,7 @@ def test_a_second_service_on_the_same_data_or_port_is_refused_in_one_line(laptop
     assert logs_in(service, sign_up(service.http)) == 200
 
 
-def test_after_kill_9_the_left_over_server_is_taken_over_and_ended(tmp_path: Path) -> None:
+def test_after_kill_9_the_next_start_takes_over_the_running_database_and_stops_it(tmp_path: Path) -> None:
     data = tmp_path / ".data"
     service = support.start(tmp_path)
     service.wait_until_ready()
@@ -138,7 +138,7 @@ def test_after_kill_9_the_left_over_server_is_taken_over_and_ended(tmp_path: Pat
     assert not is_running(left_over)
 
 
-def test_after_kill_9_of_both_the_data_is_there(tmp_path: Path) -> None:
+def test_after_kill_9_of_service_and_database_the_data_is_kept(tmp_path: Path) -> None:
     service = support.start(tmp_path)
     service.wait_until_ready()
     user = sign_up(service.http)
@@ -160,7 +160,7 @@ def test_migrate_works_beside_a_running_service_and_without_one(tmp_path: Path) 
     assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
-def test_a_path_too_long_for_a_socket_and_with_blanks_and_quotes_serves(tmp_path: Path) -> None:
+def test_a_service_runs_in_a_path_with_quotes_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / 'it\'s a "deep" checkout, $HOME' / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
 
@@ -168,7 +168,7 @@ def test_a_path_too_long_for_a_socket_and_with_blanks_and_quotes_serves(tmp_path
         assert service.http.get("/health").json() == {"status": "healthy"}
 
 
-def test_a_signal_during_the_start_ends_it_in_order(tmp_path: Path) -> None:
+def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> None:
     for number, delay in ((signal.SIGTERM, 0.9), (signal.SIGINT, 1.1)):
         service = support.start(tmp_path)
         while not (tmp_path / ".data" / POSTMASTER).exists() and service.process.poll() is None:
@@ -198,14 +198,14 @@ def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_is_still_being_imported_ends_it_quietly(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_during_the_imports_stops_the_service_without_output(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "slow").mkdir()
     (tmp_path / "slow" / "asyncpg.py").write_text("import time; time.sleep(60)")
     service = support.start(tmp_path, PYTHONPATH=f"{tmp_path / 'slow'}:{ROOT}")
     status = Path(f"/proc/{service.process.pid}/status")
     deadline = time.monotonic() + 60
     try:
-        while not handles(status, signal.SIGTERM):  # SIGINT is one that Python itself handles
+        while not handles(status, signal.SIGTERM):  # Python itself handles SIGINT
             assert time.monotonic() < deadline
     finally:
         ended = service.stop(number)
@@ -219,7 +219,7 @@ def handles(status: Path, number: signal.Signals) -> bool:
 
 
 @pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
-def test_sanics_own_command_line_serves_and_ends(tmp_path: Path, how: list[str]) -> None:
+def test_sanics_own_command_line_serves_and_stops(tmp_path: Path, how: list[str]) -> None:
     service = start_with_sanic(tmp_path, *how)
 
     assert logs_in(service, sign_up(service.http)) == 200
@@ -229,16 +229,14 @@ def test_sanics_own_command_line_serves_and_ends(tmp_path: Path, how: list[str])
 
 
 @pytest.mark.parametrize("how", ["--single-process", "--workers=1"])
-def test_sanics_own_command_line_serves_from_a_database_of_ones_own(
-    database_url: str, tmp_path: Path, how: str
-) -> None:
+def test_sanics_own_command_line_serves_from_a_given_database(database_url: str, tmp_path: Path, how: str) -> None:
     service = start_with_sanic(tmp_path, how, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET)
 
     assert logs_in(service, sign_up(service.http)) == 200
     assert service.stop() == 0
 
 
-def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:
+def test_sanics_own_command_line_prints_a_bad_setting_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sanic", "service.cli.factory:app_factory", "--factory"],
         cwd=tmp_path,
@@ -255,7 +253,7 @@ def test_sanics_own_command_line_says_a_bad_setting_in_one_line(tmp_path: Path) 
     )
 
 
-def test_a_database_of_ones_own_needs_a_secret_of_ones_own(database_url: str, tmp_path: Path) -> None:
+def test_a_start_with_database_url_needs_a_secret(database_url: str, tmp_path: Path) -> None:
     done = command(tmp_path, DATABASE_URL=database_url)
 
     assert (done.returncode, done.stdout, done.stderr) == (
@@ -284,9 +282,9 @@ def test_a_schema_that_is_behind_stops_the_start_and_one_ahead_does_not(
 
 
 @pytest.mark.parametrize("data_dir", ["a,b", 'a"b', "a b/c"])
-def test_a_data_directory_of_any_name_holds_a_database(tmp_path: Path, data_dir: str) -> None:
+def test_a_data_directory_may_have_special_characters_in_its_name(tmp_path: Path, data_dir: str) -> None:
     async def asks(url: str) -> object:
-        """As the requests do, whose driver reads a URL by itself."""
+        """Connects as the requests do, with arguments made from the URL."""
         connection = await asyncpg.connect(**connect.arguments(load_settings(database_url=url)))
         try:
             return await connection.fetchval("SELECT 1")
@@ -298,7 +296,7 @@ def test_a_data_directory_of_any_name_holds_a_database(tmp_path: Path, data_dir:
 
 
 @pytest.mark.parametrize("data_dir", ["a file", "a file/below", "/proc/nowhere"])
-def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path, data_dir: str) -> None:
+def test_an_unusable_data_directory_is_refused_in_one_line(tmp_path: Path, data_dir: str) -> None:
     (tmp_path / "a file").touch()
 
     done = command(tmp_path, DATA_DIR=data_dir)
@@ -315,7 +313,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def listed_by(user: User) -> int | None:
-    """None during a restart: each time the file is written there is one."""
+    """The number of listed tasks, or None during a restart: each write of the file causes one."""
     try:
         return len(user.get("/api/tasks").json()["tasks"])
     except httpx.TransportError:
@@ -338,7 +336,7 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
         changed_text = path.read_text().replace(was, becomes)
         deadline = time.monotonic() + 120
         while service.log.read_text().count("ready: ") == before and time.monotonic() < deadline:
-            path.write_text(changed_text)  # again, should the reloader not have had its first look yet
+            path.write_text(changed_text)  # written again in case the reloader had not looked at it yet
             time.sleep(2)
         while (found := listed_by(user)) != listed and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -362,7 +360,7 @@ def test_ctrl_c_while_dev_starts_ends_it_in_order(tmp_path: Path) -> None:
     assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
-def test_what_a_process_has_loaded_is_no_work_for_the_garbage_collector(make_app: Callable[[], ServerApp]) -> None:
+def test_objects_loaded_at_start_are_frozen_for_the_garbage_collector(make_app: Callable[[], ServerApp]) -> None:
     thresholds = gc.get_threshold()
     try:
         with ReusableClient(make_app(), port=free_port()) as client:

@@ -1,4 +1,4 @@
-"""The upgrade of docs/operating.md, to a next release made for it: a copy of this one that has one migration more."""
+"""The upgrade of docs/operating.md, to a made-up next release: a copy of this one with one more migration."""
 
 import re
 import shutil
@@ -41,7 +41,9 @@ def next_release(tmp_path: Path) -> Path:
     return release
 
 
-def test_migrate_then_replace_the_copies_and_back(own_database: Urls, tmp_path: Path, next_release: Path) -> None:
+def test_copies_serve_while_migrations_and_new_code_are_rolled_out_and_back(
+    own_database: Urls, tmp_path: Path, next_release: Path
+) -> None:
     serving = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET}
     migrating = {"DATABASE_URL": own_database.owner, "LOG_LEVEL": "WARNING"}
 
@@ -70,7 +72,7 @@ def test_migrate_then_replace_the_copies_and_back(own_database: Urls, tmp_path: 
         with support.running(next_release, PYTHONPATH=next_release, **serving) as new:
             assert User(new.http, user.id, user.email, user.token).get("/api/tasks").json() == tasks
 
-        # Back: the old copies serve on. The schema goes back with the code that has the way.
+        # Rollback: the old copies keep serving. Only the new code has the migration to roll back.
         with_old = command(tmp_path, "migrate", "--rollback", **migrating)
         assert with_old.stderr == f"the database is ahead of this code; roll back {NEXT} with the code that has it\n"
         assert "`python -m service migrate --rollback`" in " ".join(SECTION.split())
@@ -90,6 +92,6 @@ def test_the_phase_of_every_migration_is_one_of_two() -> None:
 
     assert "`Phase: before` the new code" in " ".join(SECTION.split())
     assert [each for each, found in phases.items() if len(found) != 1] == []
-    # The first migration of the other kind takes the sentence away.
+    # The first migration of the other kind removes that sentence.
     assert {each for each, found in phases.items() if found != ["before the"]} == set()
     assert "So far all migrations are of this kind." in " ".join(SECTION.split())

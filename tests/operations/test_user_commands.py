@@ -1,4 +1,4 @@
-"""What an operator may do about one user, from the command line, beside a service that runs."""
+"""The operator's commands for one user: show, reset-password, delete, beside a running service."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ from tests import support
 from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, Service, User
 
-Says = Callable[..., subprocess.CompletedProcess[str]]
+UserCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def says(database_url: str, tmp_path: Path) -> Says:
+def run_user_command(database_url: str, tmp_path: Path) -> UserCommand:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return support.command(tmp_path, "user", *arguments, DATABASE_URL=database_url)
 
@@ -29,13 +29,15 @@ def logs_in(user: User, password: str) -> int:
     return user.http.post("/api/auth/login", json={"email": user.email, "password": password}).status_code
 
 
-def test_show_says_who_it_is_and_how_much_they_have_here(says: Says, ann: User, database: psycopg.Connection) -> None:
+def test_show_prints_the_user_and_the_number_of_tasks(
+    run_user_command: UserCommand, ann: User, database: psycopg.Connection
+) -> None:
     ann.creates(FEBRUARY)
     ann.creates(FEBRUARY)
     found = database.execute("SELECT created_at FROM users WHERE id = %s", [ann.id]).fetchone()
     assert found is not None
 
-    shown = says("show", f" {ann.email.upper()} ")
+    shown = run_user_command("show", f" {ann.email.upper()} ")
 
     assert (shown.returncode, shown.stderr, shown.stdout.splitlines()) == (
         0, "",
@@ -43,14 +45,14 @@ def test_show_says_who_it_is_and_how_much_they_have_here(says: Says, ann: User, 
     )  # fmt: skip
 
 
-def test_reset_password_prints_the_new_one_and_voids_the_tokens(
-    start_service: Callable[..., Service], says: Says, ann: User
+def test_reset_password_prints_a_new_password_and_revokes_the_tokens(
+    start_service: Callable[..., Service], run_user_command: UserCommand, ann: User
 ) -> None:
     service = start_service(TOKEN_RECHECK=0)
     user = User(service.http, ann.id, ann.email, ann.token)
     assert user.get("/api/auth/me").status_code == 200
 
-    done = says("reset-password", ann.email)
+    done = run_user_command("reset-password", ann.email)
 
     password = done.stdout.removesuffix("\n")
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,11 +61,13 @@ def test_reset_password_prints_the_new_one_and_voids_the_tokens(
     assert user.get("/api/auth/me").status_code == 401
 
 
-def test_delete_takes_the_tasks_along(says: Says, ann: User, bob: User, database: psycopg.Connection) -> None:
+def test_delete_removes_the_user_and_the_tasks(
+    run_user_command: UserCommand, ann: User, bob: User, database: psycopg.Connection
+) -> None:
     ann.creates(FEBRUARY)
     kept = bob.creates(FEBRUARY)
 
-    done = says("delete", ann.email)
+    done = run_user_command("delete", ann.email)
 
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"deleted {ann.email}, tasks: 1\n")
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
@@ -71,10 +75,16 @@ def test_delete_takes_the_tasks_along(says: Says, ann: User, bob: User, database
     assert bob.get("/api/tasks").json() == {"tasks": [kept]}
 
 
-def test_delete_of_many_tasks_works_in_pieces_and_goes_on_where_it_was_killed(
-    database_url: str, tmp_path: Path, says: Says, ann: User, bob: User, database: psycopg.Connection, urls: Urls
+def test_delete_of_many_tasks_runs_in_pieces_and_can_be_resumed_after_a_kill(
+    database_url: str,
+    tmp_path: Path,
+    run_user_command: UserCommand,
+    ann: User,
+    bob: User,
+    database: psycopg.Connection,
+    urls: Urls,
 ) -> None:
-    """It is killed while it waits for a task of the second piece, which another session holds."""
+    """The first run is killed while it waits for a task of the second piece, which another session has locked."""
     kept = bob.creates(FEBRUARY)
     ann.creates(FEBRUARY)
     many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
@@ -94,14 +104,16 @@ def test_delete_of_many_tasks_works_in_pieces_and_goes_on_where_it_was_killed(
             killed.kill()
 
     assert (logs_in(ann, PASSWORD), ann.get("/api/auth/me").status_code) == (200, 200)
-    done = says("delete", ann.email)
+    done = run_user_command("delete", ann.email)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"deleted {ann.email}, tasks: ")
     assert logs_in(ann, PASSWORD) == 401
     assert bob.get("/api/tasks").json() == {"tasks": [kept]}
 
 
-def test_delete_me_of_many_tasks_works_in_pieces(ann: User, bob: User, database: psycopg.Connection) -> None:
+def test_deleting_an_account_with_many_tasks_removes_all_of_them(
+    ann: User, bob: User, database: psycopg.Connection
+) -> None:
     kept = bob.creates(FEBRUARY)
     many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
     database.execute(many.encode(), [ann.id, 2 * MAX_TASKS_PER_DELETE])
@@ -113,12 +125,14 @@ def test_delete_me_of_many_tasks_works_in_pieces(ann: User, bob: User, database:
 
 
 @pytest.mark.parametrize("verb", ["show", "reset-password", "delete"])
-def test_an_email_that_nobody_logs_in_with_is_one_line(says: Says, database: psycopg.Connection, verb: str) -> None:
+def test_a_command_for_an_email_without_a_password_user_prints_one_line(
+    run_user_command: UserCommand, database: psycopg.Connection, verb: str
+) -> None:
     email = support.new_email()
     outside = "INSERT INTO users (issuer, subject, email) VALUES ('https://issuer.example', %s, %s)"
     database.execute(outside, [email, email])
 
-    done = says(verb, email)
+    done = run_user_command(verb, email)
 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"nobody logs in with {email}\n")
     assert database.execute("SELECT count(*) FROM users WHERE email = %s", [email]).fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""Clients that end their side of a connection: requests that have arrived are answered, and the connection ends."""
+"""Half-close: a client ends its side, requests that have arrived are answered, and the connection ends."""
 
 import re
 import select
@@ -13,7 +13,7 @@ import pytest
 
 from tests import databases
 from tests.databases import Urls
-from tests.operations.test_faults import is_waiting_for_a_lock, wait_for
+from tests.outages import is_waiting_for_a_lock, wait_for
 from tests.support import FEBRUARY, Service, User
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -32,7 +32,7 @@ def half_closed(service: Service, sent: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
-def everything(connection: socket.socket) -> bytes:
+def read_to_end(connection: socket.socket) -> bytes:
     received = b""
     while more := connection.recv(65536):
         received += more
@@ -40,9 +40,9 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def answers_to(service: Service, sent: bytes) -> list[tuple[bytes, bytes]]:
-    """Status and `Connection` of each answer, until the service ends its side too."""
+    """Status and `Connection` header of each answer, until the service closes its side too."""
     with half_closed(service, sent) as connection:
-        return re.findall(rb"HTTP/1.1 (\d{3}) (?:.|\r\n)*?connection: ([a-z-]+)\r\n", everything(connection))
+        return re.findall(rb"HTTP/1.1 (\d{3}) (?:.|\r\n)*?connection: ([a-z-]+)\r\n", read_to_end(connection))
 
 
 def head_of(user: User, method: str, path: str) -> bytes:
@@ -64,14 +64,14 @@ def test_post_before_a_half_close_is_answered_and_the_connection_ends(
             connection.sendall(head + body)
             time.sleep(pause)
             connection.shutdown(socket.SHUT_WR)
-            answer = everything(connection)
+            answer = read_to_end(connection)
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert pause or b"\r\nconnection: close\r\n" in answer
 
     assert len(ann.get("/api/tasks").json()["tasks"]) == 2
 
 
-def test_requests_before_a_half_close_are_all_answered_and_the_last_says_that_the_connection_ends(
+def test_requests_before_a_half_close_are_answered_and_the_last_says_connection_close(
     service: Service, ann: User
 ) -> None:
     tasks = head_of(ann, "GET", "/api/tasks") + b"\r\n"
@@ -92,7 +92,7 @@ def test_requests_before_a_half_close_are_all_answered_and_the_last_says_that_th
         b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n",
     ],
 )
-def test_request_that_a_half_close_cuts_is_refused(service: Service, sent: bytes) -> None:
+def test_request_cut_by_a_half_close_returns_400(service: Service, sent: bytes) -> None:
     assert answers_to(service, sent) == [(b"400", b"close")]
     assert answers_to(service, LIVE + sent) == [(b"200", b"keep-alive"), (b"400", b"close")]
 
@@ -105,7 +105,7 @@ def test_half_close_without_a_request_ends_the_connection_without_an_answer(serv
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
-        assert everything(connection) == b""
+        assert read_to_end(connection) == b""
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def patient(start_service: Callable[..., Service], urls: Urls) -> Service:
     return start_service(DATABASE_URL=databases.patient(urls.runtime), STATEMENT_TIMEOUT=60)
 
 
-def test_request_under_way_goes_on_after_a_half_close(
+def test_running_request_is_answered_after_a_half_close(
     patient: Service, ann: User, urls: Urls, database: psycopg.Connection
 ) -> None:
     sent = head_of(ann, "POST", "/api/tasks") + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -122,10 +122,10 @@ def test_request_under_way_goes_on_after_a_half_close(
         with half_closed(patient, sent) as connection:
             wait_for(lambda: is_waiting_for_a_lock(database))
             blocker.rollback()
-            assert everything(connection).startswith(b"HTTP/1.1 201 ")
+            assert read_to_end(connection).startswith(b"HTTP/1.1 201 ")
 
 
-def test_request_under_way_is_cancelled_by_a_reset(
+def test_running_request_is_cancelled_by_a_reset(
     patient: Service, ann: User, urls: Urls, database: psycopg.Connection
 ) -> None:
     with psycopg.connect(urls.admin) as blocker:
@@ -139,19 +139,19 @@ def test_request_under_way_is_cancelled_by_a_reset(
     assert [line["status"] for line in patient.lines_of("reset")] == [499]
 
 
-def test_export_goes_on_to_its_end_after_a_half_close(
+def test_export_is_sent_to_its_end_after_a_half_close(
     service: Service, ann: User, database: psycopg.Connection
 ) -> None:
     database.execute(FILL, [ann.id])
 
     with half_closed(service, head_of(ann, "GET", "/api/auth/me/export") + b"\r\n") as connection:
-        answer = everything(connection)
+        answer = read_to_end(connection)
 
     assert answer.count(b'"title":"Task ') == 2000
     assert answer.endswith(b"]}\r\n0\r\n\r\n")
 
 
-def test_client_that_reads_nothing_after_a_half_close_is_cut_off(
+def test_client_that_reads_nothing_after_a_half_close_is_disconnected(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(WRITE_TIMEOUT=1)

@@ -1,4 +1,4 @@
-"""A connection with many requests in a row: each is answered, in order, and other connections are served in between."""
+"""Pipelining: requests on one connection are answered in order, and other connections are served in between."""
 
 import json
 import signal
@@ -13,7 +13,9 @@ import pytest
 from tests.support import FEBRUARY, Service, User
 
 REQUESTS = 2000
-FEW = 20  # answers to the flood before another client's: one or two, with a wide margin
+MAX_ANSWERS_BETWEEN = (
+    20  # one or two of the pipelined answers are expected before another client's; this is a wide margin
+)
 
 
 def get(path: str, **headers: str) -> bytes:
@@ -35,8 +37,8 @@ def connect(stack: ExitStack, service: Service) -> socket.socket:
 
 
 @contextmanager
-def standing_still(service: Service) -> Iterator[None]:
-    """So that all bytes which are sent meanwhile are there at once when the process goes on."""
+def paused_process(service: Service) -> Iterator[None]:
+    """Stop the process, so that all bytes sent meanwhile have arrived when it continues."""
     service.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -44,15 +46,15 @@ def standing_still(service: Service) -> Iterator[None]:
         service.process.send_signal(signal.SIGCONT)
 
 
-def answers_around(service: Service, request_id: str) -> tuple[int, int]:
-    """How many requests were answered before this one and after it. The log has them in order."""
+def answers_before_and_after(service: Service, request_id: str) -> tuple[int, int]:
+    """The number of requests answered before this one and after it; the log has them in order."""
     answered = [line["request_id"] for line in service.lines() if line["message"] == "request"]
     place = answered.index(request_id)
     return place, len(answered) - place - 1
 
 
 @pytest.fixture
-def alone(start_service: Callable[..., Service]) -> Service:
+def own_service(start_service: Callable[..., Service]) -> Service:
     return start_service()
 
 
@@ -69,26 +71,28 @@ def alone(start_service: Callable[..., Service]) -> Service:
     ],
     ids=["index", "live", "404", "401", "401 with a body", "400", "404 with a body"],
 )
-def test_another_client_is_answered_before_the_next_pipelined_request(alone: Service, request_bytes: bytes) -> None:
+def test_another_client_is_answered_before_the_next_pipelined_request(
+    own_service: Service, request_bytes: bytes
+) -> None:
     request_id = uuid4().hex
     with ExitStack() as stack:
-        flood, other = connect(stack, alone), connect(stack, alone)
-        for connection in (flood, other):
+        pipelining, other = connect(stack, own_service), connect(stack, own_service)
+        for connection in (pipelining, other):
             connection.sendall(get("/health/live"))
             assert connection.recv(65536).endswith(b'{"status":"alive"}')
-        before = sum(line["message"] == "request" for line in alone.lines())
-        with standing_still(alone):
-            flood.sendall(REQUESTS * request_bytes)
+        before = sum(line["message"] == "request" for line in own_service.lines())
+        with paused_process(own_service):
+            pipelining.sendall(REQUESTS * request_bytes)
             other.sendall(get("/health/live", X_Request_ID=request_id))
         assert other.recv(65536).endswith(b'{"status":"alive"}')
-        count_answers(flood, REQUESTS)
+        count_answers(pipelining, REQUESTS)
 
-    answers_before, _ = answers_around(alone, request_id)
-    assert answers_before - before < FEW
+    answers_before, _ = answers_before_and_after(own_service, request_id)
+    assert answers_before - before < MAX_ANSWERS_BETWEEN
 
 
 def count_answers(connection: socket.socket, wanted: int) -> None:
-    """Read until there have been so many answers. A head never looks like this in the bodies of the tests."""
+    """Read until this many answers have come. The bodies in these tests never contain `HTTP/1.1`."""
     received = b""
     found = 0
     while found < wanted:
@@ -99,25 +103,25 @@ def count_answers(connection: socket.socket, wanted: int) -> None:
         received = received[-8:]
 
 
-def test_another_client_is_answered_before_the_end_of_a_body_in_tiny_chunks(alone: Service) -> None:
+def test_another_client_is_answered_before_the_end_of_a_body_in_tiny_chunks(own_service: Service) -> None:
     request_id = uuid4().hex
     chunked = (
         b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
     )
     body = 8_000 * b"1\r\n \r\n" + b"0\r\n\r\n"
     with ExitStack() as stack:
-        slow, other = connect(stack, alone), connect(stack, alone)
+        slow, other = connect(stack, own_service), connect(stack, own_service)
         for connection in (slow, other):
             connection.sendall(get("/health/live"))
             assert connection.recv(65536).endswith(b'{"status":"alive"}')
-        with standing_still(alone):
+        with paused_process(own_service):
             slow.sendall(chunked + b"\r\n\r\n" + body)
             other.sendall(get("/health/live", X_Request_ID=request_id))
         assert other.recv(65536).endswith(b'{"status":"alive"}')
         answer = slow.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answers_around(alone, request_id)[1] == 1
+    assert answers_before_and_after(own_service, request_id)[1] == 1
 
 
 def test_pipelined_requests_that_wait_for_the_database_are_answered_in_order(service: Service, ann: User) -> None:
@@ -138,7 +142,7 @@ def test_pipelined_requests_that_wait_for_the_database_are_answered_in_order(ser
     assert answers == [nothing, *tasks, changed, *after[::-1], nothing, {"status": "alive"}]
 
 
-def test_a_client_that_reads_no_answers_has_no_more_requests_answered_until_it_reads(
+def test_pipelined_requests_wait_while_their_client_reads_no_answers(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(WRITE_TIMEOUT=600)
@@ -148,7 +152,7 @@ def test_a_client_that_reads_no_answers_has_no_more_requests_answered_until_it_r
         return service.log.read_bytes().count(b'"route":"/health/live"')
 
     def answered_after_others() -> int:
-        """A hundred requests of another client: so many turns at least for the one that does not read."""
+        """After 100 requests of another client: the one that does not read has had at least 100 turns."""
         for _ in range(100):
             assert service.http.get("/").status_code == 200
         return answered()

@@ -1,4 +1,4 @@
-"""Places for connections: the order in which they give way, and newcomers that are served however others behave."""
+"""Eviction at the limit of connections: its order, and newcomers that are served beside connections of every kind."""
 
 import socket
 import sys
@@ -21,8 +21,8 @@ WAITING, STALLED, READING, JUST_CAME, ANSWERED = Standing
 LARGE = ("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/openapi.json", "/docs/favicon-32x32.png")
 
 
-class Occupant:
-    """A connection, and what became of it."""
+class RecordedConnection:
+    """A simulated connection that records its fate."""
 
     def __init__(self, places: Places, standing: Standing, rank: float = 0.0, address: str | None = "10.0.0.1") -> None:
         self.places, self.address, self.is_ending = places, address, False
@@ -49,19 +49,21 @@ class Occupant:
         self.places.leave(self)
 
 
-def fates(occupants: Sequence[Occupant]) -> list[str]:
-    return [each.fate for each in occupants]
+def fates(connections: Sequence[RecordedConnection]) -> list[str]:
+    return [each.fate for each in connections]
 
 
-def test_beyond_the_limit_the_least_progress_gives_way_first() -> None:
+def test_beyond_the_limit_the_connection_with_the_least_progress_is_evicted_first() -> None:
     places = Places(10, 0)
-    stays = [Occupant(places, standing) for standing in (ANSWERED, ANSWERED, JUST_CAME, READING, READING, READING)]
-    less, more = Occupant(places, STALLED, 20), Occupant(places, STALLED, 500)
-    lately, long = Occupant(places, WAITING, 300), Occupant(places, WAITING, 200)
+    stays = [
+        RecordedConnection(places, standing) for standing in (ANSWERED, ANSWERED, JUST_CAME, READING, READING, READING)
+    ]
+    less, more = RecordedConnection(places, STALLED, 20), RecordedConnection(places, STALLED, 500)
+    lately, long = RecordedConnection(places, WAITING, 300), RecordedConnection(places, WAITING, 200)
 
     seen = []
     for _ in range(4):
-        newcomer = Occupant(places, JUST_CAME, 500)
+        newcomer = RecordedConnection(places, JUST_CAME, 500)
         seen.append(fates([long, lately, less, more, newcomer]))
         newcomer.standing_now = ANSWERED, 0.0
 
@@ -74,60 +76,60 @@ def test_beyond_the_limit_the_least_progress_gives_way_first() -> None:
     assert fates(stays) == [""] * 6
 
 
-def test_without_any_that_waits_or_stalls_one_ends_with_its_answer_then_the_slowest_and_then_the_oldest_goes() -> None:
+def test_without_idle_connections_the_slowest_reader_is_evicted_then_the_oldest_newcomer() -> None:
     places = Places(10, 0)
-    busy = [Occupant(places, ANSWERED, number) for number in range(6)]
-    came = [Occupant(places, JUST_CAME, number) for number in (100, 200)]
-    fast, slow = Occupant(places, READING, 9000), Occupant(places, READING, 2000)
+    busy = [RecordedConnection(places, ANSWERED, number) for number in range(6)]
+    came = [RecordedConnection(places, JUST_CAME, number) for number in (100, 200)]
+    fast, slow = RecordedConnection(places, READING, 9000), RecordedConnection(places, READING, 2000)
 
-    newcomers = [Occupant(places, JUST_CAME, 300 + number) for number in range(5)]
+    newcomers = [RecordedConnection(places, JUST_CAME, 300 + number) for number in range(5)]
 
     assert fates(busy) == [""] * 5 + ["ends"], "the one that was active last"
     assert fates([slow, fast]) == ["closed", "closed"]
     assert fates([*came, *newcomers]) == ["refused", "refused", "", "", "", "", ""]
 
 
-def test_where_all_are_being_answered_a_newcomer_may_ask_for_health_and_the_next_is_refused() -> None:
+def test_while_all_are_being_answered_one_newcomer_gets_health_and_the_next_is_refused() -> None:
     places = Places(10, 0)
-    busy = [Occupant(places, ANSWERED) for _ in range(10)]
+    busy = [RecordedConnection(places, ANSWERED) for _ in range(10)]
     newcomers = []
     for _ in range(4):
-        newcomers.append(Occupant(places, JUST_CAME))
+        newcomers.append(RecordedConnection(places, JUST_CAME))
         newcomers[-1].standing_now = ANSWERED, 0.0
 
     assert fates(newcomers) == ["", "health only", "refused", "refused"]
     assert fates(busy).count("ends") == 1
     busy[0].give_way()
-    assert Occupant(places, ANSWERED).fate == "health only"
+    assert RecordedConnection(places, ANSWERED).fate == "health only"
 
 
-def test_an_address_beyond_its_share_makes_room_from_its_own_connections() -> None:
+def test_an_address_beyond_its_share_has_its_own_connection_evicted() -> None:
     places = Places(10, 3)
-    others = [Occupant(places, WAITING, 1, "10.0.0.2") for _ in range(3)]
-    own = [Occupant(places, STALLED, 100 - number) for number in range(3)]
-    of_no_address = [Occupant(places, WAITING, 1, None) for _ in range(4)]
+    others = [RecordedConnection(places, WAITING, 1, "10.0.0.2") for _ in range(3)]
+    own = [RecordedConnection(places, STALLED, 100 - number) for number in range(3)]
+    of_no_address = [RecordedConnection(places, WAITING, 1, None) for _ in range(4)]
 
-    newcomer = Occupant(places, READING, 1000)
+    newcomer = RecordedConnection(places, READING, 1000)
 
     assert fates(own) == ["", "", "closed"]
     assert fates([*others, *of_no_address, newcomer]) == [""] * 8
     for each in (*own, newcomer):
         places.leave(each)
         places.leave(each)
-    assert fates([Occupant(places, WAITING, 1) for _ in range(3)]) == [""] * 3
+    assert fates([RecordedConnection(places, WAITING, 1) for _ in range(3)]) == [""] * 3
     for address in range(100):
-        places.leave(Occupant(places, WAITING, 1, f"10.0.1.{address}"))
+        places.leave(RecordedConnection(places, WAITING, 1, f"10.0.1.{address}"))
     assert vars(places)["_addresses"].keys() == {"10.0.0.1", "10.0.0.2"}, "nothing is kept of an address that is gone"
 
 
-def test_each_newcomer_has_another_connection_end_with_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_newcomer_makes_one_more_connection_close_after_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("service.server.places.monotonic", lambda: now)
     places = Places(30, 0)
-    busy = [Occupant(places, ANSWERED, number) for number in range(30)]
+    busy = [RecordedConnection(places, ANSWERED, number) for number in range(30)]
     for count in range(1, 4):
         now += 10
-        Occupant(places, ANSWERED)
+        RecordedConnection(places, ANSWERED)
 
         assert fates(busy) == [""] * (30 - count) + ["ends"] * count
 
@@ -158,13 +160,13 @@ RECENT, LONG_AGO = NOW - 0.5, NOW - 60
         "reads hardly any of a stream", "reads", "asked a moment ago", "asked a moment ago and reads",
     ],
 )  # fmt: skip
-def test_progress_is_what_the_client_confirms(
+def test_progress_counts_only_bytes_that_the_client_has_acknowledged(
     monkeypatch: pytest.MonkeyPatch, unsent: int, held: int, delivered: int, stage: Stage,
     times: tuple[float, float], expected: tuple[Standing, float],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("service.server.http_protocol.held_by_system", lambda _: held)
     connection: Any = ClientConnection.__new__(ClientConnection)
-    earlier = 5000  # bytes, of earlier answers
+    earlier = 5000  # bytes of earlier answers
     connection.transport = SimpleNamespace(get_write_buffer_size=lambda: unsent, is_closing=lambda: False)
     connection.writer = SimpleNamespace(written=earlier + delivered + held + unsent)
     connection._delivered_before = (NOW - 10, earlier)
@@ -176,10 +178,10 @@ def test_progress_is_what_the_client_confirms(
     assert (standing, rank) == (expected[0], pytest.approx(expected[1]))
 
 
-def test_a_search_is_not_made_for_each_newcomer_of_a_flood() -> None:
+def test_a_flood_of_newcomers_does_not_search_all_connections_each_time() -> None:
     looked = 0
 
-    class Counting(Occupant):
+    class Counting(RecordedConnection):
         def standing(self, now: float) -> tuple[Standing, float]:
             nonlocal looked
             looked += 1
@@ -195,7 +197,7 @@ def test_a_search_is_not_made_for_each_newcomer_of_a_flood() -> None:
 
 
 def connect(stack: ExitStack, service: Service, sent: bytes, address: str = "127.0.0.1") -> socket.socket:
-    """From a client that has little room for what it does not read."""
+    """A connection with a small receive buffer."""
     connection = stack.enter_context(socket.socket())
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
     connection.settimeout(60)
@@ -209,13 +211,13 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
-def asks(service: Service, path: str, address: str = "127.0.0.1") -> int:
+def status_of(service: Service, path: str, address: str = "127.0.0.1") -> int:
     with httpx.Client(transport=httpx.HTTPTransport(local_address=address, verify=TRUST), timeout=60) as client:
         return client.get(f"{service.url}{path}").status_code
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Whether an answer comes on a connection that has read all answers so far."""
+    """Whether a request on it is answered. The connection has read all answers so far."""
     with suppress(OSError):
         connection.sendall(get("/health/live"))
         return b'{"status":"alive"}' in connection.recv(65536)
@@ -223,7 +225,7 @@ def is_open(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("per_address", [None, 0], ids=["a share for the address", "no share"])
-def test_pipelining_connections_that_read_no_answer_keep_no_newcomer_out(
+def test_pipelining_connections_that_read_nothing_do_not_keep_newcomers_out(
     start_service: Callable[..., Service], per_address: int | None
 ) -> None:
     service = start_service(MAX_CONNECTIONS=20, CONNECTIONS_PER_ADDRESS=per_address, WRITE_TIMEOUT=600)
@@ -233,12 +235,12 @@ def test_pipelining_connections_that_read_no_answer_keep_no_newcomer_out(
         for _ in range(30):
             connect(stack, service, pipelined)
         paths = ("/", "/health", "/health/live", "/nothing")
-        statuses = [asks(service, path) for path in 10 * paths]
+        statuses = [status_of(service, path) for path in 10 * paths]
 
     assert statuses == 10 * [200, 200, 200, 404]
 
 
-def test_connections_that_read_nothing_of_their_tasks_keep_no_newcomer_out(
+def test_connections_with_unread_task_lists_do_not_keep_newcomers_out(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(MAX_CONNECTIONS=20, CONNECTIONS_PER_ADDRESS=0, WRITE_TIMEOUT=600)
@@ -252,13 +254,13 @@ def test_connections_that_read_nothing_of_their_tasks_keep_no_newcomer_out(
         greedy = [connect(stack, service, 3 * request) for _ in range(20)]
         for connection in greedy:
             assert connection.recv(100)
-        statuses = [asks(service, path) for path in 10 * ("/", "/health")]
+        statuses = [status_of(service, path) for path in 10 * ("/", "/health")]
 
     assert statuses == 20 * [200]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
-def test_another_address_keeps_its_idle_connections_while_one_takes_more_than_its_share(
+def test_idle_connections_are_kept_while_another_address_exceeds_its_share(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(MAX_CONNECTIONS=20)
@@ -268,14 +270,18 @@ def test_another_address_keeps_its_idle_connections_while_one_takes_more_than_it
         assert [is_open(each) for each in others] == [True] * 8
         for _ in range(30):
             connect(stack, service, b"".join(map(get, LARGE)))
-        assert [asks(service, "/"), asks(service, "/", "127.0.0.2"), asks(service, "/", "127.0.0.3")] == [200] * 3
+        assert [
+            status_of(service, "/"),
+            status_of(service, "/", "127.0.0.2"),
+            status_of(service, "/", "127.0.0.3"),
+        ] == [200] * 3
         assert [is_open(each) for each in others] == [True] * 8
 
     said = {line["message"] for line in service.lines() if line["level"] == "warning"}
     assert said == {"CONNECTIONS_PER_ADDRESS (10) is reached: connections that make the least progress are closed"}
 
 
-def test_behind_a_proxy_its_address_has_no_share(start_service: Callable[..., Service]) -> None:
+def test_the_address_of_a_trusted_proxy_has_no_limit_of_its_own(start_service: Callable[..., Service]) -> None:
     service = start_service(MAX_CONNECTIONS=20, TRUSTED_PROXIES=1, CONNECTIONS_PER_ADDRESS=5)
     service.http.close()
     with ExitStack() as stack:
@@ -285,7 +291,7 @@ def test_behind_a_proxy_its_address_has_no_share(start_service: Callable[..., Se
 
 @contextmanager
 def flooding(service: Service, count: int) -> Iterator[None]:
-    """Connections that always have more requests and take in every answer, until they are closed."""
+    """Connections that send requests and read answers without a pause, until they are closed."""
 
     def send(connection: socket.socket) -> None:
         with suppress(OSError):
@@ -312,16 +318,16 @@ def flooding(service: Service, count: int) -> Iterator[None]:
                 thread.join()
 
 
-def test_connections_that_always_have_more_requests_keep_no_newcomer_out(
+def test_connections_with_endless_requests_do_not_keep_newcomers_out(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(MAX_CONNECTIONS=10, CONNECTIONS_PER_ADDRESS=0)
     service.http.close()
     with flooding(service, 10):
-        assert [asks(service, path) for path in 3 * ("/", "/health", "/nothing")] == 3 * [200, 200, 404]
+        assert [status_of(service, path) for path in 3 * ("/", "/health", "/nothing")] == 3 * [200, 200, 404]
 
 
-def test_a_connection_that_reads_steadily_is_kept_while_those_that_read_nothing_go(
+def test_a_steady_reader_is_kept_while_connections_that_read_nothing_are_evicted(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(MAX_CONNECTIONS=10, CONNECTIONS_PER_ADDRESS=0, WRITE_TIMEOUT=600)
@@ -336,6 +342,6 @@ def test_a_connection_that_reads_steadily_is_kept_while_those_that_read_nothing_
         while len(received) < head_length + length:
             received += steady.recv(65536)
             if len(received) % 7 == 0:
-                assert asks(service, "/") == 200
+                assert status_of(service, "/") == 200
 
     assert len(received) == head_length + length

@@ -1,4 +1,4 @@
-"""What Sanic offers to an application works in this one: signals, middleware of every kind, streams, hosts."""
+"""Sanic's features work in this application: signals, every kind of middleware, stream routes, host routes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -49,7 +49,7 @@ async def never(**_: object) -> None: ...
     [("auto", None, True), ("off", None, False), ("auto", add_signal, False), ("auto", add_host, False)],
     ids=["plain", "switched_off", "with_a_signal", "with_a_host"],
 )
-def test_the_fast_path_is_taken_unless_it_is_off_or_would_skip_something(
+def test_the_fast_path_is_taken_unless_it_is_off_or_would_skip_a_feature(
     make_app: Callable[..., ServerApp], fast_path: str, add: Callable[[ServerApp], None] | None, *, is_fast: bool
 ) -> None:
     app = make_app(fast_path=fast_path)
@@ -127,7 +127,7 @@ def test_handlers_may_be_sync_and_middleware_may_be_async_or_answer_or_replace(m
     assert seen == ["/sync", "/short", "/replaced"]
 
 
-def test_a_route_that_streams_reads_a_body_beyond_the_limit(make: MakeApp) -> None:
+def test_a_stream_route_reads_a_body_beyond_the_size_limit(make: MakeApp) -> None:
     app = make()
 
     @app.post("/count", stream=True)
@@ -140,7 +140,7 @@ def test_a_route_that_streams_reads_a_body_beyond_the_limit(make: MakeApp) -> No
     assert answers(app, ("post", "/count", {"content": b"a" * 3_000_000})) == [(200, "3000000")]
 
 
-def test_a_route_for_one_host_answers_that_host_alone(make: MakeApp) -> None:
+def test_a_route_for_one_host_answers_only_that_host(make: MakeApp) -> None:
     app = make()
 
     @app.get("/where", host="a.example")
@@ -168,7 +168,7 @@ def test_a_response_middleware_that_fails_changes_no_answer(make: MakeApp) -> No
     assert answers(app, ("get", "/health/live", {})) == [(200, '{"status":"alive"}')]
 
 
-def test_a_handler_that_returns_nothing_or_raises_is_answered_500(make: MakeApp) -> None:
+def test_a_handler_that_returns_none_or_raises_is_answered_with_500(make: MakeApp) -> None:
     app = make()
 
     @app.get("/nothing")
@@ -182,7 +182,7 @@ def test_a_handler_that_returns_nothing_or_raises_is_answered_500(make: MakeApp)
     assert answers(app, ("get", "/nothing", {}), ("get", "/broken", {})) == [(500, error)] * 2
 
 
-def test_a_websocket_route_stops_the_start_in_words(make_app: Callable[..., ServerApp]) -> None:
+def test_a_websocket_route_stops_the_start_with_a_message(make_app: Callable[..., ServerApp]) -> None:
     app = make_app()
 
     @app.websocket("/feed")  # type: ignore[untyped-decorator]  # as above

@@ -25,7 +25,7 @@ service.http.root.show = broken
 
 
 class Sentry:
-    """Receives what a client of Sentry sends."""
+    """A server that records the events and transactions of a Sentry client."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []

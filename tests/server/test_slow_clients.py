@@ -1,4 +1,4 @@
-"""Clients that are slow, that never read, that take every place: they come to an end, and others are served."""
+"""Clients that are slow, never read or use up all connections: timeouts and eviction end them, others are served."""
 
 import json
 import resource
@@ -23,7 +23,7 @@ from tests.databases import Urls
 from tests.support import FEBRUARY, SECRET, TRUST, Service, User, peak_of_memory
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
-ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 0}  # all connections of the tests come from one
+ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 0}  # no limit, as all connections of the tests come from one address
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 LONG_HEAD = b"GET /api/tasks HTTP/1.1\r\nHost: x\r\n" + b"X-Slow: yes\r\n" * 100
@@ -40,12 +40,12 @@ SELECT %s, 'Task ' || n, repeat(chr(1), 1999) || '.' FROM generate_series(1, %s)
 
 
 @pytest.fixture(scope="module")
-def impatient(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With the shortest of everything, and the default for how many there may be."""
+def impatient_service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with short timeouts and the default limit of connections."""
     settings = {
         "HEADER_TIMEOUT": 1, "BODY_TIMEOUT": 1, "IDLE_TIMEOUT": 4, "WRITE_TIMEOUT": 3, "MAX_HEADER_SIZE": 2048,
     }  # fmt: skip
-    directory = tmp_path_factory.mktemp("impatient")
+    directory = tmp_path_factory.mktemp("impatient_service")
     with support.running(directory, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET, **settings) as service:
         yield service
 
@@ -60,8 +60,8 @@ def as_user_of(service: Service, user: User) -> User:
     return User(service.http, user.id, user.email, user.token)
 
 
-def everything(connection: socket.socket) -> bytes:
-    """Until the service closes: with a reset, where it had not read all that was sent."""
+def read_to_end(connection: socket.socket) -> bytes:
+    """All bytes until the service closes the connection, by a reset if it had not read everything."""
     received = b""
     with suppress(ConnectionResetError):
         while more := connection.recv(65536):
@@ -69,8 +69,8 @@ def everything(connection: socket.socket) -> bytes:
     return received
 
 
-def drip(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
-    """A byte at a time, each long before the timeout."""
+def send_slowly(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
+    """Send one byte at a time, each long before the timeout."""
     for place in range(len(sent)):
         if stop.wait(0.1):
             return
@@ -90,30 +90,30 @@ def drip(connection: socket.socket, sent: bytes, stop: threading.Event) -> None:
     ],
     ids=["head", "second head", "body", "chunks"],
 )
-def test_a_client_that_drips_is_told_that_it_took_too_long(
-    impatient: Service, ann: User, at_once: bytes, slowly: bytes
+def test_a_request_sent_byte_by_byte_returns_408_after_the_timeout(
+    impatient_service: Service, ann: User, at_once: bytes, slowly: bytes
 ) -> None:
     stop = threading.Event()
-    with connected(impatient) as [connection]:
+    with connected(impatient_service) as [connection]:
         connection.sendall(at_once)
-        dripping = threading.Thread(target=drip, args=[connection, slowly, stop])
-        dripping.start()
-        assert as_user_of(impatient, ann).get("/api/tasks").status_code == 200
-        answers = everything(connection)
+        sending = threading.Thread(target=send_slowly, args=[connection, slowly, stop])
+        sending.start()
+        assert as_user_of(impatient_service, ann).get("/api/tasks").status_code == 200
+        answers = read_to_end(connection)
         stop.set()
-        dripping.join()
+        sending.join()
 
     head, _, body = answers[answers.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert json.loads(body) == {"error": "The request did not arrive in time", "code": "INVALID_REQUEST"}
 
 
-def test_a_connection_that_asks_for_nothing_is_closed_after_a_while(impatient: Service) -> None:
-    with connected(impatient, 2) as [silent, served]:
+def test_an_idle_connection_is_closed_after_the_timeout(impatient_service: Service) -> None:
+    with connected(impatient_service, 2) as [silent, served]:
         served.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
 
-        assert everything(silent) == b""
-        assert everything(served).endswith(b'{"status":"alive"}')
+        assert read_to_end(silent) == b""
+        assert read_to_end(served).endswith(b'{"status":"alive"}')
 
 
 KEEP, CLOSE = "keep-alive", "close"
@@ -125,8 +125,8 @@ LARGE_ANSWERS = [
 ]
 
 
-def ask(connection: socket.socket, service: Service, user: User, path: str, then: str) -> None:
-    """From a client that has little room for what it does not read."""
+def send_request(connection: socket.socket, service: Service, user: User, path: str, then: str) -> None:
+    """Send a request from a connection with a small receive buffer."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
     connection.settimeout(30)
     connection.connect(("127.0.0.1", service.port))
@@ -134,32 +134,34 @@ def ask(connection: socket.socket, service: Service, user: User, path: str, then
     connection.sendall(request.encode())
 
 
-def test_a_client_that_never_reads_is_cut_off(impatient: Service, ann: User, database: psycopg.Connection) -> None:
+def test_a_client_that_never_reads_is_disconnected(
+    impatient_service: Service, ann: User, database: psycopg.Connection
+) -> None:
     for _ in range(3):
         database.execute(FILL, [ann.id])
     with ExitStack() as stack:
         waiting = select.poll()
         for path, then in LARGE_ANSWERS:
             connection = stack.enter_context(socket.socket())
-            ask(connection, impatient, ann, path, then)
-            waiting.register(connection, select.POLLHUP)  # and POLLERR: seen without reading
+            send_request(connection, impatient_service, ann, path, then)
+            waiting.register(connection, select.POLLHUP)  # and POLLERR: both are reported without reading
 
-        assert as_user_of(impatient, ann).get("/api/auth/me").status_code == 200
+        assert as_user_of(impatient_service, ann).get("/api/auth/me").status_code == 200
         cut_off: set[int] = set()
         deadline = time.monotonic() + 60
         while len(cut_off) < len(LARGE_ANSWERS):
             assert time.monotonic() < deadline, "a connection was still open"
             cut_off |= {file for file, _ in waiting.poll(1000)}
 
-    answer = as_user_of(impatient, ann).get("/api/auth/me/export")
+    answer = as_user_of(impatient_service, ann).get("/api/auth/me/export")
     assert len(answer.json()["tasks"]) == 3000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
-def test_many_clients_that_never_read_do_not_take_all_the_memory(
+def test_many_clients_that_never_read_use_bounded_memory(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
-    """Each leaves answers unread that are just not long enough to be sent in pieces."""
+    """Each leaves answers unread that are just too short to be sent in pieces."""
     service = start_service(WRITE_TIMEOUT=600, STATEMENT_TIMEOUT=60)
     database.execute(LARGEST, [ann.id, ROWS_AT_ONCE])
     user = as_user_of(service, ann)
@@ -182,22 +184,22 @@ def test_many_clients_that_never_read_do_not_take_all_the_memory(
     assert peak_of_memory(service) - before < 300_000_000
 
 
-def test_a_client_that_reads_slowly_gets_everything(
-    impatient: Service, ann: User, database: psycopg.Connection
+def test_a_slow_reader_gets_the_whole_answer(
+    impatient_service: Service, ann: User, database: psycopg.Connection
 ) -> None:
-    """For longer than a connection may be idle, and than Sanic waits at the end of one that closes."""
+    """Reading takes longer than IDLE_TIMEOUT, and than Sanic waits before it closes a connection."""
     database.execute(FILL.replace("'x'", "'🙂'"), [ann.id])
 
     def read_slowly(wanted: tuple[str, str]) -> bytes:
         received = b""
         with socket.socket() as connection:
-            ask(connection, impatient, ann, *wanted)
+            send_request(connection, impatient_service, ann, *wanted)
             while not received.endswith(b"]}\r\n0\r\n\r\n") and (more := connection.recv(100_000)):
                 received += more
                 time.sleep(0.07)
-            if CLOSE not in wanted:  # the connection was not idle meanwhile, and is there for another request
+            if CLOSE not in wanted:  # the connection was not idle, and takes another request
                 connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                assert everything(connection).endswith(b'{"status":"alive"}')
+                assert read_to_end(connection).endswith(b'{"status":"alive"}')
         return received
 
     with ThreadPoolExecutor(4) as threads:
@@ -206,9 +208,7 @@ def test_a_client_that_reads_slowly_gets_everything(
     assert [answer.endswith(b"]}\r\n0\r\n\r\n") for answer in answers] == [True] * 4
 
 
-def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(
-    start_service: Callable[..., Service], ann: User
-) -> None:
+def test_500_idle_connections_do_not_keep_other_clients_out(start_service: Callable[..., Service], ann: User) -> None:
     service = start_service()
     with connected(service, 500) as greedy:
         for connection in greedy[:250]:
@@ -225,7 +225,9 @@ def test_500_connections_that_ask_for_nothing_do_not_keep_others_out(
     [b"", b"GET /api/tasks HTTP/1.1\r\n", HEAD + b"Content-Length: 10\r\n\r\n{"],
     ids=["silent", "half a head", "half a body"],
 )
-def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Callable[..., Service], sent: bytes) -> None:
+def test_beyond_max_connections_the_longest_waiting_connections_are_evicted(
+    start_service: Callable[..., Service], sent: bytes
+) -> None:
     service = start_service(MAX_CONNECTIONS=20, **ONE_ADDRESS, HEADER_TIMEOUT=60, BODY_TIMEOUT=60)
     service.http.close()
     time.sleep(0.1)
@@ -236,7 +238,7 @@ def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Calla
         time.sleep(JUST_CAME_SECONDS)
         for _ in range(5):
             assert wait_for_room(service).json() == {"status": "alive"}
-        assert everything(first) == b""
+        assert read_to_end(first) == b""
         others[-1].settimeout(0.2)
         with pytest.raises(TimeoutError):
             others[-1].recv(1)
@@ -245,24 +247,24 @@ def test_beyond_the_limit_those_that_wait_longest_make_room(start_service: Calla
     assert said == {"MAX_CONNECTIONS (20) is reached: connections that make the least progress are closed"}
 
 
-def test_beyond_the_limit_a_connection_that_just_came_is_not_closed_without_a_word(
+def test_beyond_max_connections_a_new_connection_is_answered_or_refused_and_never_dropped(
     start_service: Callable[..., Service],
 ) -> None:
-    """Its request may be on its way: there may be one more for a while. Beyond that the oldest is refused."""
+    """Its request may be on its way, so the limit may be exceeded by one. Beyond that the oldest is refused."""
     service = start_service(MAX_CONNECTIONS=10, **ONE_ADDRESS)
     service.http.close()
     came = 0.0
-    while time.monotonic() - came > JUST_CAME_SECONDS:  # once, unless the machine was too slow to tell
+    while time.monotonic() - came > JUST_CAME_SECONDS:  # repeated only where the machine was too slow
         time.sleep(0.3)
         came = time.monotonic()
         with connected(service, 10) as fresh, connected(service) as [newcomer]:
             newcomer.sendall(LIVE)
-            served = everything(newcomer)
+            served = read_to_end(newcomer)
             with connected(service, 2) as more:
-                refused = everything(fresh[0])
+                refused = read_to_end(fresh[0])
                 for connection in (*fresh[1:], *more):
                     connection.sendall(LIVE)
-                answers = [everything(connection) for connection in (*fresh[1:], *more)]
+                answers = [read_to_end(connection) for connection in (*fresh[1:], *more)]
 
     assert served.startswith(b"HTTP/1.1 200 ")
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 11
@@ -294,7 +296,7 @@ def parts_of(answer: bytes) -> tuple[dict[str, str], str]:
     return {name: value for name, _, value in (line.partition(": ") for line in head.splitlines())}, body
 
 
-def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idle_ones(
+def test_beyond_max_connections_idle_connections_are_evicted_before_a_reading_one(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection
 ) -> None:
     service = start_service(MAX_CONNECTIONS=10, **ONE_ADDRESS)
@@ -309,36 +311,36 @@ def test_beyond_the_limit_a_connection_that_still_reads_an_answer_goes_after_idl
             time.sleep(JUST_CAME_SECONDS)
             assert wait_for_room(service).json() == {"status": "alive"}
             reader.sendall(f"{request}Connection: close\r\n\r\n".encode())
-            assert everything(reader).count(b"HTTP/1.1 200 OK\r\n") == 2
+            assert read_to_end(reader).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-def test_while_all_others_are_being_answered_a_newcomer_is_answered_for_health_and_refused_all_else(
+def test_while_all_connections_are_being_answered_a_newcomer_gets_only_health(
     start_service: Callable[..., Service], new_user: Callable[[], User], urls: Urls, database: psycopg.Connection
 ) -> None:
     service = start_service(
         DATABASE_URL=databases.patient(urls.runtime), MAX_CONNECTIONS=10, **ONE_ADDRESS, POOL_MAX=14,
         STATEMENT_TIMEOUT=60, TOKEN_RECHECK=300,
     )  # fmt: skip
-    users = [new_user() for _ in range(11)]  # one alone has a share of the pool
+    users = [new_user() for _ in range(11)]  # 11 users, as one has only a share of the pool
     assert {as_user_of(service, user).get("/api/auth/me").status_code for user in users} == {200}
     service.http.close()
     head = "GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer"
-    with connected(service, 11) as busy, psycopg.connect(urls.admin) as blocker:  # one more than the limit, for a while
+    with connected(service, 11) as busy, psycopg.connect(urls.admin) as blocker:  # one more than the limit
         blocker.execute("LOCK TABLE users")
         for connection, user in zip(busy, users, strict=True):
             connection.sendall(f"{head} {user.token}\r\n\r\n".encode())
         wait_for_all_to_be_answered(database, 11)
         for path in ("/health", "/health/live", "/health/live/"):
-            healthy = asks(service, path)
+            healthy = get_once(service, path)
             assert (healthy.status_code, healthy.headers["Connection"]) == (200, "close")
         for path in ("/", "/api/tasks", "/health/other"):
-            refused = asks(service, path)
+            refused = get_once(service, path)
             assert (refused.status_code, refused.json()) == (503, OVERLOADED)
             assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
         with connected(service) as [half_a_head]:
             half_a_head.sendall(b"GET /health/live HTTP/1.1\r\n")
-            assert asks(service).status_code == 200, "in the place of the one that says nothing"
-            assert everything(half_a_head).startswith(b"HTTP/1.1 503 ")
+            assert get_once(service).status_code == 200, "in the place of the one that says nothing"
+            assert read_to_end(half_a_head).startswith(b"HTTP/1.1 503 ")
         for connection in busy:
             connection.settimeout(0.1)
             with pytest.raises(TimeoutError):
@@ -349,11 +351,11 @@ def test_while_all_others_are_being_answered_a_newcomer_is_answered_for_health_a
 
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 11
     assert sum(b"\r\nconnection: close\r\n" in answer for answer in answers) == 1, "the one that makes room"
-    assert asks(service).json() == {"status": "alive"}
+    assert get_once(service).json() == {"status": "alive"}
 
 
 def wait_for_all_to_be_answered(database: psycopg.Connection, count: int) -> None:
-    """So many are at a statement that waits for a lock."""
+    """Returns when this number of statements wait for a lock."""
     waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline = time.monotonic() + 60
     while database.execute(waiting).rowcount < count:
@@ -361,25 +363,29 @@ def wait_for_all_to_be_answered(database: psycopg.Connection, count: int) -> Non
         time.sleep(0.02)
 
 
-def asks(service: Service, path: str = "/health/live") -> httpx.Response:
+def get_once(service: Service, path: str = "/health/live") -> httpx.Response:
     return httpx.get(f"{service.url}{path}", timeout=60, verify=TRUST)
 
 
 def wait_for_room(service: Service) -> httpx.Response:
-    """The service has to notice that those who left are gone, and that those who wait have done so for long enough."""
+    """Retries until the service has noticed closed connections, and waiting ones count as idle."""
     deadline = time.monotonic() + 60
-    while (answer := asks(service)).status_code == 503:
+    while (answer := get_once(service)).status_code == 503:
         assert time.monotonic() < deadline
     return answer
 
 
-def test_a_head_that_is_too_large_is_refused_at_the_setting(impatient: Service) -> None:
+def test_a_head_above_max_header_size_returns_431(impatient_service: Service) -> None:
 
-    assert httpx.get(f"{impatient.url}/health/live", headers={"X-Long": "x" * 1000}, timeout=60).status_code == 200
-    assert httpx.get(f"{impatient.url}/health/live", headers={"X-Long": "x" * 2048}, timeout=60).status_code == 431
+    assert (
+        httpx.get(f"{impatient_service.url}/health/live", headers={"X-Long": "x" * 1000}, timeout=60).status_code == 200
+    )
+    assert (
+        httpx.get(f"{impatient_service.url}/health/live", headers={"X-Long": "x" * 2048}, timeout=60).status_code == 431
+    )
 
 
-def test_a_process_allows_itself_as_many_files_as_connections_need() -> None:
+def test_a_process_raises_its_limit_of_open_files_for_its_connections() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))

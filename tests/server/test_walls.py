@@ -18,7 +18,7 @@ PUBLIC = {
     "sanic_routing.exceptions",
 }  # fmt: skip
 
-# Attributes of Sanic's server that a request or a response leads to.
+# Attributes of Sanic's server that are reachable from a request or a response.
 INSIDE = {
     "stream", "stage", "response_func", "recv_buffer", "request_body", "request_bytes", "keep_alive", "protocol",
     "transport", "expecting_continue", "conn_info", "route_context", "match_info", "signal_router", "finalize", "extra",
@@ -38,7 +38,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", outside_server(), ids=lambda path: str(path.relative_to(SERVICE)))
-def test_a_module_outside_server_uses_only_what_sanic_documents(path: Path) -> None:
+def test_a_module_outside_server_uses_only_documented_parts_of_sanic(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = {name for name in imported(tree) if name.split(".")[0] in {"sanic", "sanic_ext", "sanic_routing"}}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

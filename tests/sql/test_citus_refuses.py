@@ -1,4 +1,4 @@
-"""No statement about a distributed table has a form that Citus refuses. Told from the text, without Citus."""
+"""No statement on a distributed table has a form that Citus refuses; checked by parsing, without Citus."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ from tests import citus
 
 
 def called(tree: Any) -> set[str]:
-    """now() and CURRENT_TIMESTAMP are the same."""
+    """The names of the called functions, with CURRENT_TIMESTAMP as now()."""
     names = {call.funcname[-1].string.sval for call in postgast.find_nodes(tree, FuncCall)}
     return names | {"now" for _ in postgast.find_nodes(tree, SQLValueFunction)}
 
@@ -50,7 +50,7 @@ def functions(server_url: str) -> tuple[set[str], set[str]]:
     return stable, volatile
 
 
-def test_no_statement_is_one_that_citus_refuses(functions: tuple[set[str], set[str]]) -> None:
+def test_no_statement_has_a_form_that_citus_refuses(functions: tuple[set[str], set[str]]) -> None:
     reviewed, unreadable = read_all()
 
     assert unreadable == []
@@ -73,5 +73,5 @@ def test_no_statement_is_one_that_citus_refuses(functions: tuple[set[str], set[s
          "a function that is not immutable in CASE or COALESCE of an UPDATE"),
     ],
 )  # fmt: skip
-def test_what_citus_refuses_is_found(functions: tuple[set[str], set[str]], text: str, why: str) -> None:
+def test_a_form_that_citus_refuses_is_found(functions: tuple[set[str], set[str]], text: str, why: str) -> None:
     assert list(refused(text, *functions)) == [why]
