@@ -1,1 +1,1 @@
-"""sql check: proves the statements of sql/ against a database. Not needed to serve."""
+"""sql check: proves the statements of sql/ against a database. Serving does not need it."""

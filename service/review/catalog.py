@@ -1,4 +1,4 @@
-"""What the review has to know of the database: whose rows are in which table, and what is unique."""
+"""The database's own tables, as the review needs them: tables with an owner, indexes, and names of types."""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class Index:
 
     @property
     def is_key(self) -> bool:
-        """Whether its columns tell any row of the table from any other."""
+        """Whether no two rows of the table have the same values in its columns."""
         return self.is_unique and self.is_never_null and not self.is_partial
 
 
@@ -51,7 +51,7 @@ class Catalog:
         )
 
     def names_of_type(self, type_id: int) -> set[str]:
-        """Short and long: timestamptz, timestamp with time zone."""
+        """The short and the long name: timestamptz, timestamp with time zone."""
         if type_id not in self._types:
             self._types[type_id] = {
                 str(name) for row in rows(self.connection, GET_TYPE, type_id=type_id) for name in row.values()
@@ -59,7 +59,7 @@ class Catalog:
         return self._types[type_id]
 
     def starts_with_owner(self, table: Table) -> bool:
-        """Whether an index could find the rows of one owner."""
+        """Whether some index starts with user_id, so that it finds the rows of one owner."""
         return any(index.table == table and index.column_names[0] == "user_id" for index in self.indexes)
 
     def index(self, schema: str, name: str) -> Index | None:

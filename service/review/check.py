@@ -1,4 +1,4 @@
-"""The whole review: every statement, one rule after the other."""
+"""Runs every rule on every statement."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from service.review.catalog import Catalog
 from service.review.plans import PlanError, generic_plan
 from service.review.reviewed import Finding, Reviewed, read_all
 
-# The owner rule is about conditions, not about costs: on a small table the server would read the whole of it first and
-# look at the owner then, and a plan of bitmaps says the same in other words.
+# The owner rule looks at conditions, not at costs. On a small table the planner would choose a sequential scan with a
+# filter, and a bitmap scan shows the same condition in another form: both are off.
 SETTINGS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "lock_timeout": "'5s'", "statement_timeout": "'30s'"}
 
 
@@ -21,7 +21,7 @@ def check_texts(root: Path = SQL) -> list[Finding]:
 
 
 def check(url: str) -> list[Finding]:
-    """Checks sql/ against a migrated database."""
+    """Checks sql/ against a migrated database. Raises CommandError when a migration is missing."""
     behind = migrations.pending(url)
     if behind:
         raise CommandError(f"the schema is behind ({', '.join(behind)}); run: python -m service migrate")
@@ -45,7 +45,7 @@ def check_tree(url: str, root: Path) -> list[Finding]:
 
 
 def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) -> list[Finding]:
-    """Nothing is planned that calls what we do not know: planning runs some functions."""
+    """A statement with a forbidden object is not planned, because planning runs some functions."""
     hidden = list(forbidden_objects.check(reviewed, catalog))
     found = [*hidden, *total_order.check(reviewed, catalog)]
     try:

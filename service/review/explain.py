@@ -1,4 +1,4 @@
-"""The plan of one statement, as its file stands."""
+"""sql explain: the plan of one statement, as its file stands."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ NULL = "NULL"
 
 
 def explain(url: str, name: str, given: Mapping[str, str]) -> list[str]:
-    """Without values the generic plan; with them what really happens, in a transaction that is rolled back."""
+    """Without values: the generic plan. With values: EXPLAIN ANALYZE, in a transaction that is rolled back."""
     statement = _find(name)
     values = _values(statement, given) if given else None
     with connected(url) as connection, connection.transaction(force_rollback=True):
@@ -33,7 +33,7 @@ def _values(statement: Statement, given: Mapping[str, str]) -> list[object]:
 
 
 def _find(wanted: str) -> Statement:
-    """By its name, its path, or the last part of its name, which is what pg_stat_activity shows first."""
+    """By its name, its path, or the last part of its name, which pg_stat_activity shows first."""
     name = wanted.removeprefix("./").removeprefix("sql/").removesuffix(".sql")
     found = [each for each in names() if name in {each, each.rpartition("/")[2]}]
     if len(found) != 1:

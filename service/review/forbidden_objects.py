@@ -1,4 +1,4 @@
-"""What neither the text nor the plan of a statement shows. Asked before the server plans it, which runs functions."""
+"""Refuses views, functions and operators that hide what a statement does. Runs before planning, which calls some."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,11 @@ from postgast.pg_query_pb2 import A_Expr, FuncCall, RangeVar
 from service.review.catalog import Catalog
 from service.review.reviewed import Finding, Reviewed
 
-# They are volatile, and make nothing but a value.
+# Volatile, but they only return a value.
 HARMLESS = {"gen_random_uuid", "clock_timestamp", "random"}
 SYSTEM_SCHEMAS = {"pg_catalog", "information_schema"}
 
-# What asks about the database itself. Nothing of a request reaches it.
+# These statements read the system catalog. They never get a value from a request.
 ABOUT_THE_DATABASE = ("review/", "migrations/")
 
 

@@ -1,4 +1,4 @@
-"""The index of the statements, as sql/README.md has it."""
+"""sql list: the index of the statements, which make generated writes into sql/README.md."""
 
 from collections.abc import Iterator
 

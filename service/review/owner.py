@@ -1,4 +1,4 @@
-"""The owner rule, proved from the server's own plan: whatever the text looks like, this is what would run."""
+"""The owner rule, checked on the server's plan: the plan shows what would run, however the text is written."""
 
 import re
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from service.review.static_rules import MAINTENANCE, OWNER
 
 FIRST_PARAMETER = (OWNER, "uuid")
 USERS = "users"
-KNOWN_BY = {"id", "password_hash", "issuer", "subject"}
+IDENTITY = {"id", "password_hash", "issuer", "subject"}
 INDEX_SCANS = {"Index Scan", "Index Only Scan"}
 
 
 def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
     if reviewed.statement.name.startswith(MAINTENANCE):
         return
-    yield from _nothing_hides_from_the_plan(reviewed, plan, catalog)
+    yield from _plan_shows_every_table(reviewed, plan, catalog)
     for node in nodes(plan):
         table = _table(node)
         if table in catalog.owner_position:
@@ -29,13 +29,13 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
     yield from _changed_users(reviewed, plan)
 
 
-def _nothing_hides_from_the_plan(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
     planned = {_table(node) for node in nodes(plan)}
     owned = {table[1]: table for table in catalog.owner_position}
     for named in reviewed.nodes(RangeVar):
         if named.relname in owned and owned[named.relname] not in planned:
             yield reviewed.finding(f"the plan does not show how {named.relname} is read", named.location)
-    # Before version 17 a plan shows the result of a sub-select that runs first as $0, $1, ... too.
+    # Before version 17 a plan also shows the result of a sub-select that runs first as $0, $1, ...
     for node in nodes(plan):
         for number in re.findall(r"\$(\d+)", node.get("Subplan Name", "")):
             if 1 <= int(number) <= len(reviewed.statement.parameters):
@@ -48,7 +48,7 @@ def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> It
     if node["Node Type"] != "ModifyTable":
         if not _is_bound(node, table, catalog):
             wanted = f"{node['Alias']}.{OWNER} = $1"
-            yield reviewed.finding(f"{table[1]} must be bound by {wanted}: {_seen(node)}", _place(reviewed, node))
+            yield reviewed.finding(f"{table[1]} must be bound by {wanted}: {_shown(node)}", _offset(reviewed, node))
     elif node["Operation"] == "Insert":
         yield from _inserted(reviewed, node, table, catalog)
 
@@ -61,20 +61,20 @@ def _is_bound(node: Plan, table: Table, catalog: Catalog) -> bool:
 
 
 def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
-    place = _place(reviewed, node)
+    offset = _offset(reviewed, node)
     [source] = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
-    # Some nodes do not say what they put out.
+    # Some plan nodes have no Output.
     given = source["Output"][catalog.owner_position[table] - 1] if "Output" in source else "what the plan does not show"
     if given != "$1":
-        yield reviewed.finding(f"must insert $1 into {OWNER} of {table[1]}, not {given}", place)
+        yield reviewed.finding(f"must insert $1 into {OWNER} of {table[1]}, not {given}", offset)
     for name in node.get("Conflict Arbiter Indexes", []):
         index = catalog.index(table[0], name)
         if index is None or OWNER not in index.column_names:
-            yield reviewed.finding(f"the conflict on {name} could be with a row of another owner", place)
+            yield reviewed.finding(f"the conflict on {name} could be with a row of another owner", offset)
 
 
 def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[Finding]:
-    """A read is bound to a unique key: a parameter for each of its columns, and for the id the token's user, $1."""
+    """A read of users must be bound to a unique key: each column to a parameter, and `id` to $1, the token's user."""
     if node["Node Type"] == "ModifyTable":
         return
     index = catalog.index(node["Schema"], node.get("Index Name", ""))
@@ -88,12 +88,12 @@ def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[F
             for number in (parameters if column != "id" else [1])
         }
         if wanted.isdisjoint(given):
-            yield reviewed.finding(f"users must be bound to a unique key: {_seen(node)}", _place(reviewed, node))
+            yield reviewed.finding(f"users must be bound to a unique key: {_shown(node)}", _offset(reviewed, node))
             return
 
 
 def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
-    """An UPDATE or DELETE is bound to the token's user; the row that an INSERT met keeps what it is known by."""
+    """An UPDATE or DELETE of users must be bound to the token's user. ON CONFLICT must not change an identity."""
     for node in nodes(plan):
         if node["Node Type"] != "ModifyTable" or node["Relation Name"] != USERS:
             continue
@@ -101,10 +101,10 @@ def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
             wanted = {f"({alias}.id = $1)" for alias in _aliases(node)}
             scans = [scan for scan in nodes(node) if scan.get("Alias") == node["Alias"] and scan is not node]
             if not any(wanted & set(conjuncts(scan.get("Index Cond", "()"))) for scan in scans):
-                yield reviewed.finding("users must be changed by users.id = $1", _place(reviewed, node))
+                yield reviewed.finding("users must be changed by users.id = $1", _offset(reviewed, node))
     for conflict in reviewed.nodes(OnConflictClause):
         for target in conflict.target_list:
-            if target.res_target.name in KNOWN_BY:
+            if target.res_target.name in IDENTITY:
                 message = f"must not change {target.res_target.name} of a row that it did not make"
                 yield reviewed.finding(message, target.res_target.location)
 
@@ -114,16 +114,16 @@ def _table(node: Plan) -> Table | None:
 
 
 def _aliases(node: Plan) -> tuple[str, str]:
-    """As a condition may show it: quoted, where it is no plain word."""
+    """The alias plain and quoted: a condition quotes it unless it is a lower-case word."""
     return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
 
 
-def _seen(node: Plan) -> str:
+def _shown(node: Plan) -> str:
     conditions = [f"{key}: {node[key]}" for key in ("Index Cond", "Recheck Cond", "Filter") if key in node]
     return ", ".join([node["Node Type"], *conditions])
 
 
-def _place(reviewed: Reviewed, node: Plan) -> int | None:
-    """Where the text names the table."""
+def _offset(reviewed: Reviewed, node: Plan) -> int | None:
+    """The offset of the table's name in the text."""
     named = (table for table in reviewed.nodes(RangeVar) if table.relname == node["Relation Name"])
     return next((table.location for table in named), None)

@@ -1,4 +1,4 @@
-"""The plan that the server makes of a statement as its file stands, for any values of its parameters."""
+"""Generic plans: the plan of a statement for any values of its parameters."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +14,11 @@ GENERIC_PLAN_SINCE = 160000
 
 
 class PlanError(Exception):
-    """There is no one plan that could be reviewed."""
+    """The server makes no plan of the statement, or more than one."""
 
 
 def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
-    """PlanError where the server makes none, or several."""
+    """Raises PlanError when the server makes no plan, or more than one."""
     try:
         with connection.transaction():
             found = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
@@ -34,7 +34,7 @@ def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
 def explain_generic(connection: AdminConnection, statement: Statement, options: str) -> list[Any]:
     if connection.info.server_version >= GENERIC_PLAN_SINCE:
         return _rows(connection, f"EXPLAIN (GENERIC_PLAN, {options}) {statement.text}")
-    # Version 15 shows the same plan of a prepared statement.
+    # Version 15 has no GENERIC_PLAN; a prepared statement shows the same plan.
     nulls = ", ".join("NULL" for _ in statement.parameters)
     connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     name = f'"review of {statement.name}"'
@@ -51,13 +51,13 @@ def nodes(plan: Plan) -> Iterator[Plan]:
 
 
 def conjuncts(condition: str) -> list[str]:
-    """The conditions that all have to hold: ((a = $1) AND (b = $2)) is (a = $1) and (b = $2)."""
+    """Splits a condition at its top-level ANDs: ((a = $1) AND (b = $2)) becomes (a = $1) and (b = $2)."""
     parts = list(_split_at_and(condition[1:-1]))
     return [condition] if len(parts) == 1 else parts
 
 
 def _split_at_and(text: str) -> Iterator[str]:
-    """Where it stands in no parentheses and no quotes."""
+    """Splits at each AND that is outside of parentheses and quotes."""
     depth, quote, start = 0, "", 0
     for place, character in enumerate(text):
         if quote:

@@ -1,4 +1,4 @@
-"""What the server says of a statement: that it can be prepared, what goes in, and what comes out."""
+"""Compares a header with the server: prepares the statement and compares its parameters and columns."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from psycopg import pq
 from service.review.catalog import Catalog
 from service.review.reviewed import Finding, Reviewed
 
-Described = list[tuple[str, set[str]]]  # each by its name and by the names of its type
+Described = list[tuple[str, set[str]]]  # name, and the names of its type
 
 
 class NotPreparedError(Exception):
-    """The server does not prepare it: why, and at which character."""
+    """The server refused to prepare a statement. Holds its message and the position in the text."""
 
     def __init__(self, result: pq.abc.PGresult) -> None:
         super().__init__((result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode())
@@ -23,7 +23,7 @@ class NotPreparedError(Exception):
 
 
 def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
-    """NotPreparedError where the server does not prepare it: then there is nothing to compare, and no plan."""
+    """Raises NotPreparedError when the server refuses the statement: there is nothing to compare then, and no plan."""
     statement = reviewed.statement
     parameters, columns = _describe(statement.text, catalog)
     if len(parameters) != len(statement.parameters):
@@ -53,7 +53,7 @@ def _columns(reviewed: Reviewed, columns: Described) -> Iterator[Finding]:
 
 
 def _describe(text: str, catalog: Catalog) -> tuple[list[set[str]], Described]:
-    """Through the protocol, which refuses two statements in one and changes nothing."""
+    """Uses the protocol's Prepare and Describe: they refuse two statements in one text, and run nothing."""
     server = catalog.connection.pgconn
     with catalog.connection.transaction():
         for result in (server.prepare(b"", text.encode()), described := server.describe_prepared(b"")):

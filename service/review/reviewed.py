@@ -1,4 +1,4 @@
-"""A statement as the review sees it: its header, its text, and the tree that PostgreSQL's own parser makes of it."""
+"""A statement with its syntax tree, made by PostgreSQL's own parser, and the findings about it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Reviewed:
         yield from postgast.find_nodes(self.tree, kind)
 
     def finding(self, message: str, at: int | None = None) -> Finding:
-        """At an offset of the parser's, which counts bytes; without one, where the statement starts."""
+        """At a byte offset from the parser, or at the first line of the statement."""
         if at is None:
             return Finding(self.path, self._line_of(lambda line: not line.startswith("--")), message)
         return Finding(self.path, self.statement.text.encode()[:at].count(b"\n") + 1, message)
@@ -48,7 +48,7 @@ class Reviewed:
 
 
 def read_all(root: Path = SQL) -> tuple[list[Reviewed], list[Finding]]:
-    """Every statement that can be read at all, and what is wrong with the others."""
+    """Every statement that can be parsed, and a finding for each of the others."""
     reviewed, findings = [], []
     for name in names(root):
         try:

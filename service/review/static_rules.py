@@ -1,4 +1,4 @@
-"""What a statement's text must be, whatever the database: the part of the review that needs no server."""
+"""Rules about the text of a statement. They need no database."""
 
 from collections.abc import Iterator
 
@@ -20,10 +20,10 @@ from service.review.reviewed import Finding, Reviewed
 
 OWNER = "user_id"
 MAINTENANCE = "maintenance/"
-WHOLE = ("review/", "migrations/", MAINTENANCE)  # they ask about the database, or take all there is
+UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
 
-# They run SQL that they are given as text or as the name of a table, where no review sees it.
+# Functions that run SQL given as text or as the name of a table: the review cannot see it.
 RUN_SQL = {
     "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
     "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
@@ -36,21 +36,21 @@ def check(reviewed: Reviewed) -> Iterator[Finding]:
     if not is_reviewable(reviewed):
         yield reviewed.finding("must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed")
         return
-    yield from _every_column_is_named(reviewed)
-    yield from _nothing_is_renamed_or_made(reviewed)
+    yield from _columns_are_named(reviewed)
+    yield from _no_renamed_columns_and_no_new_tables(reviewed)
     yield from _no_limit_without_order(reviewed)
-    yield from _nobody_changes_the_owner(reviewed)
+    yield from _owner_is_never_changed(reviewed)
     yield from _no_hidden_sql(reviewed)
-    yield from _maintenance_takes_nothing_from_a_request(reviewed)
+    yield from _maintenance_has_a_reason_and_no_parameter(reviewed)
 
 
 def is_reviewable(reviewed: Reviewed) -> bool:
-    """A plan does not show what a MERGE would insert, and anything else has no plan."""
+    """One SELECT, INSERT, UPDATE or DELETE. The plan of a MERGE does not show what it inserts."""
     kinds = [each.stmt.WhichOneof("node") for each in reviewed.tree.stmts]
     return len(kinds) == 1 and kinds[0] in KINDS and not any(reviewed.nodes(MergeStmt))
 
 
-def _every_column_is_named(reviewed: Reviewed) -> Iterator[Finding]:
+def _columns_are_named(reviewed: Reviewed) -> Iterator[Finding]:
     tables = {name for table in reviewed.nodes(RangeVar) for name in (table.relname, table.alias.aliasname) if name}
     for column in reviewed.nodes(ColumnRef):
         if any(field.HasField("a_star") for field in column.fields):
@@ -62,10 +62,10 @@ def _every_column_is_named(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding("must name the columns it inserts", insert.relation.location)
 
 
-def _nothing_is_renamed_or_made(reviewed: Reviewed) -> Iterator[Finding]:
+def _no_renamed_columns_and_no_new_tables(reviewed: Reviewed) -> Iterator[Finding]:
     for table in [*reviewed.nodes(RangeVar), *reviewed.nodes(JoinExpr)]:
         if table.alias.colnames:
-            # A plan shows the new names: t (owner, user_id) would make another column look like the owner.
+            # A plan shows the new names, so t (owner, user_id) would make another column look like user_id.
             yield reviewed.finding("must not give columns of a table other names")
     for select in reviewed.nodes(SelectStmt):
         if select.HasField("into_clause"):
@@ -78,19 +78,19 @@ def _no_limit_without_order(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding("must have an ORDER BY with its LIMIT")
     top = reviewed.tree.stmts[0].stmt.select_stmt
     is_list = reviewed.statement.kind == "many" and reviewed.tree.stmts[0].stmt.HasField("select_stmt")
-    if is_list and not top.HasField("limit_count") and not reviewed.statement.name.startswith(WHOLE):
+    if is_list and not top.HasField("limit_count") and not reviewed.statement.name.startswith(UNLIMITED):
         yield reviewed.finding("must have a LIMIT: a list of the service never returns all there is")
 
 
 def is_cut(select: SelectStmt) -> bool:
-    """LIMIT, OFFSET and FETCH leave rows out, and so does DISTINCT ON."""
+    """Whether rows may be left out: by LIMIT, OFFSET, FETCH or DISTINCT ON."""
     limit = unwrap_node(select.limit_count) if select.HasField("limit_count") else None
     has_limit = limit is not None and not (isinstance(limit, A_Const) and limit.isnull)
     is_distinct_on = any(each.WhichOneof("node") for each in select.distinct_clause)
     return has_limit or select.HasField("limit_offset") or is_distinct_on
 
 
-def _nobody_changes_the_owner(reviewed: Reviewed) -> Iterator[Finding]:
+def _owner_is_never_changed(reviewed: Reviewed) -> Iterator[Finding]:
     updates = [*reviewed.nodes(UpdateStmt), *reviewed.nodes(OnConflictClause)]
     for target in (target.res_target for update in updates for target in update.target_list):
         if target.name == OWNER:
@@ -104,7 +104,7 @@ def _no_hidden_sql(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding(f"must not call {name}, which runs SQL that no review sees", call.location)
 
 
-def _maintenance_takes_nothing_from_a_request(reviewed: Reviewed) -> Iterator[Finding]:
+def _maintenance_has_a_reason_and_no_parameter(reviewed: Reviewed) -> Iterator[Finding]:
     statement = reviewed.statement
     if not statement.name.startswith(MAINTENANCE):
         if statement.across_owners is not None:

@@ -1,4 +1,4 @@
-"""A list that is cut off has a total order: no two of its rows could change places between two requests."""
+"""A list with a LIMIT must have a total order: two rows must never change places between two requests."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ from service.review.catalog import Catalog
 from service.review.reviewed import Finding, Reviewed
 from service.review.static_rules import is_cut
 
-Column = tuple[str, str]  # what the statement calls the table, "" where it does not say, and the column
+Column = tuple[str, str]  # the table's name or alias ("" if the statement gives none), and the column's name
 
 NOT_TOTAL = "the ORDER BY of a LIMIT must be total: with the columns bound by =, it must hold a unique key"
 
@@ -37,12 +37,12 @@ def _is_total(select: SelectStmt, catalog: Catalog) -> bool:
     outputs = _outputs(select)
     ordered = set(_ordered(select, outputs))
     if outputs and all(ordered.intersection(_names(output)) for output in outputs):
-        return True  # rows that are alike in every column may change places
+        return True  # rows that are equal in every column may change places
     if select.op != SETOP_NONE:
         return False
     groups = [unwrap_node(each) for each in [*select.group_clause, *select.distinct_clause] if each.WhichOneof("node")]
     if groups:
-        return all(ordered.intersection(_meant(group, outputs)) for group in groups)
+        return all(ordered.intersection(_key_columns(group, outputs)) for group in groups)
     if select.distinct_clause:
         return False
     tables = [table for item in select.from_clause for table in _tables(unwrap_node(item))]
@@ -51,7 +51,7 @@ def _is_total(select: SelectStmt, catalog: Catalog) -> bool:
 
 
 def _outputs(select: SelectStmt) -> list[ResTarget]:
-    """Of several selects in one, the first names the columns."""
+    """The output columns. In a UNION the first SELECT names them."""
     while select.op != SETOP_NONE:
         select = select.larg
     return [target.res_target for target in select.target_list]
@@ -59,11 +59,11 @@ def _outputs(select: SelectStmt) -> list[ResTarget]:
 
 def _ordered(select: SelectStmt, outputs: list[ResTarget]) -> Iterator[Column]:
     for each in select.sort_clause:
-        yield from _meant(unwrap_node(each.sort_by.node), outputs)
+        yield from _key_columns(unwrap_node(each.sort_by.node), outputs)
 
 
-def _meant(key: Any, outputs: list[ResTarget]) -> Iterator[Column]:
-    """By the number of an output, by its name, which goes before that of a column, or by a column."""
+def _key_columns(key: Any, outputs: list[ResTarget]) -> Iterator[Column]:
+    """The columns of a sort key: an output's number, an output's name (which takes precedence), or a column."""
     if isinstance(key, A_Const) and 1 <= key.ival.ival <= len(outputs):
         yield from _names(outputs[key.ival.ival - 1])
     elif isinstance(key, ColumnRef):
@@ -79,11 +79,11 @@ def _names(output: ResTarget) -> Iterator[Column]:
     if isinstance(value, ColumnRef):
         yield _column(value)
     elif output.name:
-        yield "an output", output.name  # of no table: no key of one holds it
+        yield "an output", output.name  # an expression: no unique key contains it
 
 
 def _bound(condition: Any) -> Iterator[Column]:
-    """The columns that a parameter or a constant fixes in every row."""
+    """The columns that the condition fixes to one value, by `= $1` or `= constant`."""
     if isinstance(condition, BoolExpr) and condition.boolop == AND_EXPR:
         for argument in condition.args:
             yield from _bound(unwrap_node(argument))
@@ -95,7 +95,7 @@ def _bound(condition: Any) -> Iterator[Column]:
 
 
 def _tables(item: Any) -> Iterator[RangeVar | None]:
-    """None for what is no table: nothing is known to be unique in it."""
+    """The tables of a FROM item. None for anything else, like a sub-select: its unique keys are not known."""
     if isinstance(item, JoinExpr):
         yield from _tables(unwrap_node(item.larg))
         yield from _tables(unwrap_node(item.rarg))

@@ -1,5 +1,5 @@
 -- name: change_password :one
--- A new password, unless tokens were revoked since the old one was checked, as by another change. It revokes them too.
+-- Stores a new password and revokes all tokens. No row back: tokens were revoked since the old password was checked.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- $3 password_hash     text

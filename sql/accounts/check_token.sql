@@ -1,5 +1,5 @@
 -- name: check_token :one
--- Whether a token's user is still there, and has not revoked the token since. No row back means one or the other.
+-- Checks a token: no row back when its user was deleted, or has revoked it since it was issued.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- -> user_id  uuid

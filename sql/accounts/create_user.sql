@@ -1,5 +1,5 @@
 -- name: create_user :one
--- A new account. A taken email violates users_email_key: two sign-ups that race are decided here.
+-- Creates an account. A taken email violates users_email_key, which also decides between sign-ups that race.
 -- $1 email          text
 -- $2 password_hash  text
 -- $3 network        bytea

@@ -1,7 +1,8 @@
 -- name: delete_tasks :one
--- Deletes the $4 tasks of an account that follow on $3 in the order of ids, and returns the last of them.
--- No row back: fewer are left, and go with the account (delete_user), or tokens were revoked since the password was
--- checked. It is run until then, so that an account of millions is deleted in short statements. Begun anew it goes on.
+-- Deletes the next $4 tasks of an account, in the order of their ids after $3, and returns the last id.
+-- No row back: fewer than $4 are left, which delete_user deletes with the account, or tokens were revoked since the
+-- password was checked. The caller repeats it until then, so that an account with millions of tasks is deleted in short
+-- statements. A repeated deletion continues where an interrupted one stopped.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- $3 after_id          uuid

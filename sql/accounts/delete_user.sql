@@ -1,7 +1,7 @@
 -- name: delete_user :one
 -- Deletes the account, and its tasks by the foreign key, unless tokens were revoked since the password was checked.
--- The counter is locked first, as by the account's own writes. Of many tasks all but the last go before (delete_tasks).
--- A user of an outside issuer, who has none, is remembered: a token from before must not bring the account back.
+-- The counter is locked first, as in the writes of the account itself. Most tasks of a large account are deleted
+-- before, by delete_tasks. A user of an outside issuer is remembered: an older token must not create the account again.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- -> id  uuid

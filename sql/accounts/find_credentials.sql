@@ -1,5 +1,5 @@
 -- name: find_credentials :one
--- The account behind an email, to check a password at a login.
+-- The account of an email, to check the password at a login.
 -- $1 email  text
 -- -> id                uuid
 -- -> email             text

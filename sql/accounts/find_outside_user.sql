@@ -1,5 +1,5 @@
 -- name: find_outside_user :one
--- The user of an outside issuer, and until when their tokens are void. Nobody is found by an email here.
+-- The user of an outside issuer, and the time until which their tokens are revoked. Never looked up by email.
 -- $1 issuer   text
 -- $2 subject  text
 -- -> id                 uuid

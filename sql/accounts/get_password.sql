@@ -1,5 +1,5 @@
 -- name: get_password :one
--- What the token's user has to prove before the account changes: the hash is NULL for a user of an outside issuer.
+-- The password hash, to confirm a change of the account. It is NULL for a user of an outside issuer.
 -- $1 user_id  uuid
 -- -> id                uuid
 -- -> token_generation  bigint

@@ -1,6 +1,7 @@
 -- name: remember_network :exec
--- Puts the address of a login first among those that the user is known to use, and keeps the newest five.
--- One UPDATE: logins that race wait for each other at the row, so none is lost and there are never more than five.
+-- Moves the network of a login to the front of the user's known networks, and keeps the newest five.
+-- One UPDATE: concurrent logins wait for each other at the row lock, so none is lost and there are never more than
+-- five.
 -- $1 user_id  uuid
 -- $2 network  bytea
 -- index: users_pkey

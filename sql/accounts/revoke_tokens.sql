@@ -1,5 +1,5 @@
 -- name: revoke_tokens :one
--- Revokes every token until now: own ones by their generation, those of outside issuers by when they were issued.
+-- Revokes all tokens issued until now: own tokens by their generation, those of outside issuers by their issue time.
 -- $1 user_id  uuid
 -- -> id  uuid
 -- index: users_pkey

@@ -1,6 +1,6 @@
 -- name: save_outside_user :exec
--- A user of an outside issuer, made at first sight. Requests that race make one.
--- A token that was issued before the user was deleted makes none; where a newer one does, those from before stay void.
+-- Creates a user of an outside issuer at the first token. Concurrent requests create one user.
+-- A token from before the user was deleted creates none. When a newer token creates the user, older ones stay revoked.
 -- $1 issuer     text
 -- $2 subject    text
 -- $3 email      text

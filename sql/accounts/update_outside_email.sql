@@ -1,5 +1,5 @@
 -- name: update_outside_email :exec
--- The email that a newer token of an outside issuer says. It makes nobody: the user may be deleted at this moment.
+-- Stores the email of a newer token of an outside issuer. Creates no user: the user may just have been deleted.
 -- $1 user_id  uuid
 -- $2 email    text
 -- index: users_pkey

@@ -1,5 +1,5 @@
 -- name: user_exists :one
--- Whether the token's user is still there. Asked only after a miss, to tell 401 from 404.
+-- Checks that the token's user still exists. Only asked after a miss, to tell 401 from 404.
 -- $1 user_id  uuid
 -- -> user_id  uuid
 -- index: users_pkey

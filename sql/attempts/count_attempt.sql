@@ -1,6 +1,6 @@
 -- name: count_attempt :one
--- Counts an attempt, unless the newest $2 of its bucket all lie within $3. No row back means that they do.
--- Attempts at the same instant wait for each other at the row, so exactly $2 of them are counted.
+-- Counts an attempt. No row back: the newest $2 attempts of the bucket all lie within $3, so the limit is reached.
+-- Concurrent attempts wait for each other at the row lock, so exactly $2 of them are counted.
 -- $1 bucket  bytea
 -- $2 most    integer
 -- $3 window  interval

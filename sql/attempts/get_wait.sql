@@ -1,5 +1,5 @@
 -- name: get_wait :one
--- How long it is until the bucket takes an attempt again: when the oldest of its newest $2 is older than $3.
+-- The time until the bucket takes an attempt again: until the oldest of its newest $2 is older than $3.
 -- $1 bucket  bytea
 -- $2 most    integer
 -- $3 window  interval

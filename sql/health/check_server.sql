@@ -1,6 +1,6 @@
 -- name: check_server :one
--- How many of the migrations this code knows are applied, and whether the server takes writes.
--- Fewer than all means the schema is behind; a server that takes none is a standby, or was told to.
+-- How many of the given migrations are applied, and whether the server is read-only.
+-- Fewer than all means that the schema is behind. A read-only server is a standby, or was set to it.
 -- $1 migration_ids  text[]
 -- -> applied       bigint
 -- -> is_read_only  boolean

@@ -1,5 +1,5 @@
 -- name: count_connections :one
--- How many connections the server takes, and how many of those it keeps for some roles. Asked once, at a start.
+-- The connections that the server allows, and those that it reserves for some roles. Asked once, at start.
 -- -> max_connections  integer
 -- -> for_superusers   integer
 -- -> for_reserved     integer

@@ -1,5 +1,5 @@
 -- name: get_lock_timeout :one
--- After how many milliseconds the server ends this session's wait for a lock; 0 is never. Asked once, at a start.
+-- The lock_timeout of this session in milliseconds, 0 for none. Asked once, at start.
 -- -> milliseconds  integer
 -- index: none
 SELECT /* health/get_lock_timeout */

@@ -1,5 +1,5 @@
 -- name: get_server_pid :one
--- Which process of the server runs this. What a pooler says at connecting is another number, of its own making.
+-- The process id of the server process. A pooler reports a made-up one when a session connects.
 -- -> server_pid  integer
 -- index: none
 SELECT /* health/get_server_pid */ pg_backend_pid() AS server_pid

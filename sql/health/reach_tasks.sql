@@ -1,5 +1,5 @@
 -- name: reach_tasks :one
--- Whether tasks can be read at all: it waits while somebody holds a lock on the table. Asked for a user who never is.
+-- Readiness check of the table: it waits while the table is locked. Asked for a user id that never exists.
 -- $1 user_id  uuid
 -- -> has_tasks  boolean
 -- index: tasks_newest_first

@@ -1,6 +1,6 @@
 -- name: forget_attempts :exec
--- Deletes what no limit looks at any more. Rows that somebody else is at, and too many at once, wait for another time.
--- across owners: attempts belong to nobody; the service runs this now and then, with nothing of a request in it
+-- Deletes attempts that are too old for every limit. Skips locked rows, and deletes a limited number at a time.
+-- across owners: attempts have no owner; run now and then by the service, without any value of a request
 -- index: none
 DELETE /* maintenance/forget_attempts */ FROM attempts
 WHERE bucket IN (

@@ -1,5 +1,5 @@
 -- name: find_our_tables :many
--- Which tables with the names of ours the current schema holds, whoever made them, and whether yoyo keeps its book.
+-- The tables in the current schema that have names of ours, and whether yoyo's table of migrations exists.
 -- -> table_name  text
 -- index: pg_class_relname_nsp_index
 SELECT /* migrations/find_our_tables */ relname::text AS table_name

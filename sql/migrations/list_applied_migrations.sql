@@ -1,5 +1,5 @@
 -- name: list_applied_migrations :many
--- What has been applied, in order, and when (UTC).
+-- The applied migrations in order, with their times in UTC.
 -- -> migration_id    varchar
 -- -> applied_at_utc  timestamp
 -- index: none

@@ -1,7 +1,7 @@
 -- name: try_lock_migrations :one
--- One migration run at a time, whatever started it. The lock goes with its session, so a killed run leaves none behind.
--- It is asked for again and again: a session that waited for it inside a statement would hold a snapshot, for which a
--- CREATE INDEX CONCURRENTLY of the run that has the lock would wait in turn.
+-- Takes the advisory lock that lets one migration run at a time. It is released when its session ends.
+-- Polled by the caller: a session that waited inside the statement would hold a snapshot, and a CREATE INDEX
+-- CONCURRENTLY of the run with the lock would wait for that snapshot.
 -- $1 lock_key  bigint
 -- -> is_locked  boolean
 -- index: none

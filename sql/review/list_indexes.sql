@@ -1,5 +1,5 @@
 -- name: list_indexes :many
--- Every index that can be used, with its columns in order. An expression among them is NULL.
+-- Every usable index with its columns in order. A column that is an expression is NULL.
 -- -> schema_name    text
 -- -> table_name     text
 -- -> index_name     text

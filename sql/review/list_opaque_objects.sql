@@ -1,6 +1,6 @@
 -- name: list_opaque_objects :many
--- What a statement must not use, because neither its text nor its plan shows what it does.
--- Functions and operators that are not PostgreSQL's own, its functions that change something, and views.
+-- Objects that a statement must not use, because neither its text nor its plan shows what they do.
+-- They are views, and functions and operators: all that are not PostgreSQL's own, and its functions that change data.
 -- -> kind         text
 -- -> object_name  text
 -- index: none

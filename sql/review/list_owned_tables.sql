@@ -1,5 +1,5 @@
 -- name: list_owned_tables :many
--- Every table whose rows belong to a user, and the place of user_id among its columns.
+-- Every table with a user_id column, and the position of that column.
 -- -> schema_name  text
 -- -> table_name   text
 -- -> place        integer

@@ -1,5 +1,5 @@
 -- name: count_tasks :one
--- How many tasks the owner has.
+-- The number of the owner's tasks.
 -- $1 user_id  uuid
 -- -> task_count  bigint
 -- index: tasks_newest_first

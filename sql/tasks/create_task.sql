@@ -1,8 +1,8 @@
 -- name: create_task :one
--- A new task of the owner, counted in the same statement. No row back: no room below $4, or not counted yet.
--- The lock on the counter's row lets one create of an owner through at a time, so the limit is exact. The first create
--- of an owner makes the counter and no task: there may be tasks from before, and recount_tasks counts them first.
--- An owner who is gone violates task_counters_user_id_fkey.
+-- Creates a task and counts it, in one statement. No row back: the owner has $4 tasks, or they are not counted yet.
+-- Creates of one owner wait for each other at the counter's row lock, so the limit is exact. The first create of an
+-- owner makes the counter and no task: recount_tasks counts older tasks first. A deleted owner violates
+-- task_counters_user_id_fkey.
 -- $1 user_id      uuid
 -- $2 title        text
 -- $3 description  text

@@ -1,6 +1,6 @@
 -- name: delete_task :one
--- Deletes one task of the owner and counts it out, in the same statement. No row back means there was none.
--- The counter is locked before the task, as in every statement that needs both. An account that has none yet gets one,
+-- Deletes one task of the owner and lowers the counter, in one statement. No row back: there is no such task.
+-- The counter is locked before the task, as in every statement that needs both. An account without a counter gets one,
 -- with its tasks counted, at its next create.
 -- $1 user_id  uuid
 -- $2 task_id  uuid

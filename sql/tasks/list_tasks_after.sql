@@ -1,5 +1,5 @@
 -- name: list_tasks_after :many
--- The owner's tasks, newest first, from behind one of them on: the next page of what has no end.
+-- The owner's tasks that follow a given task, newest first: the next page of a long list.
 -- $1 user_id     uuid
 -- $2 created_at  timestamptz
 -- $3 task_id     uuid

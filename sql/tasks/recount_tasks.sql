@@ -1,8 +1,8 @@
 -- name: recount_tasks :one
--- Counts the owner's tasks, unless they were counted within the last minute: then no row comes back.
--- Asked after a create that found no room: at the first of an owner, and where tasks were written without being
--- counted, as by a release from before the counters. The count changes by the difference that one snapshot shows, so
--- that writes which commit meanwhile stay counted. More than two million tasks count as two million.
+-- Counts the owner's tasks again. No row back: they were counted within the last minute.
+-- Run after a create that found no room: at the first create of an owner, and where tasks were written without being
+-- counted, for example by a release without counters. It adds the difference seen in one snapshot, so writes that
+-- commit meanwhile stay counted. More than two million tasks count as two million.
 -- $1 user_id  uuid
 -- -> user_id     uuid
 -- -> task_count  bigint
@@ -11,7 +11,7 @@ WITH /* tasks/recount_tasks */ seen AS (
     SELECT
         counter.counted_at,
         counter.task_count AS counted,
-        -- Names the counter, so that it is run for one that is due and for no other.
+        -- Refers to the counter, so that it only runs for a counter that is due.
         (
             SELECT count(*)
             FROM (

@@ -1,5 +1,5 @@
 -- name: update_task :one
--- Changes the fields that were sent, in one statement. Each has a flag: a NULL alone cannot tell "clear" from "leave".
+-- Changes the fields that were sent. Each field has a flag, because NULL alone cannot tell "clear" from "leave".
 -- $1 user_id           uuid
 -- $2 task_id           uuid
 -- $3 set_title         boolean

@@ -28,7 +28,7 @@ def installed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def seeded_url(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database of a size that somebody could run, always on the embedded server: plans differ between versions."""
+    """A database of a realistic size. Always on the embedded server, because plans differ between versions."""
     with ExitStack() as stack:
         if databases.given_server():
             server_url = stack.enter_context(embedded_postgres.running(tmp_path_factory.mktemp("seeded")))
@@ -37,7 +37,7 @@ def seeded_url(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def untouched_url(server_url: str, with_roles: bool) -> Iterator[str]:
-    """A migrated database that nobody writes to: in one that services use, plans follow what they have stored."""
+    """A migrated database without rows: in a database that services use, plans change with the stored rows."""
     with databases.new_database(server_url) as url:
         yield databases.migrate(url, with_roles=with_roles).runtime
 

@@ -1,4 +1,4 @@
-"""python -m service sql check: what it finds in a copy of sql/ in which one thing is wrong, and in ours, nothing."""
+"""sql check: no finding in sql/, and the right finding in a statement with one fault."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, new_stat
 from tests.support import ROOT, SECRET, command
 
 
-def test_nothing_is_found_in_ours(any_server: str) -> None:
+def test_the_statements_of_the_service_have_no_findings(any_server: str) -> None:
     assert [str(finding) for finding in check(any_server)] == []
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_found_in_ours(any_server: str) -> None:
         ("tasks/get_task", "SELECT", "TABLE", '13: syntax error at or near ","'),
     ],
 )
-def test_a_file_that_says_something_else_than_the_server_is_found(
+def test_a_file_that_differs_from_the_server_is_a_finding_at_its_line(
     any_small_url: str, plant: Plant, name: str, good: str, bad: str, finding: str
 ) -> None:
     found = findings(any_small_url, plant(name, (good, bad)))
@@ -125,7 +125,7 @@ def test_a_file_that_says_something_else_than_the_server_is_found(
         ),
     ],
 )
-def test_columns_as_those_of_another_file_are_compared_with_what_the_server_returns(
+def test_columns_as_those_of_another_file_are_compared_with_the_columns_of_the_server(
     small_url: str, plant: Plant, body: str, listed: str, finding: str | None
 ) -> None:
     plant("tasks/list_tasks", ("created_at    timestamptz", f"created_at    {listed}"))
@@ -156,7 +156,7 @@ def test_columns_as_those_of_another_file_are_compared_with_what_the_server_retu
         "SELECT id FROM (SELECT id, created_at FROM tasks WHERE user_id = $1) AS mine ORDER BY created_at LIMIT 2",
     ],
 )
-def test_an_order_that_leaves_two_rows_undecided_is_found(small_url: str, plant: Plant, limited: str) -> None:
+def test_a_limit_with_an_order_that_is_not_total_is_a_finding(small_url: str, plant: Plant, limited: str) -> None:
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", limited, OWNER))
 
     assert any(NOT_TOTAL in finding for finding in findings(small_url, root))
@@ -173,7 +173,7 @@ def test_an_order_that_leaves_two_rows_undecided_is_found(small_url: str, plant:
         ("UNIQUE INDEX ON tasks (user_id, lower(title))", False),
     ],
 )
-def test_an_index_is_a_key_where_it_is_unique_for_all_rows_and_none_of_its_columns_can_be_null(
+def test_an_index_is_a_unique_key_if_it_is_not_partial_and_no_column_can_be_null(
     own_small_url: str, plant: Plant, index: str, is_key: bool
 ) -> None:
     with psycopg.connect(own_small_url) as connection:
@@ -196,7 +196,7 @@ def test_an_index_is_a_key_where_it_is_unique_for_all_rows_and_none_of_its_colum
         ("a.id, b.created_at", False),
     ],
 )
-def test_the_order_of_one_table_under_two_names_is_total_with_a_key_of_each(
+def test_the_order_of_a_self_join_is_total_with_a_unique_key_of_each_alias(
     small_url: str, plant: Plant, order: str, is_total: bool
 ) -> None:
     body = (
@@ -274,7 +274,7 @@ def test_the_order_of_one_table_under_two_names_is_total_with_a_key_of_each(
         ),
     ],
 )
-def test_a_statement_is_found_or_not(
+def test_a_statement_has_the_finding_or_none(
     small_url: str, plant: Plant, body: str, header: list[str], finding: str | None
 ) -> None:
     found = findings(small_url, plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header)))
@@ -285,7 +285,7 @@ def test_a_statement_is_found_or_not(
         assert f"sql/tasks/new_statement.sql:{finding}" in found
 
 
-def test_a_list_has_a_limit_and_what_returns_nothing_returns_nothing(small_url: str, plant: Plant) -> None:
+def test_a_list_without_a_limit_and_an_exec_that_returns_rows_are_findings(small_url: str, plant: Plant) -> None:
     body = "SELECT id FROM tasks WHERE user_id = $1"
     plant("tasks/all_tasks", new=new_statement("tasks/all_tasks", body, OWNER, ID).replace(":one", ":many"))
     root = plant("tasks/no_tasks", new=new_statement("tasks/no_tasks", body, OWNER, ID).replace(":one", ":exec"))
@@ -296,7 +296,7 @@ def test_a_list_has_a_limit_and_what_returns_nothing_returns_nothing(small_url: 
     ]
 
 
-def test_one_file_that_cannot_be_read_or_planned_hides_no_other(small_url: str, plant: Plant) -> None:
+def test_a_file_that_cannot_be_read_or_planned_does_not_hide_findings_of_others(small_url: str, plant: Plant) -> None:
     root = plant("tasks/get_task", ("user_id = $1 AND id = $2", "user_id = $1 AND id = $2 AND 1 / 0 = 1"))
     plant("tasks/update_task", ("user_id = $1 AND id = $2", "user_id = $2 AND id = $1"))
     (root / "tasks" / "latin.sql").write_bytes(b"-- \xe9\n")
@@ -312,7 +312,9 @@ def test_one_file_that_cannot_be_read_or_planned_hides_no_other(small_url: str, 
     assert found[2] == "sql/tasks/latin.sql:1: is no UTF-8"
 
 
-def test_a_review_can_change_nothing(small_url: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_review_runs_in_a_read_only_transaction(
+    small_url: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[object] = []
     of = Catalog.of
 
@@ -326,7 +328,7 @@ def test_a_review_can_change_nothing(small_url: str, plant: Plant, monkeypatch: 
     assert seen == [("on",)]
 
 
-def test_a_lock_that_somebody_holds_ends_the_wait(own_small_url: str, plant: Plant) -> None:
+def test_a_locked_table_is_a_finding_after_the_lock_timeout(own_small_url: str, plant: Plant) -> None:
     with psycopg.connect(own_small_url) as other:
         other.execute("LOCK TABLE tasks")
 
@@ -335,7 +337,7 @@ def test_a_lock_that_somebody_holds_ends_the_wait(own_small_url: str, plant: Pla
     assert finding == "sql/tasks/get_task.sql:14: cannot be prepared: canceling statement due to lock timeout"
 
 
-def test_a_merge_is_found_and_so_is_what_is_no_statement_about_rows(small_url: str, plant: Plant) -> None:
+def test_a_merge_and_a_truncate_are_findings(small_url: str, plant: Plant) -> None:
     merge = "MERGE INTO tasks USING users ON tasks.user_id = users.id WHEN MATCHED THEN DO NOTHING"
     plant("tasks/truncate_tasks", new=new_statement("tasks/truncate_tasks", "TRUNCATE tasks"))
     why = "must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed"
@@ -346,7 +348,7 @@ def test_a_merge_is_found_and_so_is_what_is_no_statement_about_rows(small_url: s
     ]
 
 
-def test_what_needs_no_server_is_found_without_one(plant: Plant) -> None:
+def test_findings_about_the_text_need_no_server(plant: Plant) -> None:
     plant(
         "tasks/update_task", ("title = CASE WHEN $3 THEN $4 ELSE title END", "user_id = CASE WHEN $3 THEN $4::uuid END")
     )
@@ -371,7 +373,7 @@ def test_what_needs_no_server_is_found_without_one(plant: Plant) -> None:
         "ts_stat", "ts_rewrite",
     ],
 )  # fmt: skip
-def test_a_function_that_runs_sql_which_it_is_given_is_found_without_a_server(plant: Plant, name: str) -> None:
+def test_a_function_that_runs_sql_from_its_arguments_is_a_finding_without_a_server(plant: Plant, name: str) -> None:
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", f"SELECT {name}($1) AS id", OWNER, ID))
 
     assert [str(finding) for finding in check_texts(root)] == [
@@ -379,7 +381,7 @@ def test_a_function_that_runs_sql_which_it_is_given_is_found_without_a_server(pl
     ]
 
 
-def test_the_command_says_a_line_for_each_finding_and_ends_with_1(database_url: str, tmp_path: Path) -> None:
+def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(database_url: str, tmp_path: Path) -> None:
     tree = tmp_path
     shutil.copytree(ROOT / "service", tree / "service", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "migrations", tree / "migrations")
@@ -400,7 +402,7 @@ def test_the_command_says_a_line_for_each_finding_and_ends_with_1(database_url: 
     assert (offline.returncode, offline.stdout) == (0, "")
 
 
-def test_a_look_makes_no_database(tmp_path: Path) -> None:
+def test_sql_check_without_a_database_exits_with_1_and_makes_none(tmp_path: Path) -> None:
     done = command(tmp_path, "sql", "check")
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -408,7 +410,7 @@ def test_a_look_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_schema_that_is_behind_cannot_be_checked(empty_database: str, tmp_path: Path) -> None:
+def test_a_schema_that_is_behind_is_refused_with_the_command_to_run(empty_database: str, tmp_path: Path) -> None:
     done = command(tmp_path, "sql", "check", DATABASE_URL=empty_database, BETTER_AUTH_SECRET=SECRET)
 
     assert (done.returncode, done.stdout) == (1, "")

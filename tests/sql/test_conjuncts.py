@@ -1,4 +1,4 @@
-"""The condition of a plan, taken apart at the ANDs that hold for the whole of it."""
+"""conjuncts() splits the condition of a plan at its top-level ANDs."""
 
 import pytest
 

@@ -71,7 +71,7 @@ def test_every_index_on_a_table_of_users_rows_starts_with_the_owner(database_url
 
 
 @pytest.mark.parametrize("blank", WHITE_SPACE, ids=lambda blank: f"U+{ord(blank):04X}")
-def test_what_python_trims_the_database_does_not_take_untrimmed(
+def test_the_database_refuses_texts_with_white_space_that_python_trims(
     row: psycopg.Connection, owner: str, blank: str
 ) -> None:
     assert refused_task(row, owner, f"a{blank}") == "tasks_title_trimmed"
@@ -81,7 +81,9 @@ def test_what_python_trims_the_database_does_not_take_untrimmed(
 
 
 @pytest.mark.parametrize("kept", ["\u200b", "\ufeff", "\u180e", "\u2060", "\x01", "\x7f", "t", "n", "f", "0", "\\"])
-def test_what_python_keeps_the_database_takes(row: psycopg.Connection, owner: str, kept: str) -> None:
+def test_the_database_takes_characters_that_python_does_not_trim(
+    row: psycopg.Connection, owner: str, kept: str
+) -> None:
     assert f"{kept}a{kept}".strip() == f"{kept}a{kept}"
     assert refused_task(row, owner, f"{kept}a{kept}", f"{kept}a{kept}") is None
 

@@ -1,4 +1,4 @@
-"""python -m service sql explain: the generic plan of a file as it stands, or what happens with the values given."""
+"""sql explain: the generic plan of a file, or EXPLAIN ANALYZE with the given values."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_with_values_it_is_run_and_undone(urls: Urls, database: psycopg.Connecti
         ("get_user", {"user_id": "nobody"}, 'invalid input syntax for type uuid: "nobody"'),
     ],
 )
-def test_what_cannot_be_explained_is_said_in_one_line(
+def test_an_unknown_statement_or_wrong_values_are_refused_in_one_line(
     database_url: str, name: str, values: dict[str, str], why: str
 ) -> None:
     with pytest.raises(CommandError) as refused:
@@ -55,7 +55,7 @@ def test_what_cannot_be_explained_is_said_in_one_line(
     assert str(refused.value) == why
 
 
-def test_the_command_prints_the_plan_or_what_is_wrong(untouched_url: str, tmp_path: Path) -> None:
+def test_the_command_prints_the_plan_or_the_error(untouched_url: str, tmp_path: Path) -> None:
     shown = command(tmp_path, "sql", "explain", "get_task", DATABASE_URL=untouched_url, LOG_LEVEL="WARNING")
     wrong = command(tmp_path, "sql", "explain", "get_task", "user_id", "--database-url", untouched_url)
     elsewhere = command(tmp_path, "sql", "explain", "get_task", "--database-url", "hunter22")

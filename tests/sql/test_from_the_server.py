@@ -1,4 +1,4 @@
-"""From what a server shows back to the file: while a statement runs, in its log, and in pg_stat_statements."""
+"""The server names a statement's file in pg_stat_activity, in its log, and in pg_stat_statements."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from tests import databases
 from tests.databases import Urls
 from tests.support import FEBRUARY, User
 
-SHOWN_BYTES = 1024  # track_activity_query_size, unless somebody has raised it
+SHOWN_BYTES = 1024  # the default of track_activity_query_size
 LEADING_COMMENTS_ARE_DROPPED_SINCE = 180000
 
 
@@ -45,7 +45,7 @@ def wait_for_a_blocked_statement(database: psycopg.Connection) -> str:
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_name_is_in_what_the_server_shows_of_a_long_statement(name: str) -> None:
+def test_the_name_lies_within_the_part_of_a_long_statement_that_the_server_shows(name: str) -> None:
     assert f"/* {name} */".encode() in read(name).text.encode()[:SHOWN_BYTES]
 
 
@@ -65,8 +65,8 @@ def test_the_log_names_the_file(urls: Urls) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_name_survives_in_what_is_stored_of_a_statement(urls: Urls, name: str) -> None:
-    """pg_stat_statements stores the text from the place where the parser says that the statement starts."""
+def test_the_name_is_in_the_text_that_pg_stat_statements_stores(urls: Urls, name: str) -> None:
+    """pg_stat_statements stores the text from the offset at which the parser says the statement starts."""
     trees: list[str] = []
     with psycopg.connect(urls.admin, autocommit=True) as connection:
         connection.add_notice_handler(lambda notice: trees.append(notice.message_detail or ""))

@@ -20,7 +20,7 @@ WHERE user_id = $1
 """
 
 
-def test_a_header_gives_the_parameters_their_names() -> None:
+def test_a_header_names_the_parameters() -> None:
     parsed = parse("tasks/get_task", GOOD)
 
     assert (parsed.kind, parsed.purpose, parsed.index) == ("one", "One task of the owner.", "tasks_pkey")
@@ -60,7 +60,7 @@ TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
         (GOOD, "", 1, NAME),
     ],
 )
-def test_a_file_that_does_not_say_it_is_refused(good: str, bad: str, line: int, why: str) -> None:
+def test_a_header_that_is_wrong_or_incomplete_is_refused_at_its_line(good: str, bad: str, line: int, why: str) -> None:
     assert good in GOOD
 
     with pytest.raises(StatementError) as refused:
@@ -69,7 +69,7 @@ def test_a_file_that_does_not_say_it_is_refused(good: str, bad: str, line: int, 
     assert str(refused.value) == f"sql/tasks/get_task.sql:{line}: {why}"
 
 
-def test_a_missing_file_and_another_kind_are_refused() -> None:
+def test_a_missing_file_and_a_wrong_kind_are_refused() -> None:
     with pytest.raises(StatementError, match=r"^sql/tasks/steal_task\.sql:1: is missing$"):
         statement("tasks/steal_task", "one")
     with pytest.raises(StatementError, match=r"^sql/tasks/get_task\.sql:1: is :one, and is used as :many$"):
@@ -140,7 +140,7 @@ def test_columns_of_another_file_may_be_followed_by_more(tmp_path: Path) -> None
         ),
     ],
 )
-def test_columns_of_a_file_that_does_not_list_them_are_refused_at_the_line_that_asks(
+def test_a_reference_to_a_file_that_lists_no_columns_is_refused_at_its_line(
     tmp_path: Path, list_tasks: str | None, why: str
 ) -> None:
     root = tree(tmp_path, get_task=AS_LIST, **({"list_tasks": list_tasks} if list_tasks else {}))

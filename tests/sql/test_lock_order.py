@@ -1,4 +1,4 @@
-"""One order of locks for all that writes to an owner's tasks: the counter, then the account, then the tasks."""
+"""Every write to an owner's tasks takes its locks in one order: the counter, then the account, then the tasks."""
 
 import time
 from collections.abc import Callable, Iterator

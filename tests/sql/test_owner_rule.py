@@ -1,4 +1,4 @@
-"""The owner rule: every way around it that we could think of is planted in a copy of sql/, and found."""
+"""The owner rule: planted statements that break it, each in another way, are findings."""
 
 import psycopg
 import pytest
@@ -27,7 +27,9 @@ from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, findings, new_statem
         "id = $2 AND 'user_id = $1) AND (tasks.user_id = $1)' <> $1::text",
     ],
 )
-def test_a_statement_that_is_not_bound_to_its_owner_is_found(any_small_url: str, plant: Plant, condition: str) -> None:
+def test_a_statement_that_is_not_bound_to_its_owner_is_a_finding(
+    any_small_url: str, plant: Plant, condition: str
+) -> None:
     names = ["tasks/delete_task", "tasks/get_task", "tasks/update_task"]
     for name in names:
         table = "tasks." if name == "tasks/delete_task" else ""
@@ -68,7 +70,7 @@ def test_a_statement_that_is_not_bound_to_its_owner_is_found(any_small_url: str,
         ),
     ],
 )
-def test_a_scan_without_its_owner_is_found_wherever_it_hides(
+def test_a_scan_without_its_owner_is_a_finding_in_joins_subselects_and_unions(
     any_small_url: str, plant: Plant, body: str, header: list[str]
 ) -> None:
     found = findings(
@@ -117,7 +119,9 @@ def test_a_scan_without_its_owner_is_found_wherever_it_hides(
         ),
     ],
 )
-def test_what_obeys_is_not_found(any_small_url: str, plant: Plant, body: str, header: list[str]) -> None:
+def test_a_statement_that_is_bound_to_its_owner_has_no_finding(
+    any_small_url: str, plant: Plant, body: str, header: list[str]
+) -> None:
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
 
     assert findings(any_small_url, root) == []
@@ -188,14 +192,14 @@ def test_what_obeys_is_not_found(any_small_url: str, plant: Plant, body: str, he
         ),
     ],
 )
-def test_an_owner_that_is_set_or_looked_past_is_found(
+def test_a_changed_or_ignored_owner_is_a_finding(
     any_small_url: str, plant: Plant, name: str, good: str, bad: str, finding: str
 ) -> None:
     assert f"sql/{name}.sql:{finding}" in findings(any_small_url, plant(name, (good, bad)))
 
 
-def test_a_sub_select_that_shows_like_the_parameter_is_found(older_small_url: str, plant: Plant) -> None:
-    """Version 15 shows the result of a sub-select that runs first as $0 or $1: user_id = $1 is then nobody's word."""
+def test_a_sub_select_that_a_plan_shows_as_a_parameter_is_a_finding(older_small_url: str, plant: Plant) -> None:
+    """Version 15 shows the result of a sub-select that runs first as $0 or $1, so user_id = $1 proves nothing."""
     body = (
         "SELECT id FROM tasks WHERE id = $2 AND user_id = $1 "
         "AND title = (SELECT email FROM users WHERE id = $1) AND description = (SELECT email FROM users WHERE id = $1)"
@@ -276,7 +280,7 @@ CREATE MATERIALIZED VIEW copied_tasks AS SELECT id, title FROM tasks;
         ),
     ],
 )
-def test_what_neither_text_nor_plan_shows_is_found(
+def test_views_functions_and_operators_with_hidden_effects_are_findings(
     own_small_url: str, plant: Plant, body: str, header: list[str], why: str
 ) -> None:
     with psycopg.connect(own_small_url) as connection:
@@ -293,7 +297,7 @@ def test_what_neither_text_nor_plan_shows_is_found(
         ("(title, user_id)", []),
     ],
 )
-def test_a_conflict_is_with_a_row_of_the_owner_alone(
+def test_a_conflict_target_without_user_id_is_a_finding(
     own_small_url: str, plant: Plant, conflict: str, why: list[str]
 ) -> None:
     with psycopg.connect(own_small_url) as connection:
@@ -387,7 +391,7 @@ def test_a_function_of_our_own_is_not_run_by_planning_it(own_small_url: str, pla
         ),
     ],
 )
-def test_a_statement_that_reaches_another_account_is_found(
+def test_a_statement_that_reaches_another_account_is_a_finding(
     any_small_url: str, plant: Plant, body: str, header: list[str], why: str
 ) -> None:
     header = [*header, "-- -> email  text"] if body.startswith("SELECT") else header
@@ -405,9 +409,9 @@ def test_an_account_may_be_changed_by_its_owner(any_small_url: str, plant: Plant
     assert findings(any_small_url, plant("accounts/new_statement", new=new)) == []
 
 
-def test_only_maintenance_works_across_owners_and_then_says_why_and_takes_nothing(small_url: str, plant: Plant) -> None:
+def test_only_maintenance_works_across_owners_with_a_reason_and_no_parameter(small_url: str, plant: Plant) -> None:
     body = "DELETE FROM tasks WHERE created_at < now() - INTERVAL '100 years'"
-    reason = "-- across owners: nobody waits so long."
+    reason = "-- across owners: no task is that old."
     good = new_statement("maintenance/forget_tasks", body, reason)
     assert findings(small_url, plant("maintenance/forget_tasks", new=good)) == []
 

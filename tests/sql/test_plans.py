@@ -1,4 +1,4 @@
-"""How each statement runs: sql/plans/ shows it, so that a change of a plan is seen in the change that makes it."""
+"""sql/plans/ holds the plan of each statement, so a change that alters a plan shows it in its diff."""
 
 from service.db.statements import names, read
 from tests.plans import PLANS, indexes_of, plans_of, reduced

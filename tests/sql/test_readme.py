@@ -1,4 +1,4 @@
-"""sql/README.md: its index is that of the files, and its psql sessions work when they are pasted."""
+"""sql/README.md: the index is the output of sql list, and the psql sessions run as they stand."""
 
 import re
 import subprocess

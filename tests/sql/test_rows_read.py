@@ -1,5 +1,7 @@
-"""What a request on tasks makes the server read, counted in rows: what it answers, and nothing else. A database that is
-ten times as large, or a user with ten times as many tasks, makes none but the list dearer."""
+"""Statements on tasks read only the rows that they return, counted in the plans of EXPLAIN ANALYZE.
+
+So their cost does not grow with the database, and only that of the list grows with the user's tasks.
+"""
 
 import asyncio
 import json
@@ -25,7 +27,7 @@ from service.domain.tasks import (
 from service.review.plans import Plan, nodes
 from tests.plans import TASKS_EACH
 
-# What a plan says of rows that were read and not passed on.
+# Rows that were read and then dropped, by the keys of a plan.
 REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Removed by Join Filter")
 
 Read = Callable[..., tuple[int, int]]
@@ -62,7 +64,7 @@ def find(connection: "asyncpg.Connection[asyncpg.Record]", runner: asyncio.Runne
 
 @pytest.fixture(params=["custom", "generic"])
 def read(request: pytest.FixtureRequest, find: Find) -> Read:
-    """Rows of tables and indexes that a statement reads, and rows that it returns."""
+    """Returns how many rows a statement reads from tables and indexes, and how many it returns."""
     find(f"SET LOCAL plan_cache_mode = force_{request.param}_plan")
 
     def read(statement: Statement, **values: object) -> tuple[int, int]:
@@ -77,7 +79,7 @@ def read(request: pytest.FixtureRequest, find: Find) -> Read:
 
 
 def rows_read(node: Plan) -> int:
-    """By one that reads a table itself: not what it has from those below it or from another part of the statement."""
+    """The rows that a plan node reads from a table itself, without those from the nodes below it."""
     if "Relation Name" not in node or node["Node Type"] == "ModifyTable":
         return 0
     each = float(node["Actual Rows"]) + sum(float(node.get(key, 0)) for key in REMOVED)
@@ -86,7 +88,7 @@ def rows_read(node: Plan) -> int:
 
 @pytest.fixture(params=[TASKS_EACH, 2])
 def tasks(request: pytest.FixtureRequest) -> int:
-    """That the user has."""
+    """The number of the user's tasks."""
     count: int = request.param
     return count
 
@@ -108,18 +110,18 @@ def task(find: Find, user: UUID) -> UUID:
     return newest
 
 
-def test_a_list_reads_what_it_answers(read: Read, user: UUID, tasks: int) -> None:
+def test_a_list_reads_only_the_rows_that_it_returns(read: Read, user: UUID, tasks: int) -> None:
     assert read(LIST_TASKS, user_id=user, max_rows=1000) == (tasks, tasks)
     assert read(LIST_TASKS, user_id=user, max_rows=1) == (1, 1)
 
 
-def test_a_page_reads_what_it_answers(read: Read, find: Find, user: UUID, task: UUID, tasks: int) -> None:
+def test_a_page_reads_only_the_rows_that_it_returns(read: Read, find: Find, user: UUID, task: UUID, tasks: int) -> None:
     behind = {"created_at": find("SELECT created_at FROM tasks WHERE id = $1", task), "task_id": task}
 
     assert read(LIST_TASKS_AFTER, user_id=user, **behind, max_rows=1000) == (tasks - 1, tasks - 1)
 
 
-def test_what_is_about_one_task_reads_one_and_a_delete_its_counter_twice(read: Read, user: UUID, task: UUID) -> None:
+def test_a_statement_about_one_task_reads_one_row_and_a_delete_three(read: Read, user: UUID, task: UUID) -> None:
     changed = NO_CHANGES | {"set_is_completed": True, "is_completed": True}
 
     assert read(GET_TASK, user_id=user, task_id=task) == (1, 1)
@@ -127,15 +129,15 @@ def test_what_is_about_one_task_reads_one_and_a_delete_its_counter_twice(read: R
     assert read(DELETE_TASK, user_id=user, task_id=task) == (3, 1)
 
 
-def test_a_new_task_reads_none(read: Read, user: UUID) -> None:
+def test_a_create_reads_no_row(read: Read, user: UUID) -> None:
     assert read(CREATE_TASK, **NO_FIELDS | {"user_id": user, "title": "x", "max_tasks": 10_000}) == (0, 1)
 
 
-def test_a_token_is_looked_up_by_one_row(read: Read, user: UUID) -> None:
+def test_a_token_check_reads_one_row(read: Read, user: UUID) -> None:
     assert read(CHECK_TOKEN, user_id=user, token_generation=0) == (1, 1)
 
 
-def test_a_task_of_somebody_else_is_not_read_more_than_once(read: Read, find: Find, user: UUID) -> None:
+def test_a_task_of_another_user_is_read_at_most_once(read: Read, find: Find, user: UUID) -> None:
     others: UUID = find("SELECT id FROM tasks WHERE user_id <> $1 LIMIT 1", user)
 
     seen, answered = read(GET_TASK, user_id=user, task_id=others)

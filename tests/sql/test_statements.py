@@ -101,7 +101,7 @@ def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | 
     return task
 
 
-def test_create_user_returns_what_its_owner_may_see(run: Run) -> None:
+def test_create_user_returns_no_password_hash(run: Run) -> None:
     [user] = run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
 
     assert list(user.keys()) == ["id", "email", "created_at", "token_generation"]
@@ -239,7 +239,7 @@ def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> No
     assert run(FIND_CREDENTIALS, email="b@example.com") == []
 
 
-def test_an_email_is_unique_among_those_who_log_in_with_it(run: Run) -> None:
+def test_an_email_is_unique_among_users_with_a_password(run: Run) -> None:
     run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
     for subject in ("one", "two"):
         given = {"issuer": "https://issuer.example", "subject": f"{subject}-{EMAIL}", "email": EMAIL}
@@ -349,8 +349,8 @@ def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger:
     assert after(owner, tasks[4], 9) == after(stranger, tasks[0], 9) == []
 
 
-def test_whatever_answers_with_tasks_has_the_columns_of_the_list_in_its_order() -> None:
-    """The answers are made of them by their places."""
+def test_every_statement_that_returns_tasks_has_the_columns_of_the_list_in_its_order() -> None:
+    """The contracts read the columns of a task by the positions in the list."""
     for statement in (CREATE_TASK, GET_TASK, UPDATE_TASK, LIST_TASKS_AFTER):
         assert statement.columns == LIST_TASKS.columns
 
@@ -380,7 +380,7 @@ def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None
         {"title": "Bread", "description": None, "is_completed": True},
     ],
 )
-def test_update_task_changes_what_is_flagged_and_nothing_else(run: Run, owner: UUID, change: dict[str, Any]) -> None:
+def test_update_task_changes_the_flagged_fields_and_nothing_else(run: Run, owner: UUID, change: dict[str, Any]) -> None:
     task = new_task(run, owner)
     flags = {f"set_{column}": True for column in change}
 
@@ -430,7 +430,7 @@ def test_attempts_are_counted_up_to_the_limit_and_taken_back_one_by_one(run: Run
 
 
 def counted(run: Run, bucket: bytes) -> int:
-    """The smallest limit that is not reached, less one."""
+    """The number of counted attempts: the smallest limit that is not reached, minus one."""
     for most in itertools.count(1):
         [row] = run(GET_WAIT, bucket=bucket, most=most, window=timedelta(minutes=15))
         if row["remaining"] is None:
@@ -490,7 +490,7 @@ def test_the_server_says_whether_it_is_citus(run: Run, urls: Urls) -> None:
         assert server["is_distributed"] is citus.is_here(connection)
 
 
-def test_a_look_at_the_server_sees_what_a_request_would_meet(run: Run, owner: UUID) -> None:
+def test_health_statements_read_tasks_and_the_connections_of_the_server(run: Run, owner: UUID) -> None:
     new_task(run, owner)
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=owner)] == [True]
     assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=NOBODY)] == [False]
