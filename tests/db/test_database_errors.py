@@ -3,6 +3,7 @@
 import pytest
 
 from service.db.database import Database
+from service.db.statements import StatementCallError
 from service.domain import tasks
 from service.errors import Code, Problem
 from tests.databases import Urls
@@ -42,7 +43,7 @@ def test_must_without_a_row_raises_an_error_that_names_the_statement(urls: Urls)
     async def scenario() -> None:
         async with database_at(urls.runtime) as database:
             [owner, other] = await new_owners(database, 2)
-            with pytest.raises(RuntimeError, match="tasks/get_task returned no row"):
+            with pytest.raises(StatementCallError, match=r"sql/tasks/get_task\.sql returned no row"):
                 await database.must(tasks.GET_TASK, user_id=owner.id, task_id=other.tasks[0]["id"])
 
     run_async(scenario())

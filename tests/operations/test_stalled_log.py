@@ -294,7 +294,7 @@ def statuses_of(service: Service, number: int) -> list[int]:
 
 def wait_until_up(stalled: Stalled, workers: int) -> bytes:
     """The log from the start until each worker is ready."""
-    return read_until(stalled.reader, lambda log: log.count(b"ready: ") == workers and log.endswith(b"\n"))
+    return read_until(stalled.reader, lambda log: log.count(b"ready:") == workers and log.endswith(b"\n"))
 
 
 def dropped_of(log: bytes) -> list[int]:
