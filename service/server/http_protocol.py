@@ -1,15 +1,12 @@
 """A client's HTTP connection: Sanic's protocol with limits on clients that are slow, greedy, or never read."""
 
-import asyncio
 import socket
-import struct
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http import Stage
-from sanic.server.protocols.http_protocol import HttpProtocol
 
 from service.errors import Code, Problem
 from service.http.access_log import log_unread
@@ -20,36 +17,32 @@ from service.http.headers import HEADERS
 from service.http.health import PATHS as HEALTH_PATHS
 from service.http.request import new_request_id
 from service.http.responses import JsonResponse
+from service.server.back_pressure import BackPressureProtocol
 from service.server.http1 import StrictHttp
-from service.server.places import JUST_CAME_SECONDS, Standing, say
+from service.server.places import JUST_CAME_SECONDS, Standing
 from service.server.request import ServerRequest
 from service.server.response_bytes import bytes_of
-from service.server.server_context import ServerContext
-from service.server.sockets import held_by_system, socket_of
+from service.server.sockets import socket_of
 from service.server.writes import ConnectionWriter
 
 SEND_BUFFER_BYTES = 256 * 1024  # of the socket; the system's own default grows to megabytes for each client
-MAX_UNSENT_BYTES = 64 * 1024 * 1024  # that wait in this process for clients to read, of all connections together
 
 ALL_TAKEN = "all places for connections are taken"
 
 STALLED_BYTES_A_SECOND = 1000  # of its response a client confirms less; the slowest mobile network manages more
 
 
-class ClientConnection(HttpProtocol):
+class ClientConnection(BackPressureProtocol):
     __slots__ = (
-        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "_unread_before", "_watch",
-        "address", "has_ended", "is_ending", "writer",
+        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "address", "has_ended", "is_ending",
+        "writer",
     )  # fmt: skip
 
     __touchup__ = ("send",)  # type: ignore[assignment]  # removes its dispatch of a signal that has no handler
 
     HTTP_CLASS = StrictHttp
-    stalled: ClassVar[dict["ClientConnection", float]] = {}  # connections with back-pressure, and since when
 
     def connection_made(self, transport: Any) -> None:
-        self._watch: asyncio.TimerHandle | None = None
-        self._unread_before = 0
         self._came = self._time = monotonic()
         self._delivered_before = self._delivered_lately = (self._came, 0)
         self.is_ending = False  # whether it is closed behind its next answer
@@ -58,7 +51,7 @@ class ClientConnection(HttpProtocol):
         fast_path = self._context.fast_path
         self._handle_request = fast_path.handle_request if fast_path else self.app.handle_request
         self.request_handler = self._handle_request
-        super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        super().connection_made(transport)
         with socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
@@ -106,11 +99,8 @@ class ClientConnection(HttpProtocol):
         await self._can_write.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)  # type: ignore[no-untyped-call]  # Sanic does not annotate it
+        super().connection_lost(exc)
         self._context.places.leave(self)
-        self.stalled.pop(self, None)
-        if self._watch is not None:
-            self._watch.cancel()
 
     def check_timeouts(self) -> None:
         """Sanic calls it every few seconds to find idle and late connections."""
@@ -143,72 +133,6 @@ class ClientConnection(HttpProtocol):
             self.loop.call_later(JUST_CAME_SECONDS - age, super().close_if_idle)
             return False
         return super().close_if_idle()
-
-    def pause_writing(self) -> None:
-        """Back-pressure: the transport calls it when a client does not keep up. All such clients together may leave
-        MAX_UNSENT_BYTES here; beyond that, many of them would take all the memory before any reaches its write timeout.
-        Connections that have read nothing for a while are cut off first."""
-        super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        now = monotonic()
-        self.stalled[self] = now
-        self._begin_to_watch()
-        unsent = sum(each._to_be_sent() for each in self.stalled)
-        if unsent <= MAX_UNSENT_BYTES:
-            return
-        say(
-            "clients leave more than %d bytes of answers lying here; those that read nothing are cut off",
-            MAX_UNSENT_BYTES,
-        )
-
-        def reads(each: ClientConnection) -> bool:
-            return now - self.stalled[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
-
-        for each in sorted(self.stalled, key=reads):
-            if unsent <= MAX_UNSENT_BYTES:
-                return
-            unsent -= each._to_be_sent()
-            each._reset()
-
-    def resume_writing(self) -> None:
-        """The transport calls it when the client has caught up, or is gone."""
-        super().resume_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        self.stalled.pop(self, None)
-
-    def _begin_to_watch(self) -> None:
-        if self._watch is None and self._to_be_sent():
-            self._look_again()
-
-    def _look_again(self, before: int | None = None) -> None:
-        """The write timeout: cuts off a client that has read nothing since the look before."""
-        unread, self._watch = self._unread(), None
-        if unread == before:
-            self._reset()
-        elif self._to_be_sent():
-            self._unread_before = unread
-            self._watch = self.loop.call_later(self._context.write_timeout, self._look_again, unread)
-
-    def _reset(self) -> None:
-        """Closes with a reset. Otherwise the system would go on offering what it holds for minutes."""
-        if self.transport and (self._to_be_sent() or self._held()):
-            with socket_of(self.transport) as own:
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.transport.abort()
-
-    def _to_be_sent(self) -> int:
-        return self.transport.get_write_buffer_size() if self.transport else 0
-
-    def _held(self) -> int:
-        is_open = self.transport is not None and (self._to_be_sent() or not self.transport.is_closing())
-        return held_by_system(self.transport) if is_open else 0
-
-    def _unread(self) -> int:
-        to_be_sent = self._to_be_sent()
-        return to_be_sent + held_by_system(self.transport) if self.transport and to_be_sent else to_be_sent
-
-    @property
-    def _context(self) -> ServerContext:
-        context: ServerContext = self.app.ctx
-        return context
 
     def standing(self, now: float) -> tuple[Standing, float]:
         since = self._waiting_since()

@@ -164,7 +164,7 @@ def test_progress_counts_only_bytes_that_the_client_has_acknowledged(
     monkeypatch: pytest.MonkeyPatch, unsent: int, held: int, delivered: int, stage: Stage,
     times: tuple[float, float], expected: tuple[Standing, float],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("service.server.http_protocol.held_by_system", lambda _: held)
+    monkeypatch.setattr("service.server.back_pressure.held_by_system", lambda _: held)
     connection: Any = ClientConnection.__new__(ClientConnection)
     earlier = 5000  # bytes of earlier answers
     connection.transport = SimpleNamespace(get_write_buffer_size=lambda: unsent, is_closing=lambda: False)
