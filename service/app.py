@@ -25,7 +25,7 @@ from service.settings.all_settings import Settings
 from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
-LONG_LISTS = 2  # pieces of them are made at once
+PIECES_AT_ONCE = 2  # of long lists, made at the same time in one process
 
 _log = logging.getLogger("service.app")
 
@@ -46,6 +46,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
         for blueprint in contract.blueprints():  # with the authentication, if its routes need a token
             app.blueprint(blueprint)
     app.add_route(root.show, "/", ["GET", "HEAD"])
+    # For paths of no contract, those below /v1 too, and for clients that have gone, on every path.
     app.exception(Exception)(error_handler(API.error_text))
     app.error_handler.add(RequestCancelled, client_has_gone)
 
@@ -60,7 +61,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
 async def _open(settings: Settings, app: ServerApp) -> None:
     await open_services(app.ctx, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
-    app.ctx.long_lists = FairQueue(LONG_LISTS, LONG_LISTS)
+    app.ctx.long_lists = FairQueue(PIECES_AT_ONCE, PIECES_AT_ONCE)
     open_server(app.ctx, settings)
 
 
@@ -78,7 +79,7 @@ async def _say_ready(settings: Settings, where_data_lies: str, app: ServerApp) -
     _log.info(
         "ready: API %s, documentation %s/docs, data in %s, January's API %s/v1, allowed origins %s (FRONTEND_URL)",
         api, api, where_data_lies, api, origins,
-        extra={"as_text": as_text} if settings.workers == 1 else {},
+        extra={"as_text": as_text} if settings.workers == 1 else {},  # read by log/lines.py; several would repeat it
     )  # fmt: skip
 
 

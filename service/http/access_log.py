@@ -43,7 +43,7 @@ def log_requests(output: LogOutput) -> Callable[[Request, HTTPResponse], None]:
     return log
 
 
-def log_unread(request_id: str, status: int, reason: str) -> None:
+def log_without_request(request_id: str, status: int, reason: str) -> None:
     """The line of a response that was sent before anything of a request was read."""
     unknown = dict.fromkeys(("method", "route"))
     fields = {"request_id": request_id, **unknown, "status": status, "duration_ms": None, "reason": reason}

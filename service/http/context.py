@@ -10,6 +10,8 @@ from service.fair_queue import FairQueue
 
 
 class Context(Services):
+    """One object for each process, in three classes: filled by open_services(), by app.py and by open_server()."""
+
     trusted_proxies: int
     long_lists: FairQueue[None]  # slots for making a piece of one, fair by user
     is_draining: bool = False

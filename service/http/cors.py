@@ -13,7 +13,8 @@ from service.http.responses import JsonResponse, no_content
 
 VARY = {"Vary": "Origin"}
 
-# Named one by one: `*` never covers Authorization.
+# Named one by one: `*` never covers Authorization. Some are of requests and answers that are still to come, so that a
+# page's preflight does not change with them.
 ALLOWED = {
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": (
@@ -59,7 +60,7 @@ class Cors(Extension):
         return _agree(request) if request.method == "OPTIONS" else None
 
     def add_headers(self, request: Request, response: HTTPResponse) -> None:
-        """A response middleware, behind that of http/headers.py."""
+        """A response middleware, after that of http/headers.py."""
         origin: str = request.headers.get("origin", "")
         found = (self._preflights if request.method == "OPTIONS" else self._responses).get(origin, self._other)
         if origin and found is self._other:

@@ -28,7 +28,7 @@ ErrorText = Callable[[str | None, Problem], str]
 
 
 def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
-    """The exception handler of one contract."""
+    """The exception handler of one contract. `error_text` gets the name of the operation's handler."""
 
     async def handle(request: Request, exception: Exception) -> HTTPResponse:
         problem = problem_of(exception)
@@ -73,7 +73,7 @@ def _problem_of_http(status: int) -> Problem:
         case 413:
             return Problem(Code.PAYLOAD_TOO_LARGE)
         case 503:
-            return Problem(Code.OVERLOADED, reason="the handler took longer than RESPONSE_TIMEOUT")
+            return Problem(Code.OVERLOADED, reason="the handler took longer than all its limits together")
     return Problem(Code.INVALID_REQUEST, UNREADABLE.get(status, UNREADABLE[400]), status=status)
 
 

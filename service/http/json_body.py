@@ -23,7 +23,7 @@ def parse(model: type[Model], request: Request) -> Model:
 def validate(model: type[Model], sent: dict[str, Any]) -> Model:
     # A required field that is absent reaches its rule as null: the rule's message is the contract's, pydantic's is not.
     try:
-        return model.model_validate(_nothing(model) | sent)
+        return model.model_validate(_required_as_null(model) | sent)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         details = [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
@@ -31,7 +31,7 @@ def validate(model: type[Model], sent: dict[str, Any]) -> Model:
 
 
 @cache
-def _nothing(model: type[BaseModel]) -> dict[str, None]:
+def _required_as_null(model: type[BaseModel]) -> dict[str, None]:
     return {name: None for name, field in model.model_fields.items() if field.is_required()}
 
 

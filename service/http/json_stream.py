@@ -1,9 +1,10 @@
 """A list as a response: a short one in one piece, a long one streamed in pieces.
 
-A long list is read from the database and written to the client a piece at a time, and the next piece is read when the
-client has taken in most of the one before: the response is never in memory as a whole, and other requests are served
-between two pieces. The pages are no snapshot. Their order never changes, so a task that does not change meanwhile is in
-the response exactly once; a task that is created or deleted meanwhile may be in it or not.
+A long list is read from the database in pages (the rows of one SELECT) and written to the client in pieces of JSON.
+The next page is read when the client has taken in most of the piece before: the response is never in memory as a whole,
+and other requests are served between two pieces. The pages are no snapshot. Their order never changes, so a task that
+does not change meanwhile is in the response exactly once; a task that is created or deleted meanwhile may be in it or
+not.
 """
 
 import logging
@@ -19,13 +20,13 @@ from service.http.error_handler import problem_of
 from service.http.request import Request
 from service.http.responses import JsonResponse, StreamedResponse, json_response
 
-FIRST_ROWS = 250  # of the first page; a shorter list of small tasks is one statement and one piece
-ROWS_AT_ONCE = 25  # serialised in one call; of the largest tasks they are 335 kB and take 0.3 ms
+MAX_PAGE_ROWS = 250  # of a page; a shorter list of small tasks is one statement and one piece
+ROWS_AT_ONCE = 25  # serialised in the first call, then as many as so far; of the largest tasks 335 kB and 0.3 ms
 PIECE_BYTES = 128 * 1024  # of JSON; a piece with so many is full
 
 Buffer: TypeAlias = bytes | memoryview
 
-# Reads a user's rows after one of them (None: the first), at most so many.
+# Reads a user's rows that follow the given one (None: from the start), at most so many.
 Read: TypeAlias = Callable[[Database, UUID, Row | None, int], Awaitable[list[Row]]]
 
 _log = logging.getLogger("service.http.json_stream")
@@ -50,7 +51,7 @@ class Pieces:
         self._listing = listing
         self._rows_left = listing.max_rows
         self._last: Row | None = None
-        self._rows = FIRST_ROWS
+        self._rows = MAX_PAGE_ROWS
         self.is_over = False
 
     async def next(self) -> list[Buffer]:
@@ -75,23 +76,24 @@ class Pieces:
         self.is_over = self._rows_left == 0 or taken == len(page) < wanted
         if taken:
             self._last = page[taken - 1]
-            self._rows = max(1, min(FIRST_ROWS, PIECE_BYTES * taken // size))
+            self._rows = max(1, min(MAX_PAGE_ROWS, PIECE_BYTES * taken // size))
         return parts
 
 
 async def answer_list(request: Request, listing: Listing, before: dict[str, Any] | None = None) -> HTTPResponse | None:
     """Responds with one JSON object: the fields of `before`, and the list. None if the response was streamed."""
-    page = await listing.read(request.app.ctx.database, request.ctx.user_id, None, FIRST_ROWS)
+    page = await listing.read(request.app.ctx.database, request.ctx.user_id, None, MAX_PAGE_ROWS)
     if len(page) <= ROWS_AT_ONCE:
         body = {listing.name: [listing.item(row) for row in page]}
         return json_response(before | body if before else body)
     pieces = Pieces(request, listing)
-    begin = pieces.made_of(page, FIRST_ROWS)
+    begin = pieces.made_of(page, MAX_PAGE_ROWS)
+    # In place of the first comma: the object up to the list's opening bracket, without the `]}` that ends it.
     begin[0] = orjson.dumps((before or {}) | {listing.name: []})[:-2]
     if pieces.is_over:
         begin.append(b"]}")
         return JsonResponse(b"".join(begin), 200, None, "application/json")
-    del page
+    del page  # it would stay in memory while a slow client reads
     await _stream(request, begin, pieces)
     return None
 
@@ -112,7 +114,7 @@ async def _stream(request: Request, begin: list[Buffer], pieces: Pieces) -> None
             await request.until_read()
             if piece := b"".join(await pieces.next()):
                 await response.send(piece)
-            del piece
+            del piece  # as above
     except Exception as exception:  # noqa: BLE001 - any error: the response has begun
         reason = problem_of(exception).reason
         _log.error("an answer was cut off", extra={"fields": {"request_id": request.id, "reason": reason}})

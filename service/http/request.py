@@ -58,15 +58,15 @@ class Request(sanic.Request[App, RequestContext]):
         return None
 
     async def finish_reading(self) -> bool:
-        """Before a refusal: reads the rest of the body, or the client may never see the answer. False if the body
-        breaks a rule of HTTP; that is then the answer."""
+        """Before an answer that does not need the body: reads the rest of it, or the client may never see the answer.
+        False if the body breaks a rule of HTTP; that is then the answer."""
         return True
 
     async def until_read(self) -> None:
         """Back-pressure for a streamed answer: returns when the client has taken in most of what was sent."""
 
     def end_without_body(self) -> None:
-        """Ends a streamed answer to HEAD behind its headers."""
+        """Ends a streamed answer to HEAD after its headers."""
 
     def cut_off(self) -> None:
         """Closes the connection in the middle of a streamed answer, so that a part is not taken for the whole."""

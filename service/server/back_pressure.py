@@ -20,7 +20,7 @@ class BackPressureProtocol(HttpProtocol):
 
     __slots__ = ("_unread_before", "_watch")
 
-    stalled: ClassVar[dict["BackPressureProtocol", float]] = {}  # connections with back-pressure, and since when
+    paused: ClassVar[dict["BackPressureProtocol", float]] = {}  # connections with back-pressure, and since when
 
     def connection_made(self, transport: Any) -> None:
         self._watch: asyncio.TimerHandle | None = None
@@ -29,7 +29,7 @@ class BackPressureProtocol(HttpProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # type: ignore[no-untyped-call]  # as above
-        self.stalled.pop(self, None)
+        self.paused.pop(self, None)
         if self._watch is not None:
             self._watch.cancel()
 
@@ -39,20 +39,20 @@ class BackPressureProtocol(HttpProtocol):
         Connections that have read nothing for a while are cut off first."""
         super().pause_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
         now = monotonic()
-        self.stalled[self] = now
+        self.paused[self] = now
         self._begin_to_watch()
-        unsent = sum(each._to_be_sent() for each in self.stalled)
+        unsent = sum(each._to_be_sent() for each in self.paused)
         if unsent <= MAX_UNSENT_BYTES:
             return
         say(
-            "clients leave more than %d bytes of answers lying here; those that read nothing are cut off",
+            "clients leave more than %d bytes of answers lying here; some are cut off, first those that read nothing",
             MAX_UNSENT_BYTES,
         )
 
         def reads(each: BackPressureProtocol) -> bool:
-            return now - self.stalled[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
+            return now - self.paused[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
 
-        for each in sorted(self.stalled, key=reads):
+        for each in sorted(self.paused, key=reads):
             if unsent <= MAX_UNSENT_BYTES:
                 return
             unsent -= each._to_be_sent()
@@ -61,7 +61,7 @@ class BackPressureProtocol(HttpProtocol):
     def resume_writing(self) -> None:
         """The transport calls it when the client has caught up, or is gone."""
         super().resume_writing()  # type: ignore[no-untyped-call]  # Sanic does not annotate it
-        self.stalled.pop(self, None)
+        self.paused.pop(self, None)
 
     def _begin_to_watch(self) -> None:
         if self._watch is None and self._to_be_sent():
@@ -82,6 +82,9 @@ class BackPressureProtocol(HttpProtocol):
             with socket_of(self.transport) as own:
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
+
+    # Unread bytes lie in two places: in this process, to be sent, and in the socket's send buffer, held by the system.
+    # The write timeout counts both as long as this process has some; the system alone delivers the rest.
 
     def _to_be_sent(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport else 0

@@ -42,7 +42,7 @@ class FastPath:
             route.ctx.response_steps = [each.func for each in route.extra.response_middleware]
 
     async def handle_request(self, request: Any) -> None:
-        run_middleware = True
+        run_middleware = True  # for an error before this is False, Sanic still has to run the request middleware
         try:
             route, handler, found = self._find(request.path, request.method, None)
             request.route, request._match_info = route, found
@@ -61,9 +61,9 @@ class FastPath:
                 response = handler(request, **found)
                 if type(response) is CoroutineType or isawaitable(response):  # the first is the quicker question
                     response = await response
-            waits = _respond(request, response)
-            if waits is not None:
-                await waits
+            rest = _respond(request, response)
+            if rest is not None:
+                await rest
             if http.response_func is not None:  # something is left to be sent
                 await http.response_func(b"", end_stream=True)
         except Exception as error:  # noqa: BLE001 - the error handlers answer it, as on Sanic's own way
@@ -78,7 +78,9 @@ async def _receive_body(request: Any, handler: Any) -> None:
 
 
 def _respond(request: Any, response: Any) -> Awaitable[None] | None:
-    """From here on the response is decided: an exception of a response middleware is logged and changes nothing."""
+    """Passes the response through the response middleware. The awaitable is the rest, if one of them is async.
+
+    From here on the response is decided: an exception of a response middleware is logged and changes nothing."""
     if request.responded:
         if response is not None:
             error_logger.error("a handler that has responded returns a response, which is not sent")

@@ -9,7 +9,7 @@ from sanic.exceptions import BadRequest, RequestCancelled
 from sanic.http import Stage
 
 from service.errors import Code, Problem
-from service.http.access_log import log_unread
+from service.http.access_log import log_without_request
 from service.http.client_address import network_of
 from service.http.cors import VARY, HeaderSet
 from service.http.error_handler import error_body
@@ -29,7 +29,7 @@ SEND_BUFFER_BYTES = 256 * 1024  # of the socket; the system's own default grows 
 
 ALL_TAKEN = "all places for connections are taken"
 
-STALLED_BYTES_A_SECOND = 1000  # of its response a client confirms less; the slowest mobile network manages more
+STALLED_BYTES_A_SECOND = 1000  # a client that confirms fewer is stalled; even a slow mobile network is faster
 
 
 class ClientConnection(BackPressureProtocol):
@@ -45,7 +45,7 @@ class ClientConnection(BackPressureProtocol):
     def connection_made(self, transport: Any) -> None:
         self._came = self._time = monotonic()
         self._delivered_before = self._delivered_lately = (self._came, 0)
-        self.is_ending = False  # whether it is closed behind its next answer
+        self.is_ending = False  # whether it is closed after its next answer
         self.has_ended = False  # whether the client has sent its FIN (half-close)
         self.writer = ConnectionWriter(transport, self._context.write_queue)
         fast_path = self._context.fast_path
@@ -122,7 +122,7 @@ class ClientConnection(BackPressureProtocol):
         """Sanic calls it during a stop, when the port is closed. A request under way is answered first; a connection
         that was opened within the last second may have a request on its way; bytes that have arrived are a request,
         though Sanic has not looked at them yet. All have GRACEFUL_SHUTDOWN_TIMEOUT for it, measured here by a timer:
-        Sanic counts steps that take longer than it assumes."""
+        Sanic's own count runs slow, because its steps take longer than it assumes."""
         self.loop.call_later(self.app.config.GRACEFUL_SHUTDOWN_TIMEOUT, self.abort)
         if self.http is not None:
             self.http.keep_alive = False
@@ -135,6 +135,7 @@ class ClientConnection(BackPressureProtocol):
         return super().close_if_idle()
 
     def standing(self, now: float) -> tuple[Standing, float]:
+        """The rank is a time, or for STALLED and READING the bytes per second: the lowest is evicted first."""
         since = self._waiting_since()
         if not self._to_be_sent():
             if since is None:
@@ -148,7 +149,7 @@ class ClientConnection(BackPressureProtocol):
         return Standing.STALLED if is_slow else Standing.READING, rate
 
     def _waiting_since(self) -> float | None:
-        """None while a request is being answered."""
+        """None while a request is being answered, or the connection is closing."""
         if self.transport is None or self.transport.is_closing():
             return None
         if self.http is None or self.http.stage is Stage.IDLE:
@@ -163,7 +164,7 @@ class ClientConnection(BackPressureProtocol):
         return self.writer.written - self._to_be_sent() - self._held()
 
     def _pace(self, now: float) -> tuple[float, float]:
-        """Bytes a second that the client confirms, and over how many seconds: 5 to 10, or those since its request."""
+        """Bytes a second that the client confirms, and for how many seconds: one or two of Sanic's checks, or less."""
         since, before = self._delivered_before
         asked = self.http.head_since if self.http is not None and self.http.request is not None else since
         seconds = max(0.001, now - max(since, asked))
@@ -197,7 +198,7 @@ class ClientConnection(BackPressureProtocol):
             self.writer.go()
             request_id = new_request_id()
             self.transport.write(refusal(request_id))
-            log_unread(request_id, Code.OVERLOADED.status, ALL_TAKEN)
+            log_without_request(request_id, Code.OVERLOADED.status, ALL_TAKEN)
             if self.http is None and self._task:
                 self._task.cancel()  # its task has not begun
             self.close()

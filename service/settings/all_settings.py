@@ -79,7 +79,10 @@ class Settings(BaseSettings):
     )
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
     hash_threads: int | None = Field(
-        None, ge=1, le=256, description="threads of each process that hash passwords; not set: one for each processor"
+        None,
+        ge=1,
+        le=256,
+        description="threads that hash passwords in each process; not set: processors divided by `WORKERS`",
     )
     login_failures: int = Field(
         10, ge=0, le=1000, description="wrong passwords of an email from an address in `LOGIN_WINDOW`; 0: no limit"
@@ -94,7 +97,10 @@ class Settings(BaseSettings):
     signups_per_address: int = Field(100, ge=0, le=1000, description="sign-ups from an address in an hour; 0: no limit")
     tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
-        0, ge=0, le=10, description="proxies in front; so many of the last in `X-Forwarded-For` are believed"
+        0,
+        ge=0,
+        le=10,
+        description="proxies in front; the client is the entry so far from the right of `X-Forwarded-For`",
     )
     header_timeout: float = Field(
         10.0, gt=0, le=60, description="seconds in which the head of a request has to arrive, from its first byte"
@@ -117,7 +123,7 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=100_000,
-        description="those of one address; not set: half of `MAX_CONNECTIONS`; 0, or with `TRUSTED_PROXIES`: no limit",
+        description="of one address; not set: half of `MAX_CONNECTIONS`; 0, or with `TRUSTED_PROXIES`: no limit",
     )
     drain: float = Field(
         2.0, ge=0, le=5, description="seconds between saying unhealthy and refusing connections, at a stop"

@@ -1,1 +1,1 @@
-"""January's contract, frozen: /v1. It goes away with this folder and one line in app.py."""
+"""January's contract, frozen: /v1. It goes away with this folder and the lines that name it."""

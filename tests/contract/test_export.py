@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from service.http.json_stream import FIRST_ROWS
+from service.http.json_stream import MAX_PAGE_ROWS
 from tests.support import FEBRUARY, JANUARY, Service, User, peak_of_memory
 
-MANY = 6 * FIRST_ROWS + 7
+MANY = 6 * MAX_PAGE_ROWS + 7
 
 BIG = """
 INSERT INTO tasks (user_id, title, description)
@@ -46,7 +46,7 @@ def test_export_without_tasks_holds_an_empty_list(ann: User) -> None:
     assert ann.get("/api/auth/me/export").json()["tasks"] == []
 
 
-@pytest.mark.parametrize("count", [FIRST_ROWS, FIRST_ROWS + 1, MANY])
+@pytest.mark.parametrize("count", [MAX_PAGE_ROWS, MAX_PAGE_ROWS + 1, MANY])
 def test_export_is_complete_for_any_number_of_tasks(ann: User, database: psycopg.Connection, count: int) -> None:
     database.execute(FILL, [ann.id, count])
 

@@ -14,7 +14,7 @@ import pytest
 
 from service.api import models as february
 from service.domain.tasks import LIST_LIMIT
-from service.http.json_stream import FIRST_ROWS, PIECE_BYTES, ROWS_AT_ONCE
+from service.http.json_stream import MAX_PAGE_ROWS, PIECE_BYTES, ROWS_AT_ONCE
 from service.v1 import models as january
 from tests.support import FEBRUARY, FRONTEND, JANUARY, Contract, Service, User, peak_of_memory
 
@@ -52,7 +52,7 @@ def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("count", [ROWS_AT_ONCE, ROWS_AT_ONCE + 1, FIRST_ROWS, FIRST_ROWS + 1, LIST_LIMIT + 1])
+@pytest.mark.parametrize("count", [ROWS_AT_ONCE, ROWS_AT_ONCE + 1, MAX_PAGE_ROWS, MAX_PAGE_ROWS + 1, LIST_LIMIT + 1])
 def test_list_of_any_length_equals_the_bytes_of_one_made_in_one_piece(
     ann: User, bob: User, database: psycopg.Connection, contract: Contract, size: str, count: int
 ) -> None:
@@ -81,7 +81,7 @@ def test_long_export_equals_the_bytes_of_one_made_in_one_piece(
 def test_short_list_has_a_content_length_and_a_long_one_is_chunked(
     ann: User, bob: User, database: psycopg.Connection
 ) -> None:
-    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, FIRST_ROWS - 1])
+    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, MAX_PAGE_ROWS - 1])
     short = ann.get("/api/tasks")
     ann.creates(FEBRUARY)
     by_rows = ann.get("/api/tasks")
@@ -93,8 +93,8 @@ def test_short_list_has_a_content_length_and_a_long_one_is_chunked(
         assert long.headers["Transfer-Encoding"] == "chunked"
         assert "Content-Length" not in long.headers
     assert [len(answer.json()["tasks"]) for answer in (short, by_rows, by_bytes)] == [
-        FIRST_ROWS - 1,
-        FIRST_ROWS,
+        MAX_PAGE_ROWS - 1,
+        MAX_PAGE_ROWS,
         ROWS_AT_ONCE + 1,
     ]
 

@@ -329,7 +329,7 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
 
     for changed, was, becomes, listed in (
         ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 250", 1),
-        ("service/http/json_stream.py", "FIRST_ROWS = 250", "FIRST_ROWS = 500", 2),
+        ("service/http/json_stream.py", "MAX_PAGE_ROWS = 250", "MAX_PAGE_ROWS = 500", 2),
     ):
         before = service.log.read_text().count("ready: ")
         path = checkout / changed
