@@ -1,16 +1,24 @@
 """The database's own tables, as the review needs them: tables with an owner, indexes, and names of types."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from service.db.admin_session import AdminConnection, rows
 from service.db.statements import statement
 
-LIST_OWNED_TABLES = statement("review/list_owned_tables", "many")
+LIST_COLUMNS = statement("review/list_columns", "many")
 LIST_INDEXES = statement("review/list_indexes", "many")
 LIST_OPAQUE_OBJECTS = statement("review/list_opaque_objects", "many")
 GET_TYPE = statement("review/get_type", "one")
 
 Table = tuple[str, str]  # schema and name
+OWNER = "user_id"
+
+
+class Column(NamedTuple):
+    table: Table
+    name: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Index:
 @dataclass(frozen=True)
 class Catalog:
     connection: AdminConnection
-    owner_position: dict[Table, int]
+    columns: dict[tuple[int, int], Column]  # by the table's id and the column's position
     indexes: list[Index]
     opaque: set[tuple[str, str]]  # kind and name
     _types: dict[int, set[str]] = field(default_factory=dict)
@@ -45,10 +53,18 @@ class Catalog:
     def of(cls, connection: AdminConnection) -> "Catalog":
         return cls(
             connection,
-            {(row["schema_name"], row["table_name"]): row["place"] for row in rows(connection, LIST_OWNED_TABLES)},
+            {
+                (row["table_id"], row["place"]): Column((row["schema_name"], row["table_name"]), row["column_name"])
+                for row in rows(connection, LIST_COLUMNS)
+            },
             [Index(**row) for row in rows(connection, LIST_INDEXES)],
             {(row["kind"], row["object_name"]) for row in rows(connection, LIST_OPAQUE_OBJECTS)},
         )
+
+    @cached_property
+    def owner_position(self) -> dict[Table, int]:
+        """The tables with a user_id column, and the position of that column."""
+        return {column.table: place for (_, place), column in self.columns.items() if column.name == OWNER}
 
     def names_of_type(self, type_id: int) -> set[str]:
         """The short and the long name: timestamptz, timestamp with time zone."""
@@ -60,7 +76,7 @@ class Catalog:
 
     def starts_with_owner(self, table: Table) -> bool:
         """Whether some index starts with user_id, so that it finds the rows of one owner."""
-        return any(index.table == table and index.column_names[0] == "user_id" for index in self.indexes)
+        return any(index.table == table and index.column_names[0] == OWNER for index in self.indexes)
 
     def index(self, schema: str, name: str) -> Index | None:
         return next((each for each in self.indexes if (each.schema_name, each.index_name) == (schema, name)), None)

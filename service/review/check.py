@@ -5,7 +5,7 @@ from pathlib import Path
 from service.db import migrations
 from service.db.admin_session import AdminConnection, CommandError, connected
 from service.db.statements import SQL
-from service.review import forbidden_objects, owner, prepared, static_rules, total_order
+from service.review import batch_key, forbidden_objects, owner, prepared, static_rules, total_order
 from service.review.catalog import Catalog
 from service.review.plans import PlanError, generic_plan
 from service.review.reviewed import Finding, Reviewed, read_all
@@ -49,7 +49,8 @@ def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) ->
     hidden = list(forbidden_objects.check(reviewed, catalog))
     found = [*hidden, *total_order.check(reviewed, catalog)]
     try:
-        found += prepared.check(reviewed, catalog)
+        described = prepared.describe(reviewed, catalog)
+        found += prepared.check(reviewed, described)
         if hidden:
             return found
         plan = generic_plan(connection, reviewed.statement)
@@ -57,4 +58,4 @@ def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) ->
         return [*found, refused.finding(reviewed)]
     except PlanError as error:
         return [*found, reviewed.finding(str(error))]
-    return [*found, *owner.check(reviewed, plan, catalog)]
+    return [*found, *owner.check(reviewed, plan, catalog), *batch_key.check(reviewed, plan, described, catalog)]

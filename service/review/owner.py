@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 from postgast.pg_query_pb2 import OnConflictClause, RangeVar
 
-from service.review.catalog import Catalog, Table
-from service.review.plans import Plan, conjuncts, nodes
+from service.review.catalog import OWNER, Catalog, Table
+from service.review.plans import Plan, aliases, conjuncts, nodes, table_of
 from service.review.reviewed import Finding, Reviewed
-from service.review.static_rules import MAINTENANCE, OWNER
+from service.review.static_rules import MAINTENANCE
 
 FIRST_PARAMETER = (OWNER, "uuid")
 USERS = "users"
@@ -21,7 +21,7 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
         return
     yield from _plan_shows_every_table(reviewed, plan, catalog)
     for node in nodes(plan):
-        table = _table(node)
+        table = table_of(node)
         if table in catalog.owner_position:
             yield from _owned(reviewed, node, table, catalog)
         elif table and table[1] == USERS:
@@ -30,7 +30,7 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
 
 
 def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
-    planned = {_table(node) for node in nodes(plan)}
+    planned = {table_of(node) for node in nodes(plan)}
     owned = {table[1]: table for table in catalog.owner_position}
     for named in reviewed.nodes(RangeVar):
         if named.relname in owned and owned[named.relname] not in planned:
@@ -54,7 +54,7 @@ def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> It
 
 
 def _is_bound(node: Plan, table: Table, catalog: Catalog) -> bool:
-    wanted = {f"({alias}.{OWNER} = $1)" for alias in _aliases(node)}
+    wanted = {f"({alias}.{OWNER} = $1)" for alias in aliases(node)}
     if not catalog.starts_with_owner(table):
         return not wanted.isdisjoint(conjuncts(node.get("Filter", "()")))
     return node["Node Type"] in INDEX_SCANS and not wanted.isdisjoint(conjuncts(node.get("Index Cond", "()")))
@@ -84,7 +84,7 @@ def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[F
     for column in columns:
         wanted = {
             f"({alias}.{column} = ${number})"
-            for alias in _aliases(node)
+            for alias in aliases(node)
             for number in (parameters if column != "id" else [1])
         }
         if wanted.isdisjoint(given):
@@ -98,7 +98,7 @@ def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
         if node["Node Type"] != "ModifyTable" or node["Relation Name"] != USERS:
             continue
         if node["Operation"] in {"Update", "Delete"}:
-            wanted = {f"({alias}.id = $1)" for alias in _aliases(node)}
+            wanted = {f"({alias}.id = $1)" for alias in aliases(node)}
             scans = [scan for scan in nodes(node) if scan.get("Alias") == node["Alias"] and scan is not node]
             if not any(wanted & set(conjuncts(scan.get("Index Cond", "()"))) for scan in scans):
                 yield reviewed.finding("users must be changed by users.id = $1", _offset(reviewed, node))
@@ -107,15 +107,6 @@ def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
             if target.res_target.name in IDENTITY:
                 message = f"must not change {target.res_target.name} of a row that it did not make"
                 yield reviewed.finding(message, target.res_target.location)
-
-
-def _table(node: Plan) -> Table | None:
-    return (node["Schema"], node["Relation Name"]) if "Relation Name" in node else None
-
-
-def _aliases(node: Plan) -> tuple[str, str]:
-    """The alias plain and quoted: a condition quotes it unless it is a lower-case word."""
-    return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
 
 
 def _shown(node: Plan) -> str:

@@ -50,6 +50,15 @@ def nodes(plan: Plan) -> Iterator[Plan]:
         yield from nodes(child)
 
 
+def table_of(node: Plan) -> tuple[str, str] | None:
+    return (node["Schema"], node["Relation Name"]) if "Relation Name" in node else None
+
+
+def aliases(node: Plan) -> tuple[str, str]:
+    """The alias plain and quoted: a condition quotes it unless it is a lower-case word."""
+    return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
+
+
 def conjuncts(condition: str) -> list[str]:
     """Splits a condition at its top-level ANDs: ((a = $1) AND (b = $2)) becomes (a = $1) and (b = $2)."""
     parts = list(_split_at_and(condition[1:-1]))

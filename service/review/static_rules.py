@@ -16,9 +16,9 @@ from postgast.pg_query_pb2 import (
     UpdateStmt,
 )
 
+from service.review.catalog import OWNER
 from service.review.reviewed import Finding, Reviewed
 
-OWNER = "user_id"
 MAINTENANCE = "maintenance/"
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}

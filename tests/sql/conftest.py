@@ -69,6 +69,14 @@ def own_small_url(empty_database: str) -> str:
 
 
 @pytest.fixture(params=["the server of the tests", "an older one"])
+def any_own_small_url(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
+    """A database with the schema of the planted statements, for a test that changes it."""
+    server = server_url if request.param == "the server of the tests" else request.getfixturevalue("installed_url")
+    with databases.new_database(server) as url:
+        yield with_small_schema(url)
+
+
+@pytest.fixture(params=["the server of the tests", "an older one"])
 def any_small_url(request: pytest.FixtureRequest) -> str:
     fixture = "small_url" if request.param == "the server of the tests" else "older_small_url"
     url: str = request.getfixturevalue(fixture)
