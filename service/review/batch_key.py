@@ -1,4 +1,4 @@
-"""What a batch finds its rows by is proven: the output columns user_id and id are an owned table's own columns.
+"""Proves the columns by which a batch finds its rows: user_id and id are an owned table's own columns.
 
 A statement could return another column under one of these names, and give a request the rows of another user.
 """

@@ -20,8 +20,13 @@ SUITES: dict[str, list[str]] = {
     "service/review/total_order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
     "service/review/plans.py": ["sql/test_conjuncts.py"],
     "service/review/batch_key.py": ["sql/test_batch_key.py"],
+    "service/review/tables.py": ["sql/test_tables.py"],
+    "service/review/children.py": ["sql/test_tables.py"],
+    "service/review/reach.py": ["sql/test_tables.py"],
+    "service/review/index_line.py": ["sql/test_tables.py"],
     "service/review/*": [
-        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
+        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_tables.py",
+        "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
         "sql/test_from_the_server.py",
     ],
     "service/api/*": [

@@ -1,5 +1,6 @@
 """Databases for the checks of the statements, and copies of statements with faults in them."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -102,6 +103,8 @@ def plant(tmp_path: Path) -> Plant:
         file = root / f"{name}.sql"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+        if not (root / "tables.md").exists():
+            shutil.copy(SMALL_TREE / "sql" / "tables.md", root)
         return root
 
     return plant

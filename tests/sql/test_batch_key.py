@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.sql.faults import OWNER, TASK, Plant, findings, new_statement
+from tests.sql.faults import OWNER, TASK, Plant, declare, findings, new_statement
 
 KEY = ("-- -> id       uuid", "-- -> user_id  uuid")
 SHARES = """
@@ -200,7 +200,7 @@ def test_another_column_returned_as_the_id_of_one_task_is_a_finding(
 def test_an_owned_tables_own_user_id_and_id_have_no_finding(
     shares_url: str, plant: Plant, body: str, header: list[str]
 ) -> None:
-    assert (
-        findings(shares_url, plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header)))
-        == []
-    )
+    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, *header))
+    declare(root, "| `shares` | owned | `user_id` | tasks that a user shares |")
+
+    assert findings(shares_url, root) == []
