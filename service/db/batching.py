@@ -3,19 +3,27 @@
 1. A request that is alone in the process is sent at once, without a batch. So is the write of a user that met a lock.
 2. Otherwise it joins the open batch of its statement. An open batch is held while another batch of that statement is
    in flight, but at most MAX_HOLD_SECONDS. Then it is sent as soon as no more requests join it.
-3. Rows find back to their request by the owner's id: every statement in a batch takes `user_id` and returns it. So no
-   request can get the rows of another owner.
+3. Rows find back to their request by the owner's id: every statement in a batch takes `user_id` and returns it, which
+   `sql check` proves. A row that no request asked for is handed to none: the request whose execution returned it fails.
 """
 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
 from service.background import Background
+from service.db.batch_rows import (
+    ForeignRowError,
+    ForeignRows,
+    Rows,
+    certain_rows,
+    foreign_row_problem,
+    has_foreign_row,
+    own_rows,
+)
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.statements import BatchKey, Statement, statement
@@ -34,7 +42,6 @@ IDLE_ITERATIONS = 3
 # The server ended the statement, or itself. No single execution of the batch caused it, and a write may have happened.
 SERVER_ENDED_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
-Rows: TypeAlias = list[asyncpg.Record]
 Send: TypeAlias = Callable[[DatabaseConnection], Awaitable[Rows]]
 
 
@@ -96,10 +103,10 @@ class Batch:
             idle_iterations = idle_iterations + 1 if self.size == size else 0
 
     async def send(self, connection: DatabaseConnection) -> Rows:
-        argument_lists = [arguments for arguments, _ in self._executions.values()]
         if not self.statement.only_reads:
             # The same order in every batch, so that two batches with the same rows cannot deadlock.
-            argument_lists.sort(key=self._key.of_arguments)
+            self._executions = dict(sorted(self._executions.items()))
+        argument_lists = [arguments for arguments, _ in self._executions.values()]
         try:
             if self.has_one_execution:
                 return await connection.fetch(self.statement.text, *argument_lists[0])
@@ -113,9 +120,14 @@ class Batch:
         return rows
 
     async def distribute(self, rows: Rows) -> None:
-        found: dict[Any, Rows] = {key: [] for key in self._executions}
-        for key, together in groupby(rows, self._key.of_row):
-            found[key].extend(together)
+        """Raises ForeignRowError for a foreign row. Reads have no answer yet then, and are sent again one by one.
+        Writes are done and never sent again: those whose own rows are certain are answered, the others fail."""
+        found = own_rows(self._key, list(self._executions), rows)
+        if found is None and not self.statement.only_reads:
+            for key, certain in certain_rows(self.statement, self._key, list(self._executions), rows).items():
+                self._resolve(key, foreign_row_problem(self.statement) if certain is None else certain)
+        if found is None:
+            raise ForeignRowError
         for key, own in found.items():
             self._resolve(key, own)
             if len(own) > LONG_ANSWER_ROWS:
@@ -158,12 +170,13 @@ class Batches:
         self._open_batches: dict[str, Batch] = {}  # by statement; requests may join them until they are sent
         self._in_flight: Counter[str] = Counter()  # batches sent and not yet answered, by statement
         self._may_join_writes: bool | None = None  # None: the server was not asked yet
+        self._foreign_rows = ForeignRows()
         self._mean_rows: defaultdict[str, float] = defaultdict(lambda: LONG_ANSWER_ROWS)  # of an answer, by statement
 
     async def rows(self, statement: Statement, key: BatchKey, arguments: list[object]) -> Rows:
         self._waiting_count += 1
         try:
-            if self._waiting_count == 1 or (not statement.only_reads and self._must_run_alone(arguments)):
+            if self._waiting_count == 1 or self._must_run_alone(statement, arguments):
                 return await self._run_alone(statement, arguments)
             batch = self._open_batches.get(statement.name) or self._open_batch(statement, key)
             answer = batch.join(arguments)
@@ -192,6 +205,9 @@ class Batches:
 
     async def _run_alone(self, statement: Statement, arguments: list[object]) -> Rows:
         rows = await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
+        if statement.key is not None and has_foreign_row(statement.key, arguments, rows):
+            self._foreign_rows.report(statement)
+            raise foreign_row_problem(statement)
         self._record_rows(statement, len(rows))
         return rows
 
@@ -204,6 +220,10 @@ class Batches:
             await batch.distribute(rows)
         except BatchUndoneError:
             await batch.run_one_by_one(self._run_alone)
+        except ForeignRowError:
+            self._foreign_rows.report(batch.statement)
+            if batch.statement.only_reads:
+                await batch.run_one_by_one(self._run_alone)
         except Exception as error:  # noqa: BLE001 - any error goes to the requests that wait
             batch.fail(error)
 
@@ -237,9 +257,14 @@ class Batches:
         if statement.kind == "many":
             self._mean_rows[statement.name] += (length - self._mean_rows[statement.name]) / 8
 
-    def _must_run_alone(self, arguments: list[object]) -> bool:
-        """Whether a write must not join a batch.
+    def _must_run_alone(self, statement: Statement, arguments: list[object]) -> bool:
+        """Whether a statement must not join a batch.
 
-        On Citus each node commits its own part of a batch, even if another part fails. And a write that waits for a
-        lock, for example on a row that an operator holds in psql, would delay the other writes of its batch."""
+        After a foreign row each execution of the statement is sent alone, so that only those that return one fail. On
+        Citus each node commits its own part of a batch, even if another part fails. And a write that waits for a lock,
+        for example on a row that an operator holds in psql, would delay the other writes of its batch."""
+        if self._foreign_rows.came_from(statement):
+            return True
+        if statement.only_reads:
+            return False
         return self._may_join_writes is False or self._lock_waits.has_met_a_lock(arguments[0])

@@ -58,8 +58,8 @@ async def _log_in(services: Services, email: str, password: str, network: str) -
 
 async def _upgrade_hash(services: Services, user: Row, password: str) -> None:
     new_hash = await services.passwords.hash(password)
-    old_hash = user["password_hash"]
-    await services.database.execute(UPGRADE_HASH, user_id=user["id"], old_hash=old_hash, new_hash=new_hash)
+    values = {"user_id": user["id"], "token_generation": user["token_generation"], "new_hash": new_hash}
+    await services.database.execute(UPGRADE_HASH, **values)
 
 
 def signed_in(services: Services, user: Row) -> SignedIn:

@@ -5,19 +5,30 @@ from pathlib import Path
 from service.db import migrations
 from service.db.admin_session import AdminConnection, CommandError, connected
 from service.db.statements import SQL
-from service.review import forbidden_objects, owner, prepared, static_rules, total_order
+from service.review import (
+    batch_key,
+    children,
+    forbidden_objects,
+    index_line,
+    owner,
+    prepared,
+    reach,
+    static_rules,
+    tables,
+    total_order,
+)
 from service.review.catalog import Catalog
-from service.review.plans import PlanError, generic_plan
+from service.review.plans import PLANNER_SETTINGS, PlanError, generic_plan
 from service.review.reviewed import Finding, Reviewed, read_all
+from service.review.tables import Declared
 
-# The owner rule looks at conditions, not at costs. On a small table the planner would choose a sequential scan with a
-# filter, and a bitmap scan shows the same condition in another form: both are off.
-SETTINGS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "lock_timeout": "'5s'", "statement_timeout": "'30s'"}
+SETTINGS = PLANNER_SETTINGS | {"lock_timeout": "'5s'", "statement_timeout": "'30s'"}
 
 
 def check_texts(root: Path = SQL) -> list[Finding]:
     reviewed, findings = read_all(root)
-    return sorted(findings + [finding for each in reviewed for finding in static_rules.check(each)])
+    _, in_tables = tables.read(root)
+    return sorted(findings + in_tables + [finding for each in reviewed for finding in static_rules.check(each)])
 
 
 def check(url: str) -> list[Finding]:
@@ -31,25 +42,29 @@ def check(url: str) -> list[Finding]:
 def check_tree(url: str, root: Path) -> list[Finding]:
     """Prepares and plans every statement below `root`. Runs none of them and changes nothing."""
     reviewed, findings = read_all(root)
+    declared, in_tables = tables.read(root)
+    findings += in_tables
     with connected(url) as connection:
         connection.read_only = True
         with connection.transaction():
             for name, value in SETTINGS.items():
                 connection.execute(f"SET LOCAL {name} = {value}".encode())
             catalog = Catalog.of(connection)
+            findings += tables.check(declared, catalog)
             for each in reviewed:
                 findings += static_rules.check(each)
                 if static_rules.is_reviewable(each):
-                    findings += _check(connection, each, catalog)
+                    findings += _check(connection, each, catalog, declared)
     return sorted(findings)
 
 
-def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) -> list[Finding]:
+def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog, declared: Declared) -> list[Finding]:
     """A statement with a forbidden object is not planned, because planning runs some functions."""
     hidden = list(forbidden_objects.check(reviewed, catalog))
     found = [*hidden, *total_order.check(reviewed, catalog)]
     try:
-        found += prepared.check(reviewed, catalog)
+        described = prepared.describe(reviewed, catalog)
+        found += prepared.check(reviewed, described)
         if hidden:
             return found
         plan = generic_plan(connection, reviewed.statement)
@@ -57,4 +72,11 @@ def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog) ->
         return [*found, refused.finding(reviewed)]
     except PlanError as error:
         return [*found, reviewed.finding(str(error))]
-    return [*found, *owner.check(reviewed, plan, catalog)]
+    return [
+        *found,
+        *owner.check(reviewed, plan, catalog),
+        *batch_key.check(reviewed, plan, described, catalog),
+        *children.check(reviewed, plan, catalog, declared),
+        *reach.check(reviewed, plan, catalog, declared),
+        *index_line.check(reviewed, plan, catalog),
+    ]

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from postgast.pg_query_pb2 import OnConflictClause, RangeVar
+from postgast import unwrap_node
+from postgast.pg_query_pb2 import InsertStmt, OnConflictClause, ParamRef, RangeVar, TypeCast
 
-from service.review.catalog import Catalog, Table
-from service.review.plans import Plan, conjuncts, nodes
+from service.review.catalog import OWNER, Catalog, Table
+from service.review.plans import Plan, aliases, conjuncts, nodes, table_of
 from service.review.reviewed import Finding, Reviewed
-from service.review.static_rules import MAINTENANCE, OWNER
+from service.review.static_rules import MAINTENANCE
 
 FIRST_PARAMETER = (OWNER, "uuid")
 USERS = "users"
 IDENTITY = {"id", "password_hash", "issuer", "subject"}
+VALUES = '"*VALUES*".'
 INDEX_SCANS = {"Index Scan", "Index Only Scan"}
 
 
@@ -21,7 +24,7 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
         return
     yield from _plan_shows_every_table(reviewed, plan, catalog)
     for node in nodes(plan):
-        table = _table(node)
+        table = table_of(node)
         if table in catalog.owner_position:
             yield from _owned(reviewed, node, table, catalog)
         elif table and table[1] == USERS:
@@ -29,8 +32,15 @@ def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]
     yield from _changed_users(reviewed, plan)
 
 
+def equals_first(node: Plan, column: str) -> set[str]:
+    """The conditions that bind the column to $1. `= ANY(ARRAY[$1])` is one value too."""
+    return {f"({alias}.{column} {equals})" for alias in aliases(node) for equals in ("= $1", "= ANY (ARRAY[$1])")}
+
+
 def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
-    planned = {_table(node) for node in nodes(plan)}
+    planned = {
+        (table[0], catalog.declared_name(table[1])) for node in nodes(plan) if (table := table_of(node)) is not None
+    }
     owned = {table[1]: table for table in catalog.owner_position}
     for named in reviewed.nodes(RangeVar):
         if named.relname in owned and owned[named.relname] not in planned:
@@ -54,10 +64,25 @@ def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> It
 
 
 def _is_bound(node: Plan, table: Table, catalog: Catalog) -> bool:
-    wanted = {f"({alias}.{OWNER} = $1)" for alias in _aliases(node)}
-    if not catalog.starts_with_owner(table):
-        return not wanted.isdisjoint(conjuncts(node.get("Filter", "()")))
+    wanted = equals_first(node, OWNER)
+    is_filtered = not wanted.isdisjoint(conjuncts(node.get("Filter", "()")))
+    if is_filtered and (not catalog.starts_with_owner(table) or _is_one_row(node, catalog)):
+        return True
     return node["Node Type"] in INDEX_SCANS and not wanted.isdisjoint(conjuncts(node.get("Index Cond", "()")))
+
+
+def _is_one_row(node: Plan, catalog: Catalog) -> bool:
+    """Whether the scan finds one row, by all columns of a unique index."""
+    index = catalog.index(node["Schema"], node.get("Index Name", ""))
+    given = conjuncts(node.get("Index Cond", "()"))
+    return (
+        index is not None
+        and index.is_unique
+        and all(
+            any(each.startswith(f"({alias}.{name} = ") for each in given for alias in aliases(node))
+            for name in index.column_names
+        )
+    )
 
 
 def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
@@ -65,12 +90,29 @@ def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) ->
     [source] = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
     # Some plan nodes have no Output.
     given = source["Output"][catalog.owner_position[table] - 1] if "Output" in source else "what the plan does not show"
-    if given != "$1":
+    if given != "$1" and not (given.startswith(VALUES) and _each_row_has_the_owner(reviewed, table)):
         yield reviewed.finding(f"must insert $1 into {OWNER} of {table[1]}, not {given}", offset)
     for name in node.get("Conflict Arbiter Indexes", []):
         index = catalog.index(table[0], name)
         if index is None or OWNER not in index.column_names:
             yield reviewed.finding(f"the conflict on {name} could be with a row of another owner", offset)
+
+
+def _each_row_has_the_owner(reviewed: Reviewed, table: Table) -> bool:
+    """Whether each row of VALUES has $1 as user_id. A plan does not show the rows of a VALUES with several."""
+    inserts = [insert for insert in reviewed.nodes(InsertStmt) if insert.relation.relname == table[1]]
+    for insert in inserts:
+        place = [column.res_target.name for column in insert.cols].index(OWNER)
+        given = [unwrap_node(row.list.items[place]) for row in insert.select_stmt.select_stmt.values_lists]
+        if not given or not all(_is_first_parameter(value) for value in given):
+            return False
+    return bool(inserts)
+
+
+def _is_first_parameter(value: Any) -> bool:
+    while isinstance(value, TypeCast):
+        value = unwrap_node(value.arg)
+    return isinstance(value, ParamRef) and value.number == 1
 
 
 def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[Finding]:
@@ -82,11 +124,9 @@ def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[F
     given = conjuncts(node.get("Index Cond", "()"))
     parameters = range(1, len(reviewed.statement.parameters) + 1)
     for column in columns:
-        wanted = {
-            f"({alias}.{column} = ${number})"
-            for alias in _aliases(node)
-            for number in (parameters if column != "id" else [1])
-        }
+        wanted = {f"({alias}.{column} = ${number})" for alias in aliases(node) for number in parameters}
+        if column == "id":
+            wanted = equals_first(node, "id")
         if wanted.isdisjoint(given):
             yield reviewed.finding(f"users must be bound to a unique key: {_shown(node)}", _offset(reviewed, node))
             return
@@ -98,7 +138,7 @@ def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
         if node["Node Type"] != "ModifyTable" or node["Relation Name"] != USERS:
             continue
         if node["Operation"] in {"Update", "Delete"}:
-            wanted = {f"({alias}.id = $1)" for alias in _aliases(node)}
+            wanted = equals_first(node, "id")
             scans = [scan for scan in nodes(node) if scan.get("Alias") == node["Alias"] and scan is not node]
             if not any(wanted & set(conjuncts(scan.get("Index Cond", "()"))) for scan in scans):
                 yield reviewed.finding("users must be changed by users.id = $1", _offset(reviewed, node))
@@ -107,15 +147,6 @@ def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
             if target.res_target.name in IDENTITY:
                 message = f"must not change {target.res_target.name} of a row that it did not make"
                 yield reviewed.finding(message, target.res_target.location)
-
-
-def _table(node: Plan) -> Table | None:
-    return (node["Schema"], node["Relation Name"]) if "Relation Name" in node else None
-
-
-def _aliases(node: Plan) -> tuple[str, str]:
-    """The alias plain and quoted: a condition quotes it unless it is a lower-case word."""
-    return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
 
 
 def _shown(node: Plan) -> str:

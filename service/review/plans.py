@@ -12,6 +12,13 @@ Plan = dict[str, Any]
 
 GENERIC_PLAN_SINCE = 160000
 
+# The rules look at conditions, not at costs. On a small table the planner would choose a sequential scan with a filter,
+# and a bitmap scan shows the same condition in another form. A nested loop shows the condition of a join in the scan of
+# the inner table. Without pruning a plan shows all partitions.
+PLANNER_SETTINGS = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_partition_pruning"), "off"
+)
+
 
 class PlanError(Exception):
     """The server makes no plan of the statement, or more than one."""
@@ -31,6 +38,17 @@ def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
     return plan
 
 
+def default_plan(connection: AdminConnection, statement: Statement) -> Plan | None:
+    """The generic plan without the settings of the review. None if the server makes none."""
+    try:
+        with connection.transaction(force_rollback=True):
+            for name in PLANNER_SETTINGS:
+                connection.execute(f"SET LOCAL {name} TO DEFAULT".encode())
+            return generic_plan(connection, statement)
+    except PlanError:
+        return None
+
+
 def explain_generic(connection: AdminConnection, statement: Statement, options: str) -> list[Any]:
     if connection.info.server_version >= GENERIC_PLAN_SINCE:
         return _rows(connection, f"EXPLAIN (GENERIC_PLAN, {options}) {statement.text}")
@@ -48,6 +66,15 @@ def nodes(plan: Plan) -> Iterator[Plan]:
     yield plan
     for child in plan.get("Plans", []):
         yield from nodes(child)
+
+
+def table_of(node: Plan) -> tuple[str, str] | None:
+    return (node["Schema"], node["Relation Name"]) if "Relation Name" in node else None
+
+
+def aliases(node: Plan) -> tuple[str, str]:
+    """The alias plain and quoted: a condition quotes it unless it is a lower-case word."""
+    return node["Alias"], '"{}"'.format(node["Alias"].replace('"', '""'))
 
 
 def conjuncts(condition: str) -> list[str]:

@@ -1,13 +1,20 @@
 """Compares a header with the server: prepares the statement and compares its parameters and columns."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from psycopg import pq
 
-from service.review.catalog import Catalog
+from service.review.catalog import Catalog, Column
 from service.review.reviewed import Finding, Reviewed
 
-Described = list[tuple[str, set[str]]]  # name, and the names of its type
+
+class Output(NamedTuple):
+    """A column of a statement's answer, as the server describes it."""
+
+    name: str
+    type_names: set[str]
+    origin: Column | None  # the table's column that it is, also through sub-selects, CTEs and RETURNING
 
 
 class NotPreparedError(Exception):
@@ -22,10 +29,14 @@ class NotPreparedError(Exception):
         return reviewed.finding(f"cannot be prepared: {self}", len(before) or None)
 
 
-def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
-    """Raises NotPreparedError when the server refuses the statement: there is nothing to compare then, and no plan."""
+class Described(NamedTuple):
+    parameters: list[set[str]]  # the names of each one's type
+    columns: list[Output]
+
+
+def check(reviewed: Reviewed, described: Described) -> Iterator[Finding]:
     statement = reviewed.statement
-    parameters, columns = _describe(statement.text, catalog)
+    parameters, columns = described
     if len(parameters) != len(statement.parameters):
         message = f"takes {len(statement.parameters)} parameters in the header and {len(parameters)} for the server"
         yield reviewed.finding(message)
@@ -39,32 +50,37 @@ def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
     yield from _columns(reviewed, columns)
 
 
-def _columns(reviewed: Reviewed, columns: Described) -> Iterator[Finding]:
+def _columns(reviewed: Reviewed, columns: list[Output]) -> Iterator[Finding]:
     listed = reviewed.statement.columns
-    if [name for name, _ in listed] != [name for name, _ in columns]:
+    if [name for name, _ in listed] != [column.name for column in columns]:
         in_header = ", ".join(name for name, _ in listed) or "nothing"
-        of_server = ", ".join(name for name, _ in columns) or "nothing"
+        of_server = ", ".join(column.name for column in columns) or "nothing"
         yield reviewed.finding_in_header(f"returns {in_header} in the header and {of_server} for the server", "-- ")
         return
-    for (name, wanted), (_, type_names) in zip(listed, columns, strict=True):
+    for (name, wanted), (_, type_names, _) in zip(listed, columns, strict=True):
         if wanted not in type_names:
             message = f"{name} is {wanted} in the header and {_or(type_names)} for the server"
             yield reviewed.finding_in_header(message, f"-- -> {name} ", "-- -> as ")
 
 
-def _describe(text: str, catalog: Catalog) -> tuple[list[set[str]], Described]:
-    """Uses the protocol's Prepare and Describe: they refuse two statements in one text, and run nothing."""
+def describe(reviewed: Reviewed, catalog: Catalog) -> Described:
+    """Uses the protocol's Prepare and Describe: they refuse two statements in one text, and run nothing.
+
+    Raises NotPreparedError when the server refuses the statement: there is nothing to compare then, and no plan."""
     server = catalog.connection.pgconn
     with catalog.connection.transaction():
-        for result in (server.prepare(b"", text.encode()), described := server.describe_prepared(b"")):
+        for result in (server.prepare(b"", reviewed.statement.text.encode()), found := server.describe_prepared(b"")):
             if result.status != pq.ExecStatus.COMMAND_OK:
                 raise NotPreparedError(result)
-    parameters = [catalog.names_of_type(described.param_type(place)) for place in range(described.nparams)]
     columns = [
-        ((described.fname(place) or b"").decode(), catalog.names_of_type(described.ftype(place)))
-        for place in range(described.nfields)
+        Output(
+            (found.fname(place) or b"").decode(),
+            catalog.names_of_type(found.ftype(place)),
+            catalog.columns.get((found.ftable(place), found.ftablecol(place))),
+        )
+        for place in range(found.nfields)
     ]
-    return parameters, columns
+    return Described([catalog.names_of_type(found.param_type(place)) for place in range(found.nparams)], columns)
 
 
 def _or(type_names: set[str]) -> str:

@@ -1,6 +1,7 @@
 """Rules about the text of a statement. They need no database."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from postgast import unwrap_node
 from postgast.pg_query_pb2 import (
@@ -13,12 +14,13 @@ from postgast.pg_query_pb2 import (
     OnConflictClause,
     RangeVar,
     SelectStmt,
+    TypeCast,
     UpdateStmt,
 )
 
+from service.review.catalog import OWNER
 from service.review.reviewed import Finding, Reviewed
 
-OWNER = "user_id"
 MAINTENANCE = "maintenance/"
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
@@ -32,6 +34,11 @@ RUN_SQL = {
 }  # fmt: skip
 
 
+# The hash is read where a password is checked, and nowhere else.
+HASH = "password_hash"
+READ_THE_HASH = {"accounts/find_credentials", "accounts/get_password"}
+
+
 def check(reviewed: Reviewed) -> Iterator[Finding]:
     if not is_reviewable(reviewed):
         yield reviewed.finding("must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed")
@@ -41,6 +48,8 @@ def check(reviewed: Reviewed) -> Iterator[Finding]:
     yield from _no_limit_without_order(reviewed)
     yield from _owner_is_never_changed(reviewed)
     yield from _no_hidden_sql(reviewed)
+    yield from _no_offset_and_no_rows_by_number(reviewed)
+    yield from _the_hash_is_not_read(reviewed)
     yield from _maintenance_has_a_reason_and_no_parameter(reviewed)
 
 
@@ -52,11 +61,15 @@ def is_reviewable(reviewed: Reviewed) -> bool:
 
 def _columns_are_named(reviewed: Reviewed) -> Iterator[Finding]:
     tables = {name for table in reviewed.nodes(RangeVar) for name in (table.relname, table.alias.aliasname) if name}
+    tables |= {join.alias.aliasname for join in reviewed.nodes(JoinExpr) if join.alias.aliasname}
     for column in reviewed.nodes(ColumnRef):
         if any(field.HasField("a_star") for field in column.fields):
             yield reviewed.finding("must name its columns: no *", column.location)
         elif len(column.fields) == 1 and column.fields[0].string.sval in tables:
             yield reviewed.finding("must name its columns: no whole row", column.location)
+    for join in reviewed.nodes(JoinExpr):
+        if join.is_natural:
+            yield reviewed.finding("must name its columns: no NATURAL JOIN")
     for insert in reviewed.nodes(InsertStmt):
         if not insert.cols:
             yield reviewed.finding("must name the columns it inserts", insert.relation.location)
@@ -102,6 +115,36 @@ def _no_hidden_sql(reviewed: Reviewed) -> Iterator[Finding]:
         name = call.funcname[-1].string.sval
         if name in RUN_SQL:
             yield reviewed.finding(f"must not call {name}, which runs SQL that no review sees", call.location)
+
+
+def _no_offset_and_no_rows_by_number(reviewed: Reviewed) -> Iterator[Finding]:
+    for select in reviewed.nodes(SelectStmt):
+        if select.HasField("limit_offset"):
+            yield reviewed.finding("must not use OFFSET: the server reads every row that it skips")
+    for call in reviewed.nodes(FuncCall):
+        makes_rows = call.funcname[-1].string.sval == "generate_series"
+        if makes_rows and not all(_is_constant(unwrap_node(argument)) for argument in call.args):
+            message = "must call generate_series with constants: a request would choose how many rows it makes"
+            yield reviewed.finding(message, call.location)
+
+
+def _is_constant(value: Any) -> bool:
+    while isinstance(value, TypeCast):
+        value = unwrap_node(value.arg)
+    return isinstance(value, A_Const)
+
+
+def _the_hash_is_not_read(reviewed: Reviewed) -> Iterator[Finding]:
+    """Also not by a condition or an order: comparing it with many values reads it too. A write is no ColumnRef."""
+    if reviewed.statement.name in READ_THE_HASH:
+        return
+    message = f"must not read {HASH}: {' and '.join(sorted(READ_THE_HASH))} do"
+    for column in reviewed.nodes(ColumnRef):
+        if any(name.string.sval == HASH for name in column.fields):
+            yield reviewed.finding(message, column.location)
+    for join in reviewed.nodes(JoinExpr):
+        if any(name.string.sval == HASH for name in join.using_clause):
+            yield reviewed.finding(message)
 
 
 def _maintenance_has_a_reason_and_no_parameter(reviewed: Reviewed) -> Iterator[Finding]:

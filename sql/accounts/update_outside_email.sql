@@ -7,4 +7,4 @@ UPDATE /* accounts/update_outside_email */ users
 SET
     email = $2,
     updated_at = now()
-WHERE id = $1 AND password_hash IS NULL
+WHERE id = $1 AND issuer IS NOT NULL

@@ -293,18 +293,3 @@ def test_equal_reads_of_one_user_share_one_statement_and_every_write_is_executed
             assert {row["id"] for row in kept} == {row["id"] for row in made} | {owner.tasks[1]["id"]}
 
     run_async(scenario())
-
-
-def test_a_row_of_another_user_in_a_batch_is_given_to_no_caller() -> None:
-    async def scenario() -> None:
-        key = tasks.LIST_TASKS.key
-        assert key is not None
-        batch = batching.Batch(tasks.LIST_TASKS, key, 2)
-        answer = batch.join([uuid4(), 10])
-        assert answer is not None
-        foreign: Any = [{"user_id": uuid4(), "title": "Not yours"}]
-        with pytest.raises(KeyError):
-            await batch.distribute(foreign)
-        assert not answer.done()
-
-    run_async(scenario())

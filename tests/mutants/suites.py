@@ -19,8 +19,14 @@ SUITES: dict[str, list[str]] = {
     ],
     "service/review/total_order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
     "service/review/plans.py": ["sql/test_conjuncts.py"],
+    "service/review/batch_key.py": ["sql/test_batch_key.py"],
+    "service/review/tables.py": ["sql/test_tables.py"],
+    "service/review/children.py": ["sql/test_tables.py"],
+    "service/review/reach.py": ["sql/test_tables.py"],
+    "service/review/index_line.py": ["sql/test_tables.py"],
     "service/review/*": [
-        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
+        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_tables.py",
+        "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
         "sql/test_from_the_server.py",
     ],
     "service/api/*": [
@@ -45,9 +51,11 @@ SUITES: dict[str, list[str]] = {
         "db/test_pool.py", "db/test_connect.py", "operations/test_database_faults.py",
         "operations/test_faults.py",
     ],
+    "service/db/batch_rows.py": ["db/test_foreign_rows.py", "db/test_batching.py"],
     "service/db/batching.py": [
         "db/test_batching.py", "db/test_batching_failures.py", "db/test_round_trips.py",
-        "db/test_fair_queue.py", "db/test_lock_waits.py", "operations/test_database_faults.py",
+        "db/test_foreign_rows.py", "db/test_fair_queue.py", "db/test_lock_waits.py",
+        "operations/test_database_faults.py",
     ],
     "service/db/database.py": [
         "db/test_database_errors.py", "db/test_lock_waits.py",

@@ -1,5 +1,6 @@
 """Databases for the checks of the statements, and copies of statements with faults in them."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,6 +70,14 @@ def own_small_url(empty_database: str) -> str:
 
 
 @pytest.fixture(params=["the server of the tests", "an older one"])
+def any_own_small_url(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
+    """A database with the schema of the planted statements, for a test that changes it."""
+    server = server_url if request.param == "the server of the tests" else request.getfixturevalue("installed_url")
+    with databases.new_database(server) as url:
+        yield with_small_schema(url)
+
+
+@pytest.fixture(params=["the server of the tests", "an older one"])
 def any_small_url(request: pytest.FixtureRequest) -> str:
     fixture = "small_url" if request.param == "the server of the tests" else "older_small_url"
     url: str = request.getfixturevalue(fixture)
@@ -94,6 +103,8 @@ def plant(tmp_path: Path) -> Plant:
         file = root / f"{name}.sql"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+        if not (root / "tables.md").exists():
+            shutil.copy(SMALL_TREE / "sql" / "tables.md", root)
         return root
 
     return plant

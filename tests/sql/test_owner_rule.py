@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, findings, new_statement
+from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, declare, findings, new_statement
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,9 @@ from tests.sql.faults import ID, OWNER, TASK, TITLE, Plant, findings, new_statem
         "user_id = $2 AND id = $1",
         "(user_id = $1 OR user_id = $2) AND id = $2",
         "user_id IN ($1, $2) AND id = $2",
-        "user_id = ANY(ARRAY[$1::uuid]) AND id = $2",
+        "user_id = ANY(ARRAY[$1, $2]::uuid[]) AND id = $2",
+        "user_id = ANY(ARRAY[$2]::uuid[]) AND id = $1",
+        "user_id <> ALL(ARRAY[$1]::uuid[]) AND id = $2",
         "user_id >= $1 AND id = $2",
         "user_id <> $1 AND id = $2",
         "NOT user_id = $1 AND id = $2",
@@ -92,6 +94,10 @@ def test_a_scan_without_its_owner_is_a_finding_in_joins_subselects_and_unions(
             "SELECT a.id FROM tasks AS a INNER JOIN tasks AS b ON a.user_id = b.user_id WHERE b.user_id = $1",
             [OWNER, ID],
         ),
+        ("SELECT id FROM tasks WHERE user_id = ANY(ARRAY[$1]::uuid[]) AND id = $2", [OWNER, TASK, ID]),
+        ("UPDATE users SET issuer = 'x' WHERE id = ANY(ARRAY[$1]::uuid[])", [OWNER]),
+        ("INSERT INTO tasks (user_id, title) VALUES ($1, $2), ($1::uuid, 'x')", [OWNER, "-- $2 title  text"]),
+        ("INSERT INTO tasks (title, user_id) VALUES ($2, $1), ('x', $1), ('y', $1)", [OWNER, "-- $2 title  text"]),
         ('SELECT "My Tasks".id FROM tasks AS "My Tasks" WHERE "My Tasks".user_id = $1', [OWNER, ID]),
         (
             "INSERT INTO tasks (user_id, title) SELECT $1, title FROM tasks WHERE user_id = $1 AND id = $2",
@@ -165,6 +171,12 @@ def test_a_statement_that_is_bound_to_its_owner_has_no_finding(
             "$1 AS user_id",
             "coalesce($1, gen_random_uuid()) AS user_id",
             '25: must insert $1 into user_id of tasks, not "*SELECT*".user_id',
+        ),
+        (
+            "tasks/create_task",
+            "VALUES ($1, 0)",
+            "VALUES ($1, 0), (gen_random_uuid(), 0)",
+            '16: must insert $1 into user_id of task_counters, not "*VALUES*".column1',
         ),
         (
             "tasks/get_task",
@@ -328,8 +340,10 @@ def test_a_table_without_an_index_of_its_owner_is_bound_by_a_filter(
         connection.execute("CREATE TABLE notes (id uuid PRIMARY KEY, user_id uuid NOT NULL)")
     body = f"SELECT id FROM notes WHERE {condition} AND $2::uuid IS NOT NULL"
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, TASK, ID))
+    declare(root, "| `notes` | owned | `user_id` | for a test |")
 
-    found = [str(finding) for finding in findings(own_small_url, root)]
+    found = findings(own_small_url, root)
+    assert found.pop(0) == "sql/tables.md:6: notes must have an index that starts with user_id"
     assert ["notes must be bound by notes.user_id = $1" in each for each in found] == [True] * is_found
 
 

@@ -49,7 +49,14 @@ from service.domain.tasks import (
 )
 from service.domain.users import GET_USER, USER_EXISTS
 from service.http.health import CHECK_SERVER, NOBODY, REACH_TASKS
-from service.review.catalog import GET_TYPE, LIST_INDEXES, LIST_OPAQUE_OBJECTS, LIST_OWNED_TABLES
+from service.review.catalog import (
+    GET_TYPE,
+    LIST_COLUMNS,
+    LIST_FOREIGN_KEYS,
+    LIST_INDEXES,
+    LIST_OBJECTS,
+    LIST_OPAQUE_OBJECTS,
+)
 from tests import citus
 from tests.databases import Urls
 from tests.support import new_email
@@ -198,8 +205,8 @@ def test_upgrade_hash_leaves_a_password_that_was_changed_meanwhile(run: Run) -> 
     email = new_email()
     [user] = run(CREATE_USER, email=email, password_hash="old", network=HOME)
 
-    for old, new, stored in (("other", "x", "old"), ("old", "new", "new"), ("old", "x", "new")):
-        run(UPGRADE_HASH, user_id=user["id"], old_hash=old, new_hash=new)
+    for generation, new, stored in ((1, "x", "old"), (0, "new", "new"), (1, "x", "new")):
+        run(UPGRADE_HASH, user_id=user["id"], token_generation=generation, new_hash=new)
         assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=email)] == [stored]
 
 
@@ -509,7 +516,8 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, COUNT_TASKS, GET_TASK, UPDATE_TASK, DELETE_TASK,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
-            LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK, LIST_OWNED_TABLES, LIST_INDEXES, LIST_OPAQUE_OBJECTS, GET_TYPE,
+            LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
+            LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}

@@ -1,0 +1,49 @@
+"""Limits the reach of a statement: declared tables only, and never all rows of a table that it changes."""
+
+from collections.abc import Iterator
+
+from service.review.catalog import Catalog
+from service.review.forbidden_objects import SYSTEM_SCHEMAS
+from service.review.plans import Plan, conjuncts, nodes, table_of
+from service.review.reviewed import Finding, Reviewed
+from service.review.static_rules import MAINTENANCE
+from service.review.tables import MIGRATIONS, PATH, Declared
+
+CONDITIONS = ("Index Cond", "Filter", "TID Cond")
+JOIN_CONDITIONS = ("Join Filter", "Hash Cond", "Merge Cond")
+
+
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+    yield from _only_declared_tables(reviewed, plan, catalog, declared)
+    yield from _not_all_rows(reviewed, plan, declared)
+
+
+def _only_declared_tables(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+    for schema, name in sorted({table for node in nodes(plan) if (table := table_of(node)) is not None}):
+        if schema in SYSTEM_SCHEMAS:
+            continue  # forbidden_objects decides
+        if schema != catalog.schema or catalog.declared_name(name) not in declared.tables:
+            yield reviewed.finding(f"must not touch {schema}.{name}: {PATH} does not declare it")
+    for node in nodes(plan):
+        if node["Node Type"] == "ModifyTable" and node["Relation Name"] in declared.of_kind(MIGRATIONS):
+            yield reviewed.finding(f"must not change {node['Relation Name']}, which is of the migrations")
+
+
+def _not_all_rows(reviewed: Reviewed, plan: Plan, declared: Declared) -> Iterator[Finding]:
+    """The plan shows it, so that WHERE TRUE is no condition. Maintenance may empty a table whose rows have no owner."""
+    for node in nodes(plan):
+        if node["Node Type"] != "ModifyTable" or node["Operation"] == "Insert":
+            continue
+        has_owner = node["Relation Name"] in declared.with_owner
+        if (has_owner or not reviewed.statement.name.startswith(MAINTENANCE)) and not _has_a_condition(node):
+            what = node["Operation"].lower()
+            yield reviewed.finding(f"must not {what} all rows of {node['Relation Name']}: it needs a condition")
+
+
+def _has_a_condition(changed: Plan) -> bool:
+    for node in nodes(changed):
+        if node.get("Alias") == changed["Alias"] and node is not changed:
+            conditions = [part for key in CONDITIONS if key in node for part in conjuncts(node[key])]
+            if any(not part.endswith(" IS NOT NULL)") for part in conditions):
+                return True
+    return any(key in node for node in nodes(changed) for key in JOIN_CONDITIONS)
