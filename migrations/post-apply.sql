@@ -1,5 +1,6 @@
--- Why:    What the role of the running service may do. Runs after every `migrate` that leaves nothing pending, and says
---         the whole each time. A migration that makes a table adds it here, in both places.
+-- Why:    Grants of todo_runtime, the role of the running service. Runs after every `migrate` that leaves nothing pending.
+--         The columns come from the catalogue, so that the `migrate` of an older release grants those of a newer one too.
+--         Nothing is revoked that a newer release may have granted. A migration that makes a table adds it here.
 -- Locks:  none.
 -- Undo:   none needed; nothing is kept.
 
@@ -7,27 +8,36 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '30s';
 
 DO $$
+DECLARE
+    granted_table text;
+    changeable text;
 BEGIN
     -- A server without the roles of sql/roles.sql, the embedded one of a laptop for example.
     IF to_regrole('todo_runtime') IS NULL THEN
         RETURN;
     END IF;
 
-    REVOKE ALL ON users, tasks, task_counters, attempts, deleted_outside_users, _yoyo_migration FROM todo_runtime;
+    FOREACH granted_table IN ARRAY ARRAY['users', 'tasks', 'task_counters', 'attempts', 'deleted_outside_users'] LOOP
+        -- UPDATE of a table includes that of its columns: both go, and the columns come back below.
+        EXECUTE format('REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON %I FROM todo_runtime', granted_table);
+        EXECUTE format('GRANT SELECT, INSERT ON %I TO todo_runtime', granted_table);
 
-    GRANT SELECT, INSERT, UPDATE, DELETE ON users TO todo_runtime;
+        -- A row never changes its owner, its id or the time it was made, whatever a statement says.
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO STRICT changeable
+        FROM pg_attribute
+        WHERE
+            attrelid = to_regclass(quote_ident(granted_table))
+            AND attnum > 0
+            AND NOT attisdropped
+            AND attname NOT IN ('user_id', 'id', 'created_at');
+        EXECUTE format('GRANT UPDATE (%s) ON %I TO todo_runtime', changeable, granted_table);
+    END LOOP;
 
-    -- A task never changes its owner or its id, whatever a statement says.
-    GRANT SELECT, INSERT, DELETE ON tasks TO todo_runtime;
-    GRANT UPDATE (title, description, is_completed, updated_at) ON tasks TO todo_runtime;
-
-    -- Rows go with their users, by the foreign key.
-    GRANT SELECT, INSERT ON task_counters TO todo_runtime;
-    GRANT UPDATE (task_count, counted_at) ON task_counters TO todo_runtime;
-
-    GRANT SELECT, INSERT, UPDATE, DELETE ON attempts, deleted_outside_users TO todo_runtime;
+    -- Without task_counters: its rows go with their users, by the foreign key.
+    GRANT DELETE ON users, tasks, attempts, deleted_outside_users TO todo_runtime;
 
     -- Whether the schema is behind.
+    REVOKE ALL ON _yoyo_migration FROM todo_runtime;
     GRANT SELECT ON _yoyo_migration TO todo_runtime;
 END
 $$;

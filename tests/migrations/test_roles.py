@@ -49,6 +49,8 @@ def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
         "UPDATE tasks SET user_id = gen_random_uuid()",
         "UPDATE tasks SET id = gen_random_uuid()",
         "UPDATE tasks SET created_at = now()",
+        "UPDATE users SET id = gen_random_uuid()",
+        "UPDATE users SET created_at = now()",
         "UPDATE task_counters SET user_id = gen_random_uuid()",
         "DELETE FROM task_counters",
         "INSERT INTO _yoyo_migration (migration_id) VALUES ('9999_mine')",
