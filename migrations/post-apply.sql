@@ -36,8 +36,8 @@ BEGIN
     -- Without task_counters: its rows go with their users, by the foreign key.
     GRANT DELETE ON users, tasks, attempts, deleted_outside_users TO todo_runtime;
 
-    -- Whether the schema is behind.
-    REVOKE ALL ON _yoyo_migration FROM todo_runtime;
-    GRANT SELECT ON _yoyo_migration TO todo_runtime;
+    -- Whether the schema is behind, and whether a migration was edited after it was applied.
+    REVOKE ALL ON _yoyo_migration, migration_checksums FROM todo_runtime;
+    GRANT SELECT ON _yoyo_migration, migration_checksums TO todo_runtime;
 END
 $$;

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from yoyo.migrations import read_sql_migration
 
-from service.db.admin_session import AdminConnection, one_line, rows
+from service.db.admin_session import AdminConnection, CommandError, one_line, rows
 from service.db.statements import statement
 
 GET_TIME_LIMITS = statement("migrations/get_time_limits", "one")
@@ -38,6 +38,13 @@ _log = logging.getLogger("service.db.concurrent_migrations")
 
 def run(worker: AdminConnection, watcher: AdminConnection, file: Path) -> None:
     """Runs the file on `worker`, statement by statement. `watcher` is free meanwhile, to look at what it waits for."""
+    try:
+        _run(worker, watcher, file)
+    except psycopg.Error as error:
+        raise CommandError(_failure(watcher, file, error)) from None
+
+
+def _run(worker: AdminConnection, watcher: AdminConnection, file: Path) -> None:
     for text in _statements(file):
         if CONCURRENTLY.match(_without_comments(text)) is None:
             worker.execute(text.encode())
@@ -48,7 +55,7 @@ def run(worker: AdminConnection, watcher: AdminConnection, file: Path) -> None:
             worker.execute(text.encode())
 
 
-def failure(watcher: AdminConnection, file: Path, error: psycopg.Error) -> str:
+def _failure(watcher: AdminConnection, file: Path, error: psycopg.Error) -> str:
     """One line: the error, and what the file has left behind."""
     again = "migrate --rollback" if file.stem.endswith(".rollback") else "migrate"
     try:

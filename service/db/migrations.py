@@ -14,7 +14,7 @@ import yoyo
 from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
-from service.db import concurrent_migrations
+from service.db import checksums, concurrent_migrations
 from service.db.admin_session import AdminConnection, CommandError, connected, one_line, rows
 from service.db.statements import statement
 from service.settings.database_url import for_yoyo
@@ -22,6 +22,7 @@ from service.settings.database_url import for_yoyo
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 OUR_TABLES = ("users", "tasks")
 YOYO_TABLE = "_yoyo_migration"
+CHECKSUM_TABLE = "migration_checksums"
 
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
@@ -68,6 +69,7 @@ def apply(url: str, to: str | None = None) -> list[str]:
     with _exclusively(url) as session:
         chosen = _to_apply(session.done, to)
         _run(session, "apply", chosen)
+        _keep_checksums(session.backend.connection)
         if not set(known()) - session.done - set(chosen):
             _grant(session.backend)
     return chosen
@@ -119,7 +121,7 @@ def _run(session: Session, direction: Literal["apply", "rollback"], chosen: Sequ
     for migration_id in chosen:
         migration = every[migration_id]
         if not migration.use_transactions:
-            _run_outside_a_transaction(session, _file(migration_id, direction))
+            concurrent_migrations.run(session.backend.connection, session.connection, _file(migration_id, direction))
         try:
             # The migration and its entry in yoyo's table are committed together. yoyo itself commits the entry in a
             # second transaction; killed in between, it would run the same migration again, and fail, for ever.
@@ -132,18 +134,18 @@ def _run(session: Session, direction: Literal["apply", "rollback"], chosen: Sequ
             raise MigrationError(f"{migration_id} failed {undone}: {one_line(error)}") from None
 
 
-def _run_outside_a_transaction(session: Session, file: Path) -> None:
-    try:
-        concurrent_migrations.run(session.backend.connection, session.connection, file)
-    except psycopg.Error as error:
-        raise MigrationError(concurrent_migrations.failure(session.connection, file, error)) from None
-
-
 def _write_down(session: Session, migration: Any, direction: Literal["apply", "rollback"]) -> None:
     """Enters into yoyo's tables that the migration was applied or rolled back."""
     session.backend.log_migration(migration, direction)
     mark = session.backend.mark_one if direction == "apply" else session.backend.unmark_one
     mark(migration, log=False)
+    if direction == "apply":
+        _keep_checksums(session.backend.connection, migration.id)
+
+
+def _keep_checksums(connection: AdminConnection, just_applied: str | None = None) -> None:
+    if has_checksums(connection):
+        checksums.keep(connection, applied_files(connection), just_applied)
 
 
 def _file(migration_id: str, direction: Literal["apply", "rollback"]) -> Path:
@@ -216,6 +218,21 @@ def _refuse_foreign_tables(connection: AdminConnection) -> None:
             f"the database has a table {' and a table '.join(foreign)} that these migrations did not make; "
             "nothing was changed"
         )
+
+
+def has_checksums(connection: AdminConnection) -> bool:
+    return CHECKSUM_TABLE in _our_tables(connection)
+
+
+def applied_files(connection: AdminConnection) -> dict[str, Path]:
+    """The files of this code's migrations that are applied, by their ids."""
+    done = _ids(_applied(connection))
+    return {migration_id: _file(migration_id, "apply") for migration_id in known() if migration_id in done}
+
+
+def is_exactly_applied(connection: AdminConnection) -> bool:
+    """Whether all migrations of this code are applied, and none of a newer release."""
+    return _ids(_applied(connection)) == set(known())
 
 
 def _applied(connection: AdminConnection) -> list[Applied]:

@@ -17,11 +17,17 @@ class PlanError(Exception):
     """There is no one plan that could be reviewed."""
 
 
+class NotPermittedError(PlanError):
+    """The role of the connection may not run the statement, and so the server shows it no plan."""
+
+
 def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
     """PlanError where the server makes none, or several."""
     try:
         with connection.transaction():
             found = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotPermittedError(f"cannot be planned: {one_line(error)}") from None
     except psycopg.Error as error:
         raise PlanError(f"cannot be planned: {one_line(error)}") from None
     explained = [each for row in found for each in row[0]]

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from service.db import concurrent_migrations, migrations
+from service.db.admin_session import CommandError
 from service.db.concurrent_migrations import described
-from service.db.migrations import MIGRATIONS, MigrationError
+from service.db.migrations import MIGRATIONS
 
 LAST = migrations.known()[-1]
 ID = "9999_index_titles"
@@ -90,7 +91,7 @@ def test_an_invalid_index_that_stays_is_named_and_the_next_run_makes_it_again(
         for email in ("a@example.com", "b@example.com"):
             connection.execute(NEW_TASK.encode(), [email])
 
-        with pytest.raises(MigrationError) as failed:
+        with pytest.raises(CommandError) as failed:
             migrations.apply(empty_database)
 
         assert str(failed.value) == (
@@ -140,7 +141,7 @@ def test_another_statement_of_the_file_keeps_the_time_limits_of_the_file(
         connection.execute("SET idle_in_transaction_session_timeout = '10s'")
         connection.execute("LOCK TABLE users IN SHARE MODE")
 
-        with pytest.raises(MigrationError) as failed:
+        with pytest.raises(CommandError) as failed:
             migrations.apply(empty_database)
 
     assert str(failed.value) == (
