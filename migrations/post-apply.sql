@@ -1,5 +1,7 @@
--- Why:    The privileges of the runtime role. Runs after every `migrate` that leaves nothing pending, and sets all
---         privileges each time. A migration that creates a table adds it here, in both places.
+-- Why:    The privileges of todo_runtime, the role of the running service. Runs after every `migrate` that leaves
+--         nothing pending. The columns come from the catalogue, so that the `migrate` of an older release grants those
+--         of a newer one too, and nothing is revoked that a newer release may have granted. A migration that creates a
+--         table adds it here.
 -- Locks:  none.
 -- Undo:   none needed; the next run sets the privileges again.
 
@@ -7,27 +9,36 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '30s';
 
 DO $$
+DECLARE
+    granted_table text;
+    changeable text;
 BEGIN
     -- A server without the roles of sql/roles.sql, such as the embedded one of a laptop.
     IF to_regrole('todo_runtime') IS NULL THEN
         RETURN;
     END IF;
 
-    REVOKE ALL ON users, tasks, task_counters, attempts, deleted_outside_users, _yoyo_migration FROM todo_runtime;
+    FOREACH granted_table IN ARRAY ARRAY['users', 'tasks', 'task_counters', 'attempts', 'deleted_outside_users'] LOOP
+        -- UPDATE of a table includes that of its columns: both go, and the columns come back below.
+        EXECUTE format('REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON %I FROM todo_runtime', granted_table);
+        EXECUTE format('GRANT SELECT, INSERT ON %I TO todo_runtime', granted_table);
 
-    GRANT SELECT, INSERT, UPDATE, DELETE ON users TO todo_runtime;
+        -- A row never changes its owner, its id or the time it was made, whatever a statement says.
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO STRICT changeable
+        FROM pg_attribute
+        WHERE
+            attrelid = to_regclass(quote_ident(granted_table))
+            AND attnum > 0
+            AND NOT attisdropped
+            AND attname NOT IN ('user_id', 'id', 'created_at');
+        EXECUTE format('GRANT UPDATE (%s) ON %I TO todo_runtime', changeable, granted_table);
+    END LOOP;
 
-    -- No UPDATE on id and user_id: no statement can change a task's owner or id.
-    GRANT SELECT, INSERT, DELETE ON tasks TO todo_runtime;
-    GRANT UPDATE (title, description, is_completed, updated_at) ON tasks TO todo_runtime;
+    -- Without task_counters: its rows go with their users, by the foreign key.
+    GRANT DELETE ON users, tasks, attempts, deleted_outside_users TO todo_runtime;
 
-    -- No DELETE: the foreign key deletes these rows with their users.
-    GRANT SELECT, INSERT ON task_counters TO todo_runtime;
-    GRANT UPDATE (task_count, counted_at) ON task_counters TO todo_runtime;
-
-    GRANT SELECT, INSERT, UPDATE, DELETE ON attempts, deleted_outside_users TO todo_runtime;
-
-    -- The service reads it to check whether the schema is behind.
-    GRANT SELECT ON _yoyo_migration TO todo_runtime;
+    -- Whether the schema is behind, and whether a migration was edited after it was applied.
+    REVOKE ALL ON _yoyo_migration, migration_checksums FROM todo_runtime;
+    GRANT SELECT ON _yoyo_migration, migration_checksums TO todo_runtime;
 END
 $$;

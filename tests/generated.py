@@ -1,7 +1,7 @@
 """The files that are made from the code, and never edited: make generated.
 
-python -m tests.generated           writes the index in sql/README.md, service/openapi/todo.http, and sql/plans/ from a
-                                    database that it starts
+python -m tests.generated           writes the index in sql/README.md, service/openapi/todo.http, and from a database
+                                    that it starts migrations/schema.txt and sql/plans/
 python -m tests.generated --check   prints the difference for the first two, which need no database, and exits with 1
 """
 
@@ -15,7 +15,7 @@ from service.cli import collection
 from service.db.statements import SQL
 from service.openapi.document import openapi
 from service.review.listing import listing
-from tests import plans
+from tests import plans, schema
 from tests.support import ROOT
 
 README = SQL / "README.md"
@@ -23,7 +23,7 @@ INDEX_STARTS = "compares this with the files -->\n"  # the index is the end of t
 
 
 def texts() -> dict[Path, str]:
-    """What each file should hold, except the plans."""
+    """What each file should hold, except the plans and the schema."""
     before, mark, _ = README.read_text().partition(INDEX_STARTS)
     index = "\n".join([*listing(), ""])
     return {README: f"{before}{mark}{index}", collection.FILE: collection.collection(openapi(CONTRACTS))}
@@ -43,6 +43,7 @@ def main() -> None:
         sys.exit(1 if found else 0)
     for file, text in texts().items():
         file.write_text(text)
+    schema.write()
     plans.write()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from service.cli.startup import one_database, settings_and_log
-from service.db import migrations
+from service.db import migrations, schema_drift
 from service.db.admin_session import CommandError
 
 PARSER = "postgast"  # PostgreSQL's own, for `sql check` alone
@@ -25,10 +25,17 @@ def migrate(options: argparse.Namespace) -> None:
 
 def _status(url: str) -> Iterator[str]:
     applied = {migration.migration_id: migration.at for migration in migrations.applied(url)}
+    try:
+        drift = schema_drift.of_database(url)
+    except CommandError as error:
+        drift = schema_drift.Drift([], [], [str(error)], [])
+    notes = dict.fromkeys(drift.without_checksum, ", no checksum yet: the next migrate keeps that of the file")
+    notes |= dict.fromkeys(drift.edited, ", edited since then: the file is not the one that was applied")
     for migration_id in sorted(set(migrations.known()) | set(applied)):
         state = f"applied {applied[migration_id]:%Y-%m-%d %H:%M:%S} UTC" if migration_id in applied else "pending"
         unknown = "" if migration_id in migrations.known() else " (unknown to this code)"
-        yield f"{migration_id}: {state}{unknown}"
+        yield f"{migration_id}: {state}{unknown}{notes.get(migration_id, '')}"
+    yield from (f"schema: {line}" for line in drift.differences + drift.extra_indexes)
 
 
 def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:

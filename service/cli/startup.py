@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from service.cli import embedded_postgres
-from service.db import connect, migrations
+from service.db import connect, migrations, schema_drift
 from service.db.admin_session import CommandError, connected, rows
 from service.db.statements import statement
 from service.log import lines
@@ -59,6 +59,7 @@ def launched(settings: Settings) -> Iterator[Settings]:
         settings.require_secret()
         found = wait_for_database(settings)
         require_schema(settings)
+        warn_about_drift(settings.dsn)
         connect.log_findings(settings, found)
         settings = _share_with_workers(settings, has_pooler=found.has_pooler)
         warn_if_too_many_connections(settings)
@@ -72,6 +73,7 @@ def launched(settings: Settings) -> Iterator[Settings]:
             applied = migrations.apply(url)
         for migration_id in applied:
             _log.info("applied migration %s", migration_id)
+        warn_about_drift(url)
         completed(settings)  # generates the secret, before several workers need it
         yield _share_with_workers(settings, has_pooler=False)
 
@@ -161,6 +163,20 @@ def require_schema(settings: Settings) -> None:
     behind = migrations.pending(settings.dsn)
     if behind:
         raise NotReadyError(f"the schema is behind ({', '.join(behind)}); run: python -m service migrate")
+
+
+def warn_about_drift(url: str) -> None:
+    """Logs one warning where the schema differs from what the migrations make: a reason to look, none to be down."""
+    try:
+        drift = schema_drift.of_database(url)
+    except CommandError as error:
+        _log.warning("%s", error)
+        return
+    edited = [f"{migration_id} was edited after it was applied" for migration_id in drift.edited]
+    if found := edited + drift.differences:
+        _log.warning("the schema differs from what the migrations make: %s", "; ".join(found))
+    if drift.extra_indexes:
+        _log.info("the schema has more indexes than the migrations make: %s", "; ".join(drift.extra_indexes))
 
 
 def where_data_lies(settings: Settings) -> str:

@@ -25,10 +25,21 @@ class CommandError(Exception):
     """A command failed: the database is away or refuses, or what was asked for does not exist. The text is one line."""
 
 
+def require_utf8(encoding: str | None) -> None:
+    """Refuses a database in which char_length() counts something else than characters, or texts cannot be stored. The
+    server reports its encoding when a connection opens, so this needs no statement; None: it did not."""
+    if encoding not in ("UTF8", None):
+        raise CommandError(
+            f"DATABASE_URL: should be a database with the encoding UTF8, not {encoding}; "
+            "make it with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 @contextmanager
 def connected(url: str) -> Iterator[AdminConnection]:
     try:
         with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            require_utf8(connection.info.parameter_status("server_encoding"))
             yield connection
     except psycopg.OperationalError as error:
         raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None

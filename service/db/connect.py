@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 
-from service.db.admin_session import CommandError
+from service.db.admin_session import CommandError, require_utf8
 from service.db.statements import statement
 from service.settings.all_settings import Settings
 from service.settings.database_url import for_asyncpg, names_a_neon_server, names_a_pooler
@@ -137,6 +137,7 @@ async def _probe(settings: Settings) -> ConnectionFacts:
     try:
         connection = await Connector(settings, STATEMENT_CACHE_SIZES["off"])()
         try:
+            require_utf8(getattr(connection.get_settings(), "server_encoding", None))
             has_pooler = await _goes_through_a_pooler(connection)
             return ConnectionFacts(has_pooler, await connection.fetchval(GET_LOCK_TIMEOUT.text))
         finally:

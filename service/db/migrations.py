@@ -4,7 +4,7 @@ import getpass
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +14,7 @@ import yoyo
 from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
+from service.db import checksums, concurrent_migrations
 from service.db.admin_session import AdminConnection, CommandError, connected, one_line, rows
 from service.db.statements import statement
 from service.settings.database_url import for_yoyo
@@ -21,6 +22,7 @@ from service.settings.database_url import for_yoyo
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 OUR_TABLES = ("users", "tasks")
 YOYO_TABLE = "_yoyo_migration"
+CHECKSUM_TABLE = "migration_checksums"
 
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
@@ -37,6 +39,14 @@ class MigrationError(CommandError):
 class Applied(NamedTuple):
     migration_id: str
     at: datetime
+
+
+class Session(NamedTuple):
+    """A run that has the lock."""
+
+    backend: Any  # yoyo's, with the connection on which migrations run
+    connection: AdminConnection  # holds the advisory lock, and is free while a migration runs
+    done: set[str]
 
 
 def known() -> list[str]:
@@ -56,29 +66,30 @@ def pending(url: str) -> list[str]:
 
 def apply(url: str, to: str | None = None) -> list[str]:
     """Applies the pending migrations, up to and including `to`. Returns their ids."""
-    with _exclusively(url) as (backend, done):
-        chosen = _to_apply(done, to)
-        _run(backend, "apply", chosen)
-        if not set(known()) - done - set(chosen):
-            _grant(backend)
+    with _exclusively(url) as session:
+        chosen = _to_apply(session.done, to)
+        _run(session, "apply", chosen)
+        _keep_checksums(session.backend.connection)
+        if not set(known()) - session.done - set(chosen):
+            _grant(session.backend)
     return chosen
 
 
 def roll_back(url: str, to: str | None = None) -> list[str]:
     """Rolls back the last migration, or with `to` all after it, newest first. Returns their ids."""
-    with _exclusively(url) as (backend, done):
-        chosen = _to_roll_back(done, to)
-        _run(backend, "rollback", chosen)
+    with _exclusively(url) as session:
+        chosen = _to_roll_back(session.done, to)
+        _run(session, "rollback", chosen)
     return chosen
 
 
 def files_to_apply(url: str, to: str | None = None) -> list[Path]:
     """The files that `apply` would run."""
-    return [MIGRATIONS / f"{migration_id}.sql" for migration_id in _to_apply(_ids(applied(url)), to)]
+    return [_file(migration_id, "apply") for migration_id in _to_apply(_ids(applied(url)), to)]
 
 
 def files_to_roll_back(url: str, to: str | None = None) -> list[Path]:
-    return [MIGRATIONS / f"{migration_id}.rollback.sql" for migration_id in _to_roll_back(_ids(applied(url)), to)]
+    return [_file(migration_id, "rollback") for migration_id in _to_roll_back(_ids(applied(url)), to)]
 
 
 def _to_apply(done: set[str], to: str | None) -> list[str]:
@@ -101,26 +112,44 @@ def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
     return migration_ids[: migration_ids.index(to) + 1]
 
 
-def _run(backend: Any, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
+def _run(session: Session, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
     every = {migration.id: migration for migration in _read()}
     for migration_id in chosen:
-        if direction == "rollback" and not (MIGRATIONS / f"{migration_id}.rollback.sql").is_file():
+        if direction == "rollback" and not _file(migration_id, direction).is_file():
             raise MigrationError(f"there is no migrations/{migration_id}.rollback.sql; nothing was undone")
-    backend.ensure_internal_schema_updated()
+    session.backend.ensure_internal_schema_updated()
     for migration_id in chosen:
         migration = every[migration_id]
-
+        if not migration.use_transactions:
+            concurrent_migrations.run(session.backend.connection, session.connection, _file(migration_id, direction))
         try:
             # The migration and its entry in yoyo's table are committed together. yoyo itself commits the entry in a
-            # second transaction; killed in between, it would run the same migration again, and fail, for ever. A
-            # migration that cannot run in a transaction must be written so that it can run twice.
-            with backend.transaction() if migration.use_transactions else nullcontext():
-                migration.process_steps(backend, direction)
-                backend.log_migration(migration, direction)
-                write_down = backend.mark_one if direction == "apply" else backend.unmark_one
-                write_down(migration, log=False)
+            # second transaction; killed in between, it would run the same migration again, and fail, for ever.
+            with session.backend.transaction():
+                if migration.use_transactions:
+                    migration.process_steps(session.backend, direction)
+                _write_down(session, migration, direction)
         except psycopg.Error as error:
-            raise MigrationError(f"{migration_id} failed and was undone: {one_line(error)}") from None
+            undone = "and was undone" if migration.use_transactions else "to be entered as done, and will run again"
+            raise MigrationError(f"{migration_id} failed {undone}: {one_line(error)}") from None
+
+
+def _write_down(session: Session, migration: Any, direction: Literal["apply", "rollback"]) -> None:
+    """Enters into yoyo's tables that the migration was applied or rolled back."""
+    session.backend.log_migration(migration, direction)
+    mark = session.backend.mark_one if direction == "apply" else session.backend.unmark_one
+    mark(migration, log=False)
+    if direction == "apply":
+        _keep_checksums(session.backend.connection, migration.id)
+
+
+def _keep_checksums(connection: AdminConnection, just_applied: str | None = None) -> None:
+    if has_checksums(connection):
+        checksums.keep(connection, applied_files(connection), just_applied)
+
+
+def _file(migration_id: str, direction: Literal["apply", "rollback"]) -> Path:
+    return MIGRATIONS / f"{migration_id}{'.rollback' if direction == 'rollback' else ''}.sql"
 
 
 def _grant(backend: Any) -> None:
@@ -142,10 +171,10 @@ def _read() -> MigrationList:
 
 
 @contextmanager
-def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
+def _exclusively(url: str) -> Iterator[Session]:
     """Lets one migration run work at a time, with an advisory lock, which the server releases when its session ends.
 
-    yoyo's own lock is a row in a table. While we hold the advisory lock, such a row was left behind by a killed run."""
+    yoyo's own lock is a row in a table, which a killed run leaves behind: it is not used, and an old row goes."""
     with connected(url) as connection:
         _lock(connection)
         done = _ids(_applied(connection))
@@ -156,8 +185,7 @@ def _exclusively(url: str) -> Iterator[tuple[Any, set[str]]]:
             backend = yoyo.get_backend(for_yoyo(url))
             with closing(backend.connection):
                 backend.break_lock()
-                with backend.lock():
-                    yield backend, done
+                yield Session(backend, connection, done)
         except LockTimeout:
             raise MigrationError("another migration is running; try again when it has ended") from None
         except psycopg.errors.UndefinedTable:
@@ -190,6 +218,21 @@ def _refuse_foreign_tables(connection: AdminConnection) -> None:
             f"the database has a table {' and a table '.join(foreign)} that these migrations did not make; "
             "nothing was changed"
         )
+
+
+def has_checksums(connection: AdminConnection) -> bool:
+    return CHECKSUM_TABLE in _our_tables(connection)
+
+
+def applied_files(connection: AdminConnection) -> dict[str, Path]:
+    """The files of this code's migrations that are applied, by their ids."""
+    done = _ids(_applied(connection))
+    return {migration_id: _file(migration_id, "apply") for migration_id in known() if migration_id in done}
+
+
+def is_exactly_applied(connection: AdminConnection) -> bool:
+    """Whether all migrations of this code are applied, and none of a newer release."""
+    return _ids(_applied(connection)) == set(known())
 
 
 def _applied(connection: AdminConnection) -> list[Applied]:

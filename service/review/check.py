@@ -18,11 +18,14 @@ from service.review import (
     total_order,
 )
 from service.review.catalog import Catalog
-from service.review.plans import PLANNER_SETTINGS, PlanError, generic_plan
+from service.review.plans import PLANNER_SETTINGS, NotPermittedError, PlanError, generic_plan
 from service.review.reviewed import Finding, Reviewed, read_all
 from service.review.tables import Declared
 
 SETTINGS = PLANNER_SETTINGS | {"lock_timeout": "'5s'", "statement_timeout": "'30s'"}
+
+# Run by `migrate`, as the owner of the tables. The role of the running service may not run all of them.
+BY_THE_OWNER = "migrations/"
 
 
 def check_texts(root: Path = SQL) -> list[Finding]:
@@ -71,6 +74,8 @@ def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog, de
     except prepared.NotPreparedError as refused:
         return [*found, refused.finding(reviewed)]
     except PlanError as error:
+        if isinstance(error, NotPermittedError) and reviewed.statement.name.startswith(BY_THE_OWNER):
+            return found
         return [*found, reviewed.finding(str(error))]
     return [
         *found,

@@ -24,11 +24,17 @@ class PlanError(Exception):
     """The server makes no plan of the statement, or more than one."""
 
 
+class NotPermittedError(PlanError):
+    """The role of the connection may not run the statement, and so the server shows it no plan."""
+
+
 def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
     """Raises PlanError when the server makes no plan, or more than one."""
     try:
         with connection.transaction():
             found = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotPermittedError(f"cannot be planned: {one_line(error)}") from None
     except psycopg.Error as error:
         raise PlanError(f"cannot be planned: {one_line(error)}") from None
     explained = [each for row in found for each in row[0]]

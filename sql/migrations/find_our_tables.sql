@@ -6,5 +6,5 @@ SELECT /* migrations/find_our_tables */ relname::text AS table_name
 FROM pg_class
 WHERE
     relnamespace = current_schema()::regnamespace
-    AND relname IN ('users', 'tasks', '_yoyo_migration')
+    AND relname IN ('users', 'tasks', '_yoyo_migration', 'migration_checksums')
 ORDER BY relname

@@ -37,6 +37,8 @@ def next_release(tmp_path: Path) -> Path:
     for folder in ("service", "sql", "migrations"):
         shutil.copytree(ROOT / folder, release / folder)
     (release / "migrations" / f"{NEXT}.sql").write_text(HEAD)
+    schema = release / "migrations" / "schema.txt"
+    schema.write_text(schema.read_text().replace("table users\n", "  column colour text\ntable users\n"))
     (release / "migrations" / f"{NEXT}.rollback.sql").write_text("ALTER TABLE tasks DROP COLUMN colour;\n")
     return release
 

@@ -16,8 +16,11 @@ from service.cli.startup import COUNT_CONNECTIONS
 from service.cli.user import COUNT_TASKS
 from service.db import statements
 from service.db.batching import IS_DISTRIBUTED
+from service.db.checksums import LIST_CHECKSUMS, RECORD_CHECKSUMS
+from service.db.concurrent_migrations import GET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES, SET_TIME_LIMITS
 from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
 from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
+from service.db.schema_drift import DESCRIPTIONS
 from service.db.statements import Statement
 from service.domain.account_changes import (
     BEFORE_ALL_IDS,
@@ -473,7 +476,9 @@ def test_the_migrations_are_counted_and_listed(run: Run) -> None:
     ]
     assert [row["applied"] for row in run(CHECK_SERVER, migration_ids=["0000_never"])] == [0]
     assert [row["migration_id"] for row in run(LIST_APPLIED)] == known()
-    assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == ["_yoyo_migration", "tasks", "users"]
+    assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == [
+        "_yoyo_migration", "migration_checksums", "tasks", "users",
+    ]  # fmt: skip
 
 
 def test_the_server_says_which_process_it_is(run: Run) -> None:
@@ -509,6 +514,8 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
     used = {
         each.name: each.text
         for each in (
+            *DESCRIPTIONS.values(),
+            LIST_CHECKSUMS, RECORD_CHECKSUMS, GET_TIME_LIMITS, SET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES,
             CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL, GET_USER,
             USER_EXISTS,
             UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_TASKS,
