@@ -20,7 +20,9 @@ from service.review.reviewed import Finding, Reviewed
 
 OWNER = "user_id"
 MAINTENANCE = "maintenance/"
+OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # only their cost is measured
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
+NO_COST = "must say its cost in a line '-- buffers: <number>', which make generated writes"
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
 
 # Functions that run SQL given as text or as the name of a table: the review cannot see it.
@@ -41,6 +43,7 @@ def check(reviewed: Reviewed) -> Iterator[Finding]:
     yield from _no_limit_without_order(reviewed)
     yield from _owner_is_never_changed(reviewed)
     yield from _no_hidden_sql(reviewed)
+    yield from _cost_is_said(reviewed)
     yield from _maintenance_has_a_reason_and_no_parameter(reviewed)
 
 
@@ -102,6 +105,14 @@ def _no_hidden_sql(reviewed: Reviewed) -> Iterator[Finding]:
         name = call.funcname[-1].string.sval
         if name in RUN_SQL:
             yield reviewed.finding(f"must not call {name}, which runs SQL that no review sees", call.location)
+
+
+def _cost_is_said(reviewed: Reviewed) -> Iterator[Finding]:
+    is_of_request = reviewed.statement.name.startswith(OF_REQUESTS)
+    if is_of_request and reviewed.statement.cost is None:
+        yield reviewed.finding_in_header(NO_COST, "-- name:")
+    elif not is_of_request and reviewed.statement.cost is not None:
+        yield reviewed.finding_in_header("must not say a cost: only statements of requests are measured", "-- buffers:")
 
 
 def _maintenance_has_a_reason_and_no_parameter(reviewed: Reviewed) -> Iterator[Finding]:

@@ -4,6 +4,7 @@
 -- $2 old_hash  text
 -- $3 new_hash  text
 -- index: users_pkey
+-- buffers: 16
 UPDATE /* accounts/upgrade_hash */ users
 SET
     password_hash = $3,
