@@ -82,7 +82,7 @@ lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml with h
 	@$(COMPILE) pyproject.toml --group dev --constraint requirements-run.txt --output-file requirements-dev.txt
 	@$(COMPILE) tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
-generated: $(VENV)/ready ## Write what is made from the code: the index in sql/README.md, todo.http, migrations/schema.txt, and the plans in sql/plans/
+generated: $(VENV)/ready ## Write what is made from the code: plans and buffers of the statements, their index, todo.http, and migrations/schema.txt
 	@$(BIN)/python -m tests.generated
 
 clean: ## Remove the virtual environment and the caches; the data stays

@@ -1,21 +1,24 @@
 """The files that are made from the code, and never edited: make generated.
 
-python -m tests.generated           writes the index in sql/README.md, service/openapi/todo.http, and from a database
-                                    that it starts migrations/schema.txt and sql/plans/
-python -m tests.generated --check   prints the difference for the first two, which need no database, and exits with 1
+python -m tests.generated           writes migrations/schema.txt, sql/plans/ and `-- buffers:` of the statements, from
+                                    databases that it makes, then the index in sql/README.md and todo.http
+python -m tests.generated --check   prints the difference for the last two, which need no database, and exits with 1
 """
 
 import difflib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from service.app import CONTRACTS
-from service.cli import collection
+from service.cli import collection, embedded_postgres
 from service.db.statements import SQL
 from service.openapi.document import openapi
 from service.review.listing import listing
-from tests import plans, schema
+from tests import buffers, plans, schema
 from tests.support import ROOT
 
 README = SQL / "README.md"
@@ -23,7 +26,7 @@ INDEX_STARTS = "compares this with the files -->\n"  # the index is the end of t
 
 
 def texts() -> dict[Path, str]:
-    """What each file should hold, except the plans and the schema."""
+    """The text of each file that is made without a database."""
     before, mark, _ = README.read_text().partition(INDEX_STARTS)
     index = "\n".join([*listing(), ""])
     return {README: f"{before}{mark}{index}", collection.FILE: collection.collection(openapi(CONTRACTS))}
@@ -36,15 +39,27 @@ def differences(wanted: dict[Path, str]) -> Iterator[str]:
         yield from difflib.unified_diff(*lines, name, f"{name}, as make generated writes it", n=0)
 
 
+def write_measured() -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        with ExitStack() as stack:
+            server_url = stack.enter_context(embedded_postgres.running(directory / "data"))
+            url, growth_url = (stack.enter_context(plans.seeded_database(server_url)) for _ in range(2))
+            plans.write(url)
+            buffers.write(buffers.costs_of(url, growth_url))
+    finally:
+        shutil.rmtree(directory)
+
+
 def main() -> None:
     if "--check" in sys.argv[1:]:
         found = "".join(differences(texts()))
         sys.stdout.write(found)
         sys.exit(1 if found else 0)
+    write_measured()
     for file, text in texts().items():
         file.write_text(text)
     schema.write()
-    plans.write()
 
 
 if __name__ == "__main__":

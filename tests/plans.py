@@ -1,14 +1,11 @@
 """The plan of each statement on a database of a realistic size, without the parts that differ between two runs."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 
-from service.cli import embedded_postgres
 from service.db import migrations
 from service.db.admin_session import connected
 from service.db.statements import SQL, names, read
@@ -19,8 +16,14 @@ PLANS = SQL / "plans"
 USERS, TASKS_EACH = 5_000, 20
 
 SEED = f"""
-INSERT INTO users (email, password_hash)
-SELECT 'user' || n || '@example.com', 'x' FROM generate_series(1, {USERS}) AS n;
+-- One user in ten is of an outside issuer, and has no password.
+INSERT INTO users (email, password_hash, issuer, subject)
+SELECT
+    'user' || n || '@example.com',
+    CASE WHEN n % 10 > 0 THEN 'x' END,
+    CASE WHEN n % 10 = 0 THEN 'https://issuer.example' END,
+    CASE WHEN n % 10 = 0 THEN 'user ' || n END
+FROM generate_series(1, {USERS}) AS n;
 
 -- Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
 INSERT INTO tasks (user_id, title, created_at, updated_at)
@@ -29,7 +32,7 @@ FROM generate_series(1, {TASKS_EACH}) AS n, users
 ORDER BY n, md5(users.id::text);
 
 INSERT INTO task_counters (user_id, task_count, counted_at)
-SELECT id, {TASKS_EACH}, now() FROM users;
+SELECT id, {TASKS_EACH}, now() - interval '1 hour' FROM users;
 
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'
@@ -92,15 +95,10 @@ def indexes_of(plan: Plan) -> str:
     return ", ".join(dict.fromkeys(node["Index Name"] for node in nodes(plan) if "Index Name" in node)) or "none"
 
 
-def write() -> None:
+def write(url: str) -> None:
     """Writes sql/plans/ from scratch: a file of a statement that is gone disappears."""
-    directory = Path(tempfile.mkdtemp())
-    try:
-        with embedded_postgres.running(directory / "data") as server_url, seeded_database(server_url) as url:
-            shutil.rmtree(PLANS, ignore_errors=True)
-            for name, plan in plans_of(url).items():
-                file = PLANS / f"{name}.txt"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("\n".join([*reduced(plan), ""]))
-    finally:
-        shutil.rmtree(directory)
+    shutil.rmtree(PLANS, ignore_errors=True)
+    for name, plan in plans_of(url).items():
+        file = PLANS / f"{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join([*reduced(plan), ""]))

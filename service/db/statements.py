@@ -19,8 +19,11 @@ _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
 _COLUMN = re.compile(r"-- -> (\w+)  *(\S+)")
 _INDEX = re.compile(r"-- index: (\w+(?:, \w+)*)")
+_BUFFERS = re.compile(r"-- buffers: (\d+)(, grows with the owner's tasks)?")
 _REASON = re.compile(r"-- across owners: (.+)")
-_PATTERNS = {"-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- across owners:": _REASON}
+_PATTERNS = {
+    "-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- buffers:": _BUFFERS, "-- across owners:": _REASON,
+}  # fmt: skip
 _AS = "as"  # `-- -> as tasks/list_tasks`: the columns of that statement. SQL reserves the word: no column is named so.
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
@@ -45,6 +48,16 @@ class BatchKey(NamedTuple):
     of_row: Callable[[Any], Any]
 
 
+class Cost(NamedTuple):
+    """The shared buffers that one execution touches, on the database of the golden plans."""
+
+    buffers: int
+    grows: bool  # with the number of the owner's tasks
+
+    def __str__(self) -> str:
+        return f"{self.buffers}, grows with the owner's tasks" if self.grows else str(self.buffers)
+
+
 OF_OWNER = BatchKey(itemgetter(0), itemgetter("user_id"))
 OF_TASK = BatchKey(itemgetter(0, 1), itemgetter("user_id", "id"))
 
@@ -57,6 +70,7 @@ class Statement:
     parameters: Fields
     columns: Fields
     index: str
+    cost: Cost | None  # None: no request runs it
     across_owners: str | None  # why it reads rows of all users; only allowed in sql/maintenance/
     only_reads: bool  # may be retried when the connection was lost
     key: BatchKey | None  # None: cannot be batched with executions for other users
@@ -138,10 +152,11 @@ def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = Non
     parameters = file.parameters()
     columns = file.columns(columns_of)
     purpose, index = file.purpose_and_index()
+    cost = file.cost()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
     only_reads = file.only_reads()
     key = _key([name for name, _ in parameters], {name for name, _ in columns}, reads_one=kind == "one" and only_reads)
-    return Statement(name, kind, purpose, parameters, columns, index, across_owners, only_reads, key, text)
+    return Statement(name, kind, purpose, parameters, columns, index, cost, across_owners, only_reads, key, text)
 
 
 def _key(parameters: list[str], columns: set[str], *, reads_one: bool) -> BatchKey | None:
@@ -213,6 +228,12 @@ class _File:
         if len(index) != 1 or not purpose:
             raise self._refusal(2, "must say its purpose and, in one line, its index")
         return purpose[0], index[0][1]
+
+    def cost(self) -> Cost | None:
+        found = self.all(_BUFFERS)
+        if len(found) > 1:
+            raise self._refusal(2, "must say its buffers in one line")
+        return Cost(int(found[0][1]), grows=bool(found[0][2])) if found else None
 
     def all(self, pattern: re.Pattern[str]) -> list[re.Match[str]]:
         found = []

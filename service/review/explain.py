@@ -1,4 +1,4 @@
-"""sql explain: the plan of one statement, as its file stands."""
+"""sql explain: the plan of one statement, as its file stands, and the buffers that it touches."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from psycopg import RawCursor
 
 from service.db.admin_session import CommandError, connected
 from service.db.statements import Statement, StatementCallError, names, read
+from service.review.buffers import touched_buffers
 from service.review.plans import explain_generic
 
 NULL = "NULL"
@@ -17,11 +18,18 @@ def explain(url: str, name: str, given: Mapping[str, str]) -> list[str]:
     values = _values(statement, given) if given else None
     with connected(url) as connection, connection.transaction(force_rollback=True):
         if values is None:
-            plan = explain_generic(connection, statement, "VERBOSE")
-        else:
-            with RawCursor(connection) as cursor:
-                plan = cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement.text}".encode(), values).fetchall()
-    return [row[0] for row in plan]
+            return [row[0] for row in explain_generic(connection, statement, "VERBOSE")]
+        with RawCursor(connection) as cursor:
+            # A session that has planned on a table knows the first page of its indexes, as those of the service do.
+            cursor.execute(f"EXPLAIN {statement.text}".encode(), values)
+            before = touched_buffers(connection)
+            plan = cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement.text}".encode(), values).fetchall()
+        touched = touched_buffers(connection) - before
+    return [*(row[0] for row in plan), f"Buffers touched: {touched}{_in_header(statement)}"]
+
+
+def _in_header(statement: Statement) -> str:
+    return "" if statement.cost is None else f"; the header says {statement.cost}"
 
 
 def _values(statement: Statement, given: Mapping[str, str]) -> list[object]:

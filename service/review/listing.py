@@ -6,10 +6,11 @@ from service.db.statements import names, read
 
 
 def listing() -> Iterator[str]:
-    yield "| statement | kind | parameters | returns | index | |"
-    yield "|---|---|---|---|---|---|"
+    yield "| statement | kind | parameters | returns | index | buffers | |"
+    yield "|---|---|---|---|---|---|---|"
     for name in names():
         each = read(name)
         parameters = ", ".join(f"{parameter} {type_name}" for parameter, type_name in each.parameters)
         columns = ", ".join(column for column, _ in each.columns)
-        yield f"| `{name}` | {each.kind} | {parameters} | {columns} | {each.index} | {each.purpose} |"
+        cost = "" if each.cost is None else f"{each.cost.buffers}{', grows' if each.cost.grows else ''}"
+        yield f"| `{name}` | {each.kind} | {parameters} | {columns} | {each.index} | {cost} | {each.purpose} |"

@@ -22,7 +22,9 @@ from service.review.catalog import OWNER
 from service.review.reviewed import Finding, Reviewed
 
 MAINTENANCE = "maintenance/"
+OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # only their cost is measured
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
+NO_COST = "must say its cost in a line '-- buffers: <number>', which make generated writes"
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
 
 # Functions that run SQL given as text or as the name of a table: the review cannot see it.
@@ -50,6 +52,7 @@ def check(reviewed: Reviewed) -> Iterator[Finding]:
     yield from _no_hidden_sql(reviewed)
     yield from _no_offset_and_no_rows_by_number(reviewed)
     yield from _the_hash_is_not_read(reviewed)
+    yield from _cost_is_said(reviewed)
     yield from _maintenance_has_a_reason_and_no_parameter(reviewed)
 
 
@@ -145,6 +148,14 @@ def _the_hash_is_not_read(reviewed: Reviewed) -> Iterator[Finding]:
     for join in reviewed.nodes(JoinExpr):
         if any(name.string.sval == HASH for name in join.using_clause):
             yield reviewed.finding(message)
+
+
+def _cost_is_said(reviewed: Reviewed) -> Iterator[Finding]:
+    is_of_request = reviewed.statement.name.startswith(OF_REQUESTS)
+    if is_of_request and reviewed.statement.cost is None:
+        yield reviewed.finding_in_header(NO_COST, "-- name:")
+    elif not is_of_request and reviewed.statement.cost is not None:
+        yield reviewed.finding_in_header("must not say a cost: only statements of requests are measured", "-- buffers:")
 
 
 def _maintenance_has_a_reason_and_no_parameter(reviewed: Reviewed) -> Iterator[Finding]:

@@ -8,6 +8,7 @@
 -- -> created_at        timestamptz
 -- -> token_generation  bigint
 -- index: users_pkey
+-- buffers: 16
 UPDATE /* accounts/change_password */ users
 SET
     password_hash = $3,

@@ -4,6 +4,7 @@
 -- $2 token_generation  bigint
 -- -> user_id  uuid
 -- index: users_pkey
+-- buffers: 3
 SELECT /* accounts/check_token */ id AS user_id
 FROM users
 WHERE id = $1 AND token_generation = $2

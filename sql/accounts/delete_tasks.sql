@@ -9,6 +9,7 @@
 -- $4 max_tasks         bigint
 -- -> id  uuid
 -- index: task_counters_pkey, tasks_pkey, users_pkey
+-- buffers: 7, grows with the owner's tasks
 WITH /* accounts/delete_tasks */ counter AS (
     SELECT user_id
     FROM task_counters

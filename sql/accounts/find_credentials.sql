@@ -8,6 +8,7 @@
 -- -> password_hash     text
 -- -> known_networks    bytea[]
 -- index: users_email_key
+-- buffers: 3
 SELECT /* accounts/find_credentials */ id, email, created_at, token_generation, password_hash, known_networks
 FROM users
 WHERE email = $1 AND password_hash IS NOT NULL

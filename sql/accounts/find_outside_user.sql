@@ -6,6 +6,7 @@
 -- -> email              text
 -- -> tokens_revoked_at  timestamptz
 -- index: users_issuer_subject_key, deleted_outside_users_pkey
+-- buffers: 5
 SELECT /* accounts/find_outside_user */
     users.id,
     users.email,

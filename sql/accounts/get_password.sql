@@ -5,6 +5,7 @@
 -- -> token_generation  bigint
 -- -> password_hash     text
 -- index: users_pkey
+-- buffers: 3
 SELECT /* accounts/get_password */ id, token_generation, password_hash
 FROM users
 WHERE id = $1

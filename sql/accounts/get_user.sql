@@ -5,6 +5,7 @@
 -- -> email       text
 -- -> created_at  timestamptz
 -- index: users_pkey
+-- buffers: 3
 SELECT /* accounts/get_user */ id, email, created_at
 FROM users
 WHERE id = $1

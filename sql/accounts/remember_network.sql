@@ -5,6 +5,7 @@
 -- $1 user_id  uuid
 -- $2 network  bytea
 -- index: users_pkey
+-- buffers: 16
 UPDATE /* accounts/remember_network */ users
 SET known_networks = array_prepend($2, (array_remove(known_networks, $2))[:4])
 WHERE id = $1

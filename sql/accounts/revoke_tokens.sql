@@ -3,6 +3,7 @@
 -- $1 user_id  uuid
 -- -> id  uuid
 -- index: users_pkey
+-- buffers: 16
 UPDATE /* accounts/revoke_tokens */ users
 SET
     token_generation = token_generation + 1,

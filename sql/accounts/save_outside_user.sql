@@ -6,6 +6,7 @@
 -- $3 email      text
 -- $4 issued_at  timestamptz
 -- index: deleted_outside_users_pkey
+-- buffers: 10
 INSERT /* accounts/save_outside_user */ INTO users (issuer, subject, email, tokens_revoked_at)
 SELECT
     $1 AS issuer,

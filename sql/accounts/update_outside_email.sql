@@ -3,6 +3,7 @@
 -- $1 user_id  uuid
 -- $2 email    text
 -- index: users_pkey
+-- buffers: 14
 UPDATE /* accounts/update_outside_email */ users
 SET
     email = $2,

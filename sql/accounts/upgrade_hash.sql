@@ -5,6 +5,7 @@
 -- $2 token_generation  bigint
 -- $3 new_hash          text
 -- index: users_pkey
+-- buffers: 16
 UPDATE /* accounts/upgrade_hash */ users
 SET
     password_hash = $3,

@@ -3,6 +3,7 @@
 -- $1 user_id  uuid
 -- -> user_id  uuid
 -- index: users_pkey
+-- buffers: 3
 SELECT /* accounts/user_exists */ id AS user_id
 FROM users
 WHERE id = $1

@@ -6,6 +6,7 @@
 -- $3 window  interval
 -- -> attempted_at  timestamptz
 -- index: none
+-- buffers: 11
 INSERT /* attempts/count_attempt */ INTO attempts (bucket, attempted_at, ends_at)
 VALUES ($1, ARRAY[now()], now() + $3)
 ON CONFLICT (bucket) DO UPDATE

@@ -5,6 +5,7 @@
 -- $3 window  interval
 -- -> remaining  interval
 -- index: attempts_pkey
+-- buffers: 3
 SELECT /* attempts/get_wait */ attempted_at[$2] + $3 - now() AS remaining
 FROM attempts
 WHERE bucket = $1

@@ -3,6 +3,7 @@
 -- $1 bucket        bytea
 -- $2 attempted_at  timestamptz
 -- index: attempts_pkey
+-- buffers: 10
 UPDATE /* attempts/take_back_attempt */ attempts
 SET
     -- Removes one element: array_remove() would also remove others of the same microsecond.

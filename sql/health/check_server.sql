@@ -5,6 +5,7 @@
 -- -> applied       bigint
 -- -> is_read_only  boolean
 -- index: none
+-- buffers: 1
 SELECT /* health/check_server */
     count(*) AS applied,
     current_setting('transaction_read_only')::boolean AS is_read_only

@@ -4,6 +4,7 @@
 -- -> for_superusers   integer
 -- -> for_reserved     integer
 -- index: none
+-- buffers: 0
 SELECT /* health/count_connections */
     current_setting('max_connections')::integer AS max_connections,
     current_setting('superuser_reserved_connections')::integer AS for_superusers,

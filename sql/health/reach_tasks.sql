@@ -3,6 +3,7 @@
 -- $1 user_id  uuid
 -- -> has_tasks  boolean
 -- index: tasks_newest_first
+-- buffers: 3
 SELECT /* health/reach_tasks */ EXISTS(
     SELECT 1
     FROM tasks

@@ -9,6 +9,7 @@
 -- $4 max_tasks    bigint
 -- -> as tasks/list_tasks
 -- index: none
+-- buffers: 21
 WITH /* tasks/create_task */ counted AS (
     INSERT INTO task_counters (user_id, task_count)
     VALUES ($1, 0)

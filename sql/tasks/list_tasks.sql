@@ -10,6 +10,7 @@
 -- -> created_at    timestamptz
 -- -> updated_at    timestamptz
 -- index: tasks_newest_first
+-- buffers: 23, grows with the owner's tasks
 SELECT /* tasks/list_tasks */ id, user_id, title, description, is_completed, created_at, updated_at
 FROM tasks
 WHERE user_id = $1

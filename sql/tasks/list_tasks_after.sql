@@ -6,6 +6,7 @@
 -- $4 max_rows    bigint
 -- -> as tasks/list_tasks
 -- index: tasks_newest_first
+-- buffers: 22, grows with the owner's tasks
 SELECT /* tasks/list_tasks_after */ id, user_id, title, description, is_completed, created_at, updated_at
 FROM tasks
 WHERE user_id = $1 AND (created_at, id) < ($2, $3)

@@ -7,6 +7,7 @@
 -- -> user_id     uuid
 -- -> task_count  bigint
 -- index: task_counters_pkey, tasks_pkey
+-- buffers: 15, grows with the owner's tasks
 WITH /* tasks/recount_tasks */ seen AS (
     SELECT
         counter.counted_at,

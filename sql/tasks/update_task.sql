@@ -10,6 +10,7 @@
 -- $8 is_completed      boolean
 -- -> as tasks/list_tasks
 -- index: tasks_pkey
+-- buffers: 8
 UPDATE /* tasks/update_task */ tasks
 SET
     title = CASE WHEN $3 THEN $4 ELSE title END,

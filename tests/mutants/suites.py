@@ -27,7 +27,7 @@ SUITES: dict[str, list[str]] = {
     "service/review/*": [
         "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_tables.py",
         "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
-        "sql/test_from_the_server.py",
+        "sql/test_from_the_server.py", "sql/test_costs.py",
     ],
     "service/api/*": [
         "contract/test_february.py", "contract/test_fields.py", "contract/test_documents.py",

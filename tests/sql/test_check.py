@@ -11,9 +11,9 @@ from service.db.admin_session import AdminConnection
 from service.db.migrations import known
 from service.db.statements import SQL
 from service.review.catalog import Catalog
-from service.review.check import check, check_texts
+from service.review.check import check
 from service.review.total_order import NOT_TOTAL
-from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, new_statement
+from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, findings_in_texts, new_statement
 from tests.support import ROOT, SECRET, command
 
 
@@ -358,7 +358,7 @@ def test_findings_about_the_text_need_no_server(plant: Plant) -> None:
         ("-- $1 user_id  uuid\n-- $2 task_id  uuid\n", ""),
     )
 
-    assert [str(finding) for finding in check_texts(root)] == [
+    assert findings_in_texts(root) == [
         "sql/tasks/get_task.sql:11: must have an ORDER BY with its LIMIT",
         "sql/tasks/update_task.sql:21: must not change user_id: a row never changes its owner",
     ]
@@ -376,7 +376,7 @@ def test_findings_about_the_text_need_no_server(plant: Plant) -> None:
 def test_a_function_that_runs_sql_from_its_arguments_is_a_finding_without_a_server(plant: Plant, name: str) -> None:
     root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", f"SELECT {name}($1) AS id", OWNER, ID))
 
-    assert [str(finding) for finding in check_texts(root)] == [
+    assert findings_in_texts(root) == [
         f"sql/tasks/new_statement.sql:6: must not call {name}, which runs SQL that no review sees"
     ]
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from service.db.admin_session import CommandError
-from service.domain.tasks import NO_FIELDS
+from service.domain.tasks import CREATE_TASK, NO_FIELDS
 from service.review.explain import NULL, explain
 from tests.databases import Urls
 from tests.support import User, command
@@ -33,6 +33,7 @@ def test_with_values_it_is_run_and_undone(urls: Urls, database: psycopg.Connecti
     assert shown.startswith("CTE Scan on created ")
     assert "actual time=" in shown
     assert "Buffers: " in shown
+    assert re.search(rf"\nBuffers touched: [1-9]\d*; the header says {CREATE_TASK.cost}$", shown)
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
 
 

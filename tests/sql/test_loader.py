@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.db.statements import StatementCallError, StatementError, parse, read, statement
+from service.db.statements import Cost, StatementCallError, StatementError, parse, read, statement
 
 GOOD = """\
 -- name: get_task :one
@@ -29,6 +29,16 @@ def test_a_header_names_the_parameters() -> None:
     assert parsed.arguments({"task_id": 2, "user_id": 1}) == [1, 2]
 
 
+def test_a_header_says_the_buffers_and_whether_they_grow() -> None:
+    costs = [None, "-- buffers: 4\n", "-- buffers: 23, grows with the owner's tasks\n"]
+
+    assert [parse("tasks/get_task", GOOD.replace("SELECT", f"{line or ''}SELECT")).cost for line in costs] == [
+        None,
+        Cost(4, grows=False),
+        Cost(23, grows=True),
+    ]
+
+
 NAME = "must start with '-- name: <the file's name> :one', ':many' or ':exec'"
 TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
 
@@ -48,6 +58,9 @@ TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
         ("-- $2 task_id  uuid", "-- $2 task_id", 4, "cannot be read: -- $2 task_id"),
         ("-- -> id  uuid", "-- -> id", 5, "cannot be read: -- -> id"),
         ("-- index: tasks_pkey", "-- index: the primary key", 6, "cannot be read: -- index: the primary key"),
+        ("SELECT", "-- buffers: few\nSELECT", 7, "cannot be read: -- buffers: few"),
+        ("SELECT", "-- buffers: 4, grows\nSELECT", 7, "cannot be read: -- buffers: 4, grows"),
+        ("SELECT", "-- buffers: 4\n-- buffers: 5\nSELECT", 2, "must say its buffers in one line"),
         ("/* tasks/get_task */ ", "", 7, TAG),
         ("/* tasks/get_task */", "/* tasks/read_task */", 7, TAG),
         (

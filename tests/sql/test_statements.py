@@ -52,6 +52,7 @@ from service.domain.tasks import (
 )
 from service.domain.users import GET_USER, USER_EXISTS
 from service.http.health import CHECK_SERVER, NOBODY, REACH_TASKS
+from service.review.buffers import COUNT_BUFFERS
 from service.review.catalog import (
     GET_TYPE,
     LIST_COLUMNS,
@@ -525,6 +526,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,
+            COUNT_BUFFERS,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}
