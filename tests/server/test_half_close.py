@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
@@ -50,33 +51,52 @@ def head_of(user: User, method: str, path: str) -> bytes:
     return f"{head}Content-Type: application/json\r\n".encode()
 
 
-@pytest.mark.parametrize("pause", [0, 0.1])
-def test_post_before_a_half_close_is_answered_and_the_connection_ends(
-    service: Service, ann: User, pause: float
-) -> None:
-    head = head_of(ann, "POST", "/api/tasks")
-    bodies = [
-        b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
-        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
-    ]
-    for body in bodies:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
-            connection.sendall(head + body)
-            time.sleep(pause)
-            connection.shutdown(socket.SHUT_WR)
-            answer = read_to_end(connection)
-        assert answer.startswith(b"HTTP/1.1 201 ")
-        assert pause or b"\r\nconnection: close\r\n" in answer
+BODIES = [
+    b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
+    b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
+]
 
-    assert len(ann.get("/api/tasks").json()["tasks"]) == 2
+
+@pytest.mark.parametrize("body", BODIES, ids=["whole", "chunked"])
+def test_half_close_while_a_post_is_answered_ends_the_connection_with_the_answer(
+    service: Service, ann: User, database: psycopg.Connection, body: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        with database.transaction():
+            database.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
+            connection.sendall(head_of(ann, "POST", "/api/tasks") + body)
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(0.3)  # the service sees the end of the client's side while the task waits for the lock
+        answer = read_to_end(connection)
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert len(ann.get("/api/tasks").json()["tasks"]) == 1
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["whole", "chunked"])
+def test_half_close_after_the_answer_of_a_post_ends_the_connection(service: Service, ann: User, body: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head_of(ann, "POST", "/api/tasks") + body)
+        time.sleep(0.1)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_to_end(connection)
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert len(ann.get("/api/tasks").json()["tasks"]) == 1
 
 
 def test_requests_before_a_half_close_are_answered_and_the_last_says_connection_close(
-    service: Service, ann: User
+    service: Service, ann: User, database: psycopg.Connection
 ) -> None:
     tasks = head_of(ann, "GET", "/api/tasks") + b"\r\n"
 
-    answers = answers_to(service, LIVE + tasks + LIVE + tasks)
+    with ThreadPoolExecutor(1) as thread:
+        with database.transaction():
+            database.execute("LOCK TABLE tasks")
+            asking = thread.submit(answers_to, service, LIVE + tasks + LIVE + tasks)
+            time.sleep(0.5)  # the service sees the end of the client's side while the first list waits for the lock
+        answers = asking.result()
 
     assert answers == [(b"200", b"keep-alive")] * 3 + [(b"200", b"close")]
 

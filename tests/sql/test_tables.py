@@ -3,8 +3,18 @@
 import psycopg
 import pytest
 
-from service.review.check import check_texts
-from tests.sql.faults import ID, OWNER, SMALL_TREE, TASK, Plant, all_findings, declare, findings, new_statement
+from tests.sql.faults import (
+    ID,
+    OWNER,
+    SMALL_TREE,
+    TASK,
+    Plant,
+    all_findings,
+    declare,
+    findings,
+    findings_in_texts,
+    new_statement,
+)
 
 LISTS = """
 CREATE TABLE lists (user_id uuid NOT NULL REFERENCES users, id uuid UNIQUE, title text, PRIMARY KEY (user_id, id));
@@ -135,9 +145,7 @@ def test_a_tree_without_declared_tables_is_a_finding_also_without_a_server(plant
     root = plant("accounts/get_user")
     (root / "tables.md").unlink()
 
-    assert [str(each) for each in check_texts(root)] == [
-        "sql/tables.md:1: is missing: it declares what the rows of each table belong to"
-    ]
+    assert findings_in_texts(root) == ["sql/tables.md:1: is missing: it declares what the rows of each table belong to"]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +310,7 @@ def test_a_read_of_the_password_hash_outside_its_two_statements_is_a_finding_wit
     plant("accounts/find_credentials")
     new = new_statement("accounts/new_statement", body, *parameters, "-- -> id  text")
 
-    found = [str(each) for each in check_texts(plant("accounts/new_statement", new=new))]
+    found = findings_in_texts(plant("accounts/new_statement", new=new))
     assert found
     message = "must not read password_hash: accounts/find_credentials and accounts/get_password do"
     assert all(each.startswith("sql/accounts/new_statement.sql:") and each.endswith(message) for each in found)
@@ -329,7 +337,7 @@ def test_rows_by_number_offsets_and_unnamed_columns_are_findings_without_a_serve
     parameters = ["-- $1 number  bigint"] if "$1" in body else []
     new = new_statement("tasks/new_statement", body, *parameters, "-- -> n  bigint")
 
-    found = [str(each) for each in check_texts(plant("tasks/new_statement", new=new))]
+    found = findings_in_texts(plant("tasks/new_statement", new=new))
     assert any(why in each for each in found)
 
 
@@ -337,7 +345,7 @@ def test_generate_series_of_constants_has_no_finding(plant: Plant) -> None:
     body = "SELECT n FROM generate_series(1, 7::bigint) AS n"
     new = new_statement("tasks/new_statement", body, "-- -> n  bigint")
 
-    assert check_texts(plant("tasks/new_statement", new=new)) == []
+    assert findings_in_texts(plant("tasks/new_statement", new=new)) == []
 
 
 @pytest.mark.parametrize(
