@@ -13,12 +13,24 @@ from service.db.statements import SQL
 from service.review.catalog import Catalog
 from service.review.check import check
 from service.review.total_order import NOT_TOTAL
+from tests.databases import Urls
 from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, findings_in_texts, new_statement
 from tests.support import ROOT, SECRET, command
 
 
 def test_the_statements_of_the_service_have_no_findings(any_server: str) -> None:
     assert [str(finding) for finding in check(any_server)] == []
+
+
+def test_the_statements_have_no_findings_with_many_users_and_no_outside_user(own_database: Urls) -> None:
+    """Then a condition on the issuer makes the server prefer the index on it to the primary key."""
+    with psycopg.connect(own_database.admin, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO users (email, password_hash) SELECT n || '@a.example', 'x' FROM generate_series(1, 60000) AS n"
+        )
+        connection.execute("VACUUM ANALYZE users")
+
+    assert [str(finding) for finding in check(own_database.admin)] == []
 
 
 @pytest.mark.parametrize(
