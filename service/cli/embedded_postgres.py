@@ -134,7 +134,8 @@ def _is_locked(data_dir: Path) -> bool:
 
 def _initialise(cluster: Path) -> None:
     """Creates the cluster under another name and renames it, so that an interrupted start leaves no broken cluster."""
-    with tempfile.TemporaryDirectory(dir=cluster.parent, prefix="initdb-") as unfinished:
+    # Errors are ignored, because the server of an interrupted initdb may still write into the directory.
+    with tempfile.TemporaryDirectory(dir=cluster.parent, prefix="initdb-", ignore_cleanup_errors=True) as unfinished:
         target = Path(unfinished) / "postgresql"
         # trust: a user who can reach a socket in a directory of mode 0700 can read the data files as well.
         # An explicit locale: without one the cluster would be SQL_ASCII if LANG is not set.

@@ -393,12 +393,12 @@ def test_a_function_that_runs_sql_from_its_arguments_is_a_finding_without_a_serv
     ]
 
 
-def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(database_url: str, tmp_path: Path) -> None:
+def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(own_database: Urls, tmp_path: Path) -> None:
     tree = tmp_path
     shutil.copytree(ROOT / "service", tree / "service", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "migrations", tree / "migrations")
     shutil.copytree(SQL, tree / "sql")
-    arguments = ("sql", "check", "--database-url", database_url)
+    arguments = ("sql", "check", "--database-url", own_database.runtime)
 
     good = command(tree, *arguments, PYTHONPATH=tree)
     file = tree / "sql" / "tasks" / "update_task.sql"
