@@ -17,8 +17,10 @@ USERS, TASKS_EACH = 5_000, 20
 
 SEED = f"""
 -- One user in ten is of an outside issuer, and has no password.
-INSERT INTO users (email, password_hash, issuer, subject)
+-- The ids follow from the numbers: where a row lies in an index is the same in each database.
+INSERT INTO users (id, email, password_hash, issuer, subject)
 SELECT
+    md5('user ' || n)::uuid,
     'user' || n || '@example.com',
     CASE WHEN n % 10 > 0 THEN 'x' END,
     CASE WHEN n % 10 = 0 THEN 'https://issuer.example' END,
@@ -26,8 +28,10 @@ SELECT
 FROM generate_series(1, {USERS}) AS n;
 
 -- Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
-INSERT INTO tasks (user_id, title, created_at, updated_at)
-SELECT users.id, 'Task ' || n, now() - n * interval '1 hour', now() - n * interval '1 hour'
+INSERT INTO tasks (id, user_id, title, created_at, updated_at)
+SELECT
+    md5(n || ' of ' || users.email)::uuid, users.id, 'Task ' || n,
+    now() - n * interval '1 hour', now() - n * interval '1 hour'
 FROM generate_series(1, {TASKS_EACH}) AS n, users
 ORDER BY n, md5(users.id::text);
 
