@@ -23,6 +23,7 @@ SUITES: dict[str, list[str]] = {
     "service/review/tables.py": ["sql/test_tables.py"],
     "service/review/children.py": ["sql/test_tables.py"],
     "service/review/reach.py": ["sql/test_tables.py"],
+    "service/review/buffers.py": ["sql/test_explain.py", "sql/test_costs.py"],
     "service/review/index_line.py": ["sql/test_tables.py"],
     "service/review/*": [
         "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_tables.py",
@@ -67,6 +68,14 @@ SUITES: dict[str, list[str]] = {
         "db/test_fair_queue.py", "db/test_fair_slots.py", "db/test_pool.py",
     ],
     "service/db/lock_waits.py": ["db/test_lock_waits.py", "db/test_batching_failures.py"],
+    "service/db/concurrent_migrations.py": ["migrations/test_concurrent_migrations.py", "migrations/test_runs.py"],
+    "service/db/schema_drift.py": ["migrations/test_schema_drift.py"],
+    "service/db/checksums.py": ["migrations/test_schema_drift.py"],
+    "service/server/fast_path.py": [
+        "server/test_sanic_features.py", "server/test_sentry.py", "contract/test_http.py", "contract/test_headers.py",
+        "contract/test_bodies.py", "contract/test_errors.py", "contract/test_long_lists.py",
+    ],
+    "service/server/supervisor.py": ["operations/test_workers.py"],
     "service/server/places.py": ["server/test_places.py", "server/test_slow_clients.py"],
     "service/server/round_robin.py": ["server/test_round_robin.py", "server/test_pipelining.py"],
     "service/server/writes.py": ["server/test_writes.py", "server/test_pipelining.py"],
