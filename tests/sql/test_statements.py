@@ -346,7 +346,7 @@ def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owne
     assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == TASK_COLUMNS
 
 
-def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
+def test_list_tasks_after_starts_after_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
     for _ in range(5):
         new_task(run, owner)
     tasks = run(LIST_TASKS, user_id=owner, max_rows=9)
