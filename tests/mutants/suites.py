@@ -26,7 +26,8 @@ SUITES: dict[str, list[str]] = {
     "service/review/buffers.py": ["sql/test_explain.py", "sql/test_costs.py"],
     "service/review/index_line.py": ["sql/test_tables.py"],
     "service/review/*": [
-        "sql/test_owner_rule.py", "sql/test_check.py", "sql/test_tables.py",
+        "sql/test_owner_rule.py", "sql/test_account_rule.py", "sql/test_opaque_objects.py", "sql/test_check.py",
+        "sql/test_tables.py",
         "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
         "sql/test_from_the_server.py", "sql/test_costs.py",
     ],
@@ -49,7 +50,8 @@ SUITES: dict[str, list[str]] = {
         "security/test_isolation.py",
     ],
     "service/db/pool.py": [
-        "db/test_pool.py", "db/test_connect.py", "operations/test_database_faults.py",
+        "db/test_pool.py", "db/test_pool_waiters.py", "db/test_idle_connections.py", "db/test_connect.py",
+        "operations/test_database_faults.py",
         "operations/test_faults.py",
     ],
     "service/db/batch_rows.py": ["db/test_foreign_rows.py", "db/test_batching.py"],
@@ -65,9 +67,9 @@ SUITES: dict[str, list[str]] = {
         "security/test_revocation.py",
     ],
     "service/fair_queue.py": [
-        "db/test_fair_queue.py", "db/test_fair_slots.py", "db/test_pool.py",
+        "db/test_fair_queue.py", "db/test_fair_slots.py", "db/test_pool_waiters.py", "db/test_pool.py",
     ],
-    "service/db/lock_waits.py": ["db/test_lock_waits.py", "db/test_batching_failures.py"],
+    "service/db/lock_waits.py": ["db/test_lock_queues.py", "db/test_lock_waits.py", "db/test_batching_failures.py"],
     "service/db/concurrent_migrations.py": ["migrations/test_concurrent_migrations.py", "migrations/test_runs.py"],
     "service/db/schema_drift.py": ["migrations/test_schema_drift.py"],
     "service/db/checksums.py": ["migrations/test_schema_drift.py"],
@@ -76,7 +78,7 @@ SUITES: dict[str, list[str]] = {
         "contract/test_bodies.py", "contract/test_errors.py", "contract/test_long_lists.py",
     ],
     "service/server/supervisor.py": ["operations/test_workers.py"],
-    "service/server/places.py": ["server/test_places.py", "server/test_slow_clients.py"],
+    "service/server/places.py": ["server/test_places.py", "server/test_connection_limit.py"],
     "service/server/round_robin.py": ["server/test_round_robin.py", "server/test_pipelining.py"],
     "service/server/writes.py": ["server/test_writes.py", "server/test_pipelining.py"],
     "service/server/http1.py": ["server/test_http1.py", "server/test_half_close.py", "security/test_smuggling.py"],
@@ -88,7 +90,9 @@ SUITES: dict[str, list[str]] = {
     "service/http/json_stream.py": ["contract/test_long_lists.py", "contract/test_export.py"],
     "service/domain/known_networks.py": ["security/test_known_addresses.py"],
     "service/settings/database_url.py": ["db/test_database_url.py", "db/test_tls.py"],
-    "service/domain/rate_limits.py": ["security/test_guessing.py"],
+    "service/domain/rate_limits.py": [
+        "security/test_guessing.py", "security/test_uncounted_logins.py", "security/test_refused_logins.py",
+    ],
     "service/http/headers.py": ["contract/test_headers.py", "contract/test_errors.py"],
     "service/http/request.py": [
         "contract/test_headers.py", "contract/test_bodies.py", "contract/test_http.py",
