@@ -1,10 +1,10 @@
 """A queue for a bounded number of slots, such as connections of a pool, that is fair between owners.
 
 1. An owner uses at most its share of the slots, even if others are free: those are for other owners.
-2. Waiting owners take turns, one slot each, in the order of arrival. Within one owner the oldest waiter goes first.
-3. A slot that is given back goes to the next waiter at once. Newcomers cannot overtake.
+2. Waiting owners get one slot each in rotation, in the order of arrival. Within one owner the oldest waiter goes first.
+3. A released slot goes to the next waiter at once. Newcomers cannot overtake.
 
-Without a wait this costs two dictionary accesses for taking a slot and two for giving it back.
+Without a wait this costs two dictionary accesses for taking a slot and two for releasing it.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ WaitingLine: TypeAlias = deque[Waiter[Item]]
 
 
 class FairQueue(Generic[Item]):
-    """Passes a slot on with an item, such as a connection, or None. `when_free` gets items that no owner waits for."""
+    """Hands each released slot with its item, such as a connection, to the next waiter, or to `on_free` without one."""
 
     def __init__(
         self,
         slots: int,
         share: int,
         timeout_seconds: float = math.inf,
-        when_free: Callable[[Item | None], None] = lambda _: None,
+        on_free: Callable[[Item | None], None] = lambda _: None,
     ) -> None:
         self.slots = slots
         self.free = slots
         self._share = share
         self._timeout_seconds = timeout_seconds
-        self._when_free = when_free
+        self._on_free = on_free
         self._in_use: dict[Hashable, int] = {}  # slots by owner; without an entry for 0
-        self._in_turn: OrderedDict[Hashable, WaitingLine[Item]] = OrderedDict()  # by owner; the next one first
-        self._at_limit: dict[Hashable, WaitingLine[Item]] = {}  # owners that use their whole share
+        self._below_share: OrderedDict[Hashable, WaitingLine[Item]] = OrderedDict()  # by owner; the next one first
+        self._at_share: dict[Hashable, WaitingLine[Item]] = {}  # owners that use their whole share
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -57,7 +57,7 @@ class FairQueue(Generic[Item]):
         try:
             yield
         finally:
-            self.pass_on(owner, None)
+            self.release(owner, None)
 
     def try_take(self, owner: Hashable) -> bool:
         in_use = self._in_use.get(owner, 0)
@@ -71,33 +71,33 @@ class FairQueue(Generic[Item]):
         """Waits for a slot and returns its item. Raises OVERLOADED after the timeout."""
         loop = asyncio.get_running_loop()
         waiter = Waiter[Item](loop.create_future(), loop.time() + self._timeout_seconds)
-        lines = self._in_turn if self._in_use.get(owner, 0) < self._share else self._at_limit
+        lines = self._below_share if self._in_use.get(owner, 0) < self._share else self._at_share
         lines.setdefault(owner, deque()).append(waiter)
         if self._timer is None and waiter.deadline < math.inf:
-            self._timer = loop.call_at(waiter.deadline, self._refuse_late)
+            self._timer = loop.call_at(waiter.deadline, self._time_out_waiters)
         given = waiter.given
         try:
             return await given
         except asyncio.CancelledError:
             if given.done() and not given.cancelled() and not given.exception():  # it got a slot at the same moment
-                self.pass_on(owner, given.result())
+                self.release(owner, given.result())
             raise
 
-    def pass_on(self, owner: Hashable, item: Item | None) -> None:
-        """Gives back a slot of this owner, to the next waiter if there is one."""
+    def release(self, owner: Hashable, item: Item | None) -> None:
+        """Releases a slot of this owner. The next waiter gets it, if there is one."""
         in_use = self._in_use[owner] - 1
         if in_use:
             self._in_use[owner] = in_use
         else:
             del self._in_use[owner]
-        if owner in self._at_limit:
-            self._in_turn[owner] = self._at_limit.pop(owner)
-        while self._in_turn:
-            next_owner, line = self._in_turn.popitem(last=False)
+        if owner in self._at_share:
+            self._below_share[owner] = self._at_share.pop(owner)
+        while self._below_share:
+            next_owner, line = self._below_share.popitem(last=False)
             if self._give_first(next_owner, line, item):
                 return
         self.free += 1
-        self._when_free(item)
+        self._on_free(item)
 
     def _give_first(self, owner: Hashable, line: "WaitingLine[Item]", item: Item | None) -> bool:
         while line:
@@ -105,17 +105,17 @@ class FairQueue(Generic[Item]):
             if not given.done():
                 in_use = self._in_use[owner] = self._in_use.get(owner, 0) + 1
                 if line:
-                    lines = self._in_turn if in_use < self._share else self._at_limit
+                    lines = self._below_share if in_use < self._share else self._at_share
                     lines[owner] = line
                 given.set_result(item)
                 return True
         return False
 
-    def _refuse_late(self) -> None:
-        """Refuses waiters past their deadline. One timer serves all, set to the earliest deadline."""
+    def _time_out_waiters(self) -> None:
+        """Fails waiters past their deadline with OVERLOADED. One timer serves all, set to the earliest deadline."""
         loop = asyncio.get_running_loop()
         now, next_deadline = loop.time(), None
-        for lines in (self._in_turn, self._at_limit):
+        for lines in (self._below_share, self._at_share):
             for owner, line in list(lines.items()):
                 while line and (line[0].given.done() or line[0].deadline <= now):
                     given, _ = line.popleft()
@@ -125,4 +125,4 @@ class FairQueue(Generic[Item]):
                     del lines[owner]
                 elif next_deadline is None or line[0].deadline < next_deadline:
                     next_deadline = line[0].deadline
-        self._timer = None if next_deadline is None else loop.call_at(next_deadline, self._refuse_late)
+        self._timer = None if next_deadline is None else loop.call_at(next_deadline, self._time_out_waiters)

@@ -24,7 +24,7 @@ from service.settings.all_settings import Settings
 
 COUNT_TASKS = statement("tasks/count_tasks", "one")
 
-CHANGED_MEANWHILE = "somebody else changed the account at this moment; nothing was done, run it again"
+CHANGED_MEANWHILE = "the account was changed at the same moment; nothing was done, run it again"
 
 
 def show_user(options: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def _user(settings: Settings, email: str) -> Iterator[tuple[AdminConnection, dic
     with one_database(settings) as url, connected(url) as connection:
         found = rows(connection, FIND_CREDENTIALS, email=normal_email(email) or email)
         if not found:
-            raise CommandError(f"nobody logs in with {email}")
+            raise CommandError(f"no user logs in with {email}")
         yield connection, found[0]
 
 

@@ -163,17 +163,17 @@ class Batches:
     """The open batches of one process, by statement."""
 
     def __init__(self, run: Run, lock_waits: LockWaits, background: Background) -> None:
-        self._run = run
+        self._run_statement = run
         self._lock_waits = lock_waits
         self._background = background
         self._waiting_count = 0  # requests that wait for rows, in a batch or alone
         self._open_batches: dict[str, Batch] = {}  # by statement; requests may join them until they are sent
         self._in_flight: Counter[str] = Counter()  # batches sent and not yet answered, by statement
-        self._may_join_writes: bool | None = None  # None: the server was not asked yet
+        self._may_batch_writes: bool | None = None  # None: the server was not asked yet
         self._foreign_rows = ForeignRows()
         self._mean_rows: defaultdict[str, float] = defaultdict(lambda: LONG_ANSWER_ROWS)  # of an answer, by statement
 
-    async def rows(self, statement: Statement, key: BatchKey, arguments: list[object]) -> Rows:
+    async def run(self, statement: Statement, key: BatchKey, arguments: list[object]) -> Rows:
         self._waiting_count += 1
         try:
             if self._waiting_count == 1 or self._must_run_alone(statement, arguments):
@@ -184,7 +184,7 @@ class Batches:
                 return await self._run_alone(statement, arguments)
             if batch.size == batch.max_size:
                 del self._open_batches[statement.name]
-                self._release(batch)
+                self._end_hold(batch)
             return await answer
         finally:
             self._waiting_count -= 1
@@ -192,19 +192,22 @@ class Batches:
     def _open_batch(self, statement: Statement, key: BatchKey) -> Batch:
         batch = self._open_batches[statement.name] = Batch(statement, key, self._max_size(statement))
         if self._in_flight[statement.name]:
-            batch.hold_timer = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._release, batch)
+            batch.hold_timer = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._end_hold, batch)
         else:
             self._background.run(self._run_batch(batch))  # begins in the next iteration of the event loop
         return batch
 
-    def _release(self, batch: Batch) -> None:
+    def _end_hold(self, batch: Batch) -> None:
+        """Sends a held batch now. A batch that is not held is being sent already."""
         if batch.hold_timer is not None:
             batch.hold_timer.cancel()
             batch.hold_timer = None
             self._background.run(self._run_batch(batch))
 
     async def _run_alone(self, statement: Statement, arguments: list[object]) -> Rows:
-        rows = await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
+        rows = await self._run_statement(
+            statement, arguments, lambda connection: connection.fetch(statement.text, *arguments)
+        )
         if statement.key is not None and has_foreign_row(statement.key, arguments, rows):
             self._foreign_rows.report(statement)
             raise foreign_row_problem(statement)
@@ -216,7 +219,7 @@ class Batches:
         if self._open_batches.get(batch.statement.name) is batch:
             del self._open_batches[batch.statement.name]
         try:
-            rows = await self._send_and_release_next(batch)
+            rows = await self._send_and_end_next_hold(batch)
             await batch.distribute(rows)
         except BatchUndoneError:
             await batch.run_one_by_one(self._run_alone)
@@ -227,7 +230,7 @@ class Batches:
         except Exception as error:  # noqa: BLE001 - any error goes to the requests that wait
             batch.fail(error)
 
-    async def _send_and_release_next(self, batch: Batch) -> Rows:
+    async def _send_and_end_next_hold(self, batch: Batch) -> Rows:
         name = batch.statement.name
         self._in_flight[name] += 1
         try:
@@ -235,15 +238,15 @@ class Batches:
         finally:
             self._in_flight[name] -= 1
             if name in self._open_batches:
-                self._release(self._open_batches[name])
+                self._end_hold(self._open_batches[name])
 
     async def _send(self, batch: Batch) -> Rows:
-        if self._may_join_writes is None and not batch.statement.only_reads:
+        if self._may_batch_writes is None and not batch.statement.only_reads:
             [server] = await self._run_alone(IS_DISTRIBUTED, [])
-            self._may_join_writes = not server["is_distributed"]
-        if not (self._may_join_writes or batch.statement.only_reads or batch.has_one_execution):
+            self._may_batch_writes = not server["is_distributed"]
+        if not (self._may_batch_writes or batch.statement.only_reads or batch.has_one_execution):
             raise BatchUndoneError
-        rows = await self._run(batch.statement, [], batch.send, batch.owner)
+        rows = await self._run_statement(batch.statement, [], batch.send, batch.owner)
         self._record_rows(batch.statement, len(rows) / batch.size)
         return rows
 
@@ -267,4 +270,4 @@ class Batches:
             return True
         if statement.only_reads:
             return False
-        return self._may_join_writes is False or self._lock_waits.has_met_a_lock(arguments[0])
+        return self._may_batch_writes is False or self._lock_waits.has_met_a_lock(arguments[0])

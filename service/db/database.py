@@ -83,11 +83,11 @@ class Database:
     async def one(self, statement: Statement, **values: object) -> Row | None:
         arguments = statement.arguments(values)
         if statement.key is not None:
-            rows = await self._batches.rows(statement, statement.key, arguments)
+            rows = await self._batches.run(statement, statement.key, arguments)
             return rows[0] if rows else None
         return await self._run(statement, arguments, lambda connection: connection.fetchrow(statement.text, *arguments))
 
-    async def must(self, statement: Statement, **values: object) -> Row:
+    async def require_one(self, statement: Statement, **values: object) -> Row:
         """The row of a statement that always returns one, such as an INSERT."""
         row = await self.one(statement, **values)
         if row is None:
@@ -97,7 +97,7 @@ class Database:
     async def many(self, statement: Statement, **values: object) -> list[Row]:
         arguments = statement.arguments(values)
         if statement.key is not None:
-            return await self._batches.rows(statement, statement.key, arguments)
+            return await self._batches.run(statement, statement.key, arguments)
         return await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
 
     async def execute(self, statement: Statement, **values: object) -> None:

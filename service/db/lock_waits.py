@@ -37,15 +37,15 @@ class LockQueue:
     """Statements that wait for the same lock, in the order of arrival."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
+        self.retrying = asyncio.Lock()
         self.size = 0
 
 
 class LockWaits:
     """The queues of one process, by lock."""
 
-    def __init__(self, max_asking: int, timeout_seconds: float) -> None:
-        self._asking = asyncio.Semaphore(max_asking)
+    def __init__(self, max_retries: int, timeout_seconds: float) -> None:
+        self._retries = asyncio.Semaphore(max_retries)
         self._timeout_seconds = timeout_seconds
         self._queues: dict[Hashable, LockQueue] = {}
         self._alone_until: dict[Hashable, float] = {}  # by owner; the newest last
@@ -74,9 +74,9 @@ class LockWaits:
         deadline_at = asyncio.get_running_loop().time() + self._timeout_seconds
         deadline = asyncio.timeout_at(deadline_at)
         try:
-            async with deadline, queue.turn:
+            async with deadline, queue.retrying:
                 while True:
-                    async with self._asking:
+                    async with self._retries:
                         deadline.reschedule(None)  # a write that is cancelled on its way may have happened
                         with suppress(*RETRYABLE_ERRORS):
                             result = await attempt()

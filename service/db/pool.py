@@ -61,7 +61,7 @@ class Pool:
         self._background = background
         # A slot is the right to use a connection, or to open one.
         self._queue: FairQueue[DatabaseConnection] = FairQueue(
-            max_connections, max(1, max_connections // 4), timeout_seconds, self._slot_is_free
+            max_connections, max(1, max_connections // 4), timeout_seconds, self._on_free_slot
         )
         self._open: set[DatabaseConnection] = set()
         self._idle: list[IdleConnection] = []  # the last used is at the end, and is used next
@@ -101,12 +101,12 @@ class Pool:
         try:
             result = await send(connection)
         except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS):
-            self._queue.pass_on(owner, connection)
+            self._queue.release(owner, connection)
             raise
         except BaseException:
             self._background.run(self._return_interrupted(connection, owner))
             raise
-        self._queue.pass_on(owner, connection)
+        self._queue.release(owner, connection)
         return result
 
     async def _take(self, owner: Hashable) -> DatabaseConnection:
@@ -120,7 +120,7 @@ class Pool:
         try:
             return await self._find_or_open(deadline)
         except BaseException:
-            self._queue.pass_on(owner, None)
+            self._queue.release(owner, None)
             raise
 
     async def _find_or_open(self, deadline: float) -> DatabaseConnection:
@@ -137,7 +137,7 @@ class Pool:
         except TimeoutError:
             raise Problem(Code.OVERLOADED, reason=reason) from None
 
-    def _slot_is_free(self, connection: "DatabaseConnection | None") -> None:
+    def _on_free_slot(self, connection: "DatabaseConnection | None") -> None:
         if connection is not None:
             self._make_idle(connection)
         all_back = self._all_back
@@ -191,7 +191,7 @@ class Pool:
         finally:
             if usable is None:
                 self._drop(connection)
-            self._queue.pass_on(owner, usable)
+            self._queue.release(owner, usable)
 
     def _make_idle(self, connection: DatabaseConnection) -> None:
         self._idle.append(IdleConnection(connection, time.monotonic()))
@@ -217,4 +217,4 @@ class Pool:
                         await connection.close(timeout=CANCEL_TIMEOUT_SECONDS)
                 finally:
                     self._drop(connection)
-                    self._queue.pass_on(closing, None)
+                    self._queue.release(closing, None)

@@ -30,7 +30,9 @@ async def _sign_up(services: Services, email: str, password: str, network: str) 
         password_hash = await services.passwords.hash(password)
         attempt.stays_counted = True
         digest = services.known_networks.digest(email, network)
-        user = await services.database.must(CREATE_USER, email=email, password_hash=password_hash, network=digest)
+        user = await services.database.require_one(
+            CREATE_USER, email=email, password_hash=password_hash, network=digest
+        )
     return signed_in(services, user)
 
 

@@ -44,8 +44,8 @@ async def why_unhealthy(context: Context) -> str | None:
     if context.is_draining:
         return "draining"
     try:
-        server = await context.database.must(CHECK_SERVER, migration_ids=KNOWN)
-        await context.database.must(REACH_TASKS, user_id=NOBODY)
+        server = await context.database.require_one(CHECK_SERVER, migration_ids=KNOWN)
+        await context.database.require_one(REACH_TASKS, user_id=NOBODY)
     except Problem as problem:
         return problem.reason or problem.text
     if server["applied"] < len(KNOWN):

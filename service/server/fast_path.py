@@ -103,7 +103,7 @@ def _respond(request: Any, response: Any) -> Awaitable[None] | None:
 
 
 async def _respond_with(request: Any, response: Any, returned: Any, steps: Iterator[Callable[..., Any]]) -> None:
-    """Goes on behind a response middleware that is a coroutine, or returns a response in place of the handler's."""
+    """Goes on after a response middleware that is a coroutine, or returns a response in place of the handler's."""
     try:
         while True:
             if isawaitable(returned):

@@ -63,11 +63,11 @@ class StrictHttp(Http):
             if data:
                 yield data
             if self.request_body and monotonic() - since > MAX_PIECE_SECONDS:
-                await self.protocol.app.ctx.round_robin.turn()
+                await self.protocol.app.ctx.round_robin.wait_for_turn()
                 since = monotonic()
 
     async def _skip_empty_line(self) -> None:
-        """A CRLF before the request line, which old clients send behind a body (RFC 9112, 2.2), is no request."""
+        """A CRLF before the request line, which old clients send after a body (RFC 9112, 2.2), is no request."""
         del self.recv_buffer[:2]
         if not self.recv_buffer:
             self.stage = Stage.IDLE
@@ -189,7 +189,7 @@ class StrictHttp(Http):
 
     async def _turn(self) -> None:
         self.stage = Stage.IDLE
-        await self.protocol.app.ctx.round_robin.turn()
+        await self.protocol.app.ctx.round_robin.wait_for_turn()
         self.stage = Stage.REQUEST
 
     async def _until_response_is_read(self) -> None:

@@ -23,7 +23,7 @@ _ORIGIN_FORM = r"/[!\"$-~]*+"  # visible ASCII without `#`; browsers send `|` an
 _ABSOLUTE_FORM = r"(?i:https?)://[\w\-.~!$&'()*+,;=:%\[\]]++/[!\"$-~]*+"
 _REQUEST_LINE = re.compile(rf"({TOKEN}) ({_ORIGIN_FORM}|{_ABSOLUTE_FORM}|\*) HTTP/(1\.[01])(?=\r\n|\Z)", re.ASCII)
 _FIELD_LINE = re.compile(rf"\r\n({TOKEN}):[ \t]*+([^\r]*+)(?<![ \t])")
-_PADDED_FIELD_LINE = re.compile(rf"\r\n({TOKEN}):[ \t]*+([^\r]*+)")  # white space behind the value is no part of it
+_PADDED_FIELD_LINE = re.compile(rf"\r\n({TOKEN}):[ \t]*+([^\r]*+)")  # white space after the value is no part of it
 _NO_CONTROLS = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _NAME = r"[\w\-.~!$&'()*+,;=]*+"
 _HOST = re.compile(rf"(?:{_NAME}(?:%[0-9A-Fa-f]{{2}}{_NAME})*+|\[[\w.:~!$&'()*+,;=\-]++\])(?::[0-9]*+)?", re.ASCII)
@@ -60,7 +60,7 @@ def parse_head(head: bytes) -> tuple[str, bytes, str, Fields]:
 
 
 def parse_fields(raw: bytes, text: str, start: int = 0) -> Fields:
-    """Field lines, each behind a CRLF. Without all that may stand in a line only the line ends are left, and each match
+    """Field lines, each after a CRLF. Without all that may stand in a line only the line ends are left, and each match
     takes one of them: then no line breaks a rule, and no CR or LF stands alone."""
     line_ends = raw.translate(None, _NO_CONTROLS)
     lines = len(line_ends) // 2

@@ -4,7 +4,7 @@ A newcomer beyond the limit is let in, and room is made for it:
 
 1. Connections that have waited for a second without a whole request are closed, the longest first; then those that take
    in hardly anything of their answer, the slowest first.
-2. If there are none of these, a connection that is being answered, or was within the last second, is closed behind its
+2. If there are none of these, a connection that is being answered, or was within the last second, is closed after its
    next answer. Until then there is one too many, and there may be a tenth more than the limit.
 3. Beyond that tenth, the slowest of those that take in their answer is cut off. If there are none, the oldest of those
    that came, or were answered, within the last second is refused.

@@ -14,7 +14,7 @@ from service.http import request
 from service.http.json_body import MAX_BODY
 from service.server.server_context import ServerContext
 
-# Limits of the lingering close behind a refusal. A connection that is closed with unread bytes is reset, and the client
+# Limits of the lingering close after a refusal. A connection that is closed with unread bytes is reset, and the client
 # never sees why it was refused.
 LINGER_BYTES = 32 * MAX_BODY
 LINGER_SECONDS = 3.0

@@ -14,7 +14,7 @@ class RoundRobin:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_running = False
 
-    def turn(self) -> "asyncio.Future[None]":
+    def wait_for_turn(self) -> "asyncio.Future[None]":
         turn = self._loop.create_future()
         self._waiting.append(turn)
         if not self._is_running:

@@ -44,7 +44,7 @@ def is_postgresql_url(url: str) -> bool:
             return False
     except (ValueError, ProgrammingError):
         return False
-    # An @ behind the host is from a password with an unencoded /. A part of it would be taken for the host, and logged.
+    # An @ after the host is from a password with an unencoded /. A part of it would be taken for the host, and logged.
     return parts.scheme in {"postgres", "postgresql"} and "@" not in parts.path and parts.netloc.count("@") <= 1
 
 

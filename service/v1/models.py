@@ -18,7 +18,7 @@ DESCRIPTION_LIMIT = 1000
 _Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT, json_schema_extra=rules.NOT_BLANK)]
 _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 
-# Each is checked by its rule first, whose message is the contract's; what pydantic is told behind it is for the
+# Each is checked by its rule first, whose message is the contract's; what pydantic is told after it is for the
 # documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
 _Absent = SkipJsonSchema[None]
 _check_description = BeforeValidator(rules.optional_text("Description", DESCRIPTION_LIMIT))

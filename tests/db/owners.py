@@ -43,7 +43,7 @@ async def database_at(url: str, pool: int = 4, **settings: object) -> AsyncItera
 async def new_owners(database: Database, number: int = USERS) -> list[Owner]:
     found = []
     for _ in range(number):
-        user = await database.must(CREATE_USER, email=new_email(), password_hash="no hash", network=b"")
+        user = await database.require_one(CREATE_USER, email=new_email(), password_hash="no hash", network=b"")
         made = [await tasks.create_task(database, user["id"], {"title": title}) for title in ("first", "second")]
         found.append(Owner(user["id"], made[::-1]))
     return found

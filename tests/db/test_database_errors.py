@@ -44,6 +44,6 @@ def test_must_without_a_row_raises_an_error_that_names_the_statement(urls: Urls)
         async with database_at(urls.runtime) as database:
             [owner, other] = await new_owners(database, 2)
             with pytest.raises(StatementCallError, match=r"sql/tasks/get_task\.sql returned no row"):
-                await database.must(tasks.GET_TASK, user_id=owner.id, task_id=other.tasks[0]["id"])
+                await database.require_one(tasks.GET_TASK, user_id=owner.id, task_id=other.tasks[0]["id"])
 
     run_async(scenario())

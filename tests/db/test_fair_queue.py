@@ -43,7 +43,7 @@ class Slots:
         """Give a slot back for each owner. Returns the owners that got one."""
         before = len(self.given)
         for owner in owners:
-            self.queue.pass_on(owner, None)
+            self.queue.release(owner, None)
             for _ in range(3):
                 await asyncio.sleep(0)
         return "".join(map(str, self.given[before:]))
@@ -66,12 +66,12 @@ def test_the_oldest_waiter_of_an_owner_is_served_first() -> None:
         async def takes(number: int) -> None:
             await slots.takes("a")
             served.append(number)
-            slots.queue.pass_on("a", None)
+            slots.queue.release("a", None)
 
         await slots.takes("a")
         waiting = [asyncio.create_task(takes(number)) for number in range(3)]
         await asyncio.sleep(0)
-        slots.queue.pass_on("a", None)
+        slots.queue.release("a", None)
         await asyncio.gather(*waiting)
         assert served == [0, 1, 2]
 
@@ -112,7 +112,7 @@ def test_a_returned_slot_goes_to_a_waiter_before_a_newcomer() -> None:
     async def scenario() -> None:
         slots = Slots(1, 1)
         await slots.all_take("ab")
-        slots.queue.pass_on("a", None)
+        slots.queue.release("a", None)
         assert not slots.queue.try_take("c")
         await asyncio.sleep(0)
         assert slots.given == ["a", "b"]
@@ -130,7 +130,7 @@ def test_waiters_are_refused_after_the_timeout_and_leave_no_state() -> None:
         ]  # fmt: skip
         assert await slots.give_back("ab") == ""
         assert slots.queue.free == 2
-        assert not any((slots.queue._in_use, slots.queue._in_turn, slots.queue._at_limit))
+        assert not any((slots.queue._in_use, slots.queue._below_share, slots.queue._at_share))
 
     run_async(scenario())
 
@@ -143,7 +143,7 @@ def test_a_cancelled_waiter_passes_its_slot_on(has_run: bool) -> None:
         if not has_run:
             cancelled.cancel()
             await asyncio.sleep(0)
-        slots.queue.pass_on("a", None)
+        slots.queue.release("a", None)
         if has_run:
             cancelled.cancel()  # it has been given the slot, and has not run yet
         for _ in range(3):

@@ -80,7 +80,7 @@ def test_every_code_has_advice_for_clients() -> None:
 
 
 def fields_of(document: Any, part: Any) -> str:
-    """`{title, description?}`: the names of a body's fields, with `?` behind optional ones."""
+    """`{title, description?}`: the names of a body's fields, with `?` after optional ones."""
     schema = part["content"]["application/json"]["schema"]
     schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     required = schema.get("required", [])

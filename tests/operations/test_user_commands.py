@@ -134,5 +134,5 @@ def test_a_command_for_an_email_without_a_password_user_prints_one_line(
 
     done = run_user_command(verb, email)
 
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"nobody logs in with {email}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"no user logs in with {email}\n")
     assert database.execute("SELECT count(*) FROM users WHERE email = %s", [email]).fetchone() == (1,)

@@ -10,7 +10,7 @@ import pytest
 
 from tests import databases, support
 from tests.databases import Urls
-from tests.security.test_guessing import LOCKED, WRONG, log_in, new_address, statuses, wait_until
+from tests.security.guesses import LOCKED, WRONG, log_in, new_address, statuses, wait_until
 from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
 
 PER_PAIR, PER_ADDRESS, PER_EMAIL = 4, 12, 6

@@ -13,7 +13,7 @@ def test_round_robin_resumes_one_task_per_iteration_of_the_event_loop_in_turn() 
 
         async def greedy(name: str) -> None:
             while True:
-                await round_robin.turn()
+                await round_robin.wait_for_turn()
                 went_on.append(name)
 
         many = [asyncio.create_task(greedy(name)) for name in "abcd"]
@@ -39,10 +39,10 @@ def test_round_robin_gives_turns_again_after_it_was_idle() -> None:
     async def scenario() -> None:
         round_robin = RoundRobin(asyncio.get_running_loop())
         for _ in range(3):
-            await asyncio.wait_for(round_robin.turn(), 60)
+            await asyncio.wait_for(round_robin.wait_for_turn(), 60)
             await asyncio.sleep(0.01)
-        gone = round_robin.turn()
+        gone = round_robin.wait_for_turn()
         gone.cancel()
-        await asyncio.wait_for(round_robin.turn(), 60)
+        await asyncio.wait_for(round_robin.wait_for_turn(), 60)
 
     asyncio.run(scenario())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sanic import HTTPResponse, text
+from sanic.log import error_logger
 from sanic_testing.reusable import ReusableClient
 
 from service.server.fast_path import FastPath
@@ -125,6 +126,41 @@ def test_handlers_may_be_sync_and_middleware_may_be_async_or_answer_or_replace(m
         (202, "replaced"),
     ]
     assert seen == ["/sync", "/short", "/replaced"]
+
+
+def test_response_middleware_after_an_async_one_may_replace_the_response(make: MakeApp) -> None:
+    app = make()
+
+    @app.on_response  # type: ignore[untyped-decorator]  # as above
+    def last(_: Any, __: HTTPResponse) -> HTTPResponse:  # the first one that is registered runs last
+        return text("from the last one", 202)
+
+    @app.on_response  # type: ignore[untyped-decorator]  # as above
+    async def first(_: Any, __: HTTPResponse) -> None:
+        await asyncio.sleep(0)
+
+    assert answers(app, ("get", "/health/live", {})) == [(202, "from the last one")]
+
+
+def test_a_response_that_a_handler_returns_after_it_has_responded_is_logged_and_not_sent(
+    make: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make()
+    monkeypatch.setattr(error_logger, "handlers", [caplog.handler])
+
+    @app.get("/twice")
+    async def twice(request: Any) -> HTTPResponse:
+        response = await request.respond(content_type="text/plain")
+        await response.send("first")
+        await response.eof()
+        return text("second")
+
+    assert answers(app, ("get", "/twice", {}), ("get", "/health/live", {})) == [
+        (200, "first"),
+        (200, '{"status":"alive"}'),
+    ]
+    [logged] = caplog.messages
+    assert "respon" in logged
 
 
 def test_a_stream_route_reads_a_body_beyond_the_size_limit(make: MakeApp) -> None:

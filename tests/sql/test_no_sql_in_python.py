@@ -13,7 +13,7 @@ from tests.support import ROOT
 # Where Python may hold SQL: the file, and what each text begins with. Each has its reason.
 ALLOWED = {
     "service/review/check.py": {"SET LOCAL"},  # turns off plans in which the owner's condition does not show
-    "service/review/explain.py": {"EXPLAIN"},  # what `sql explain` is for; behind it comes the text of a file
+    "service/review/explain.py": {"EXPLAIN"},  # what `sql explain` is for; after it comes the text of a file
     "service/review/plans.py": {"EXPLAIN", "SET LOCAL", "PREPARE", "DEALLOCATE"},  # PostgreSQL 15 has no GENERIC_PLAN
 }
 

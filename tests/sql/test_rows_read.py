@@ -116,9 +116,9 @@ def test_a_list_reads_only_the_rows_that_it_returns(read: Read, user: UUID, task
 
 
 def test_a_page_reads_only_the_rows_that_it_returns(read: Read, find: Find, user: UUID, task: UUID, tasks: int) -> None:
-    behind = {"created_at": find("SELECT created_at FROM tasks WHERE id = $1", task), "task_id": task}
+    after = {"created_at": find("SELECT created_at FROM tasks WHERE id = $1", task), "task_id": task}
 
-    assert read(LIST_TASKS_AFTER, user_id=user, **behind, max_rows=1000) == (tasks - 1, tasks - 1)
+    assert read(LIST_TASKS_AFTER, user_id=user, **after, max_rows=1000) == (tasks - 1, tasks - 1)
 
 
 def test_a_statement_about_one_task_reads_one_row_and_a_delete_three(read: Read, user: UUID, task: UUID) -> None:

@@ -1,14 +1,11 @@
 """Each statement alone, as its file stands, in a transaction that is rolled back."""
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import psycopg
 import pytest
 
 from service.auth.token_users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
@@ -19,9 +16,8 @@ from service.db.batching import IS_DISTRIBUTED
 from service.db.checksums import LIST_CHECKSUMS, RECORD_CHECKSUMS
 from service.db.concurrent_migrations import GET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES, SET_TIME_LIMITS
 from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
-from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
+from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK
 from service.db.schema_drift import DESCRIPTIONS
-from service.db.statements import Statement
 from service.domain.account_changes import (
     BEFORE_ALL_IDS,
     CHANGE_PASSWORD,
@@ -30,11 +26,7 @@ from service.domain.account_changes import (
     GET_PASSWORD,
     REVOKE_TOKENS,
 )
-from service.domain.accounts import (
-    CREATE_USER,
-    FIND_CREDENTIALS,
-    UPGRADE_HASH,
-)
+from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
 from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_USERS
 from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
@@ -46,12 +38,11 @@ from service.domain.tasks import (
     LIST_TASKS_AFTER,
     NO_CHANGES,
     NO_FIELDS,
-    NO_QUOTA,
     RECOUNT_TASKS,
     UPDATE_TASK,
 )
 from service.domain.users import GET_USER, USER_EXISTS
-from service.http.health import CHECK_SERVER, NOBODY, REACH_TASKS
+from service.http.health import CHECK_SERVER, REACH_TASKS
 from service.review.buffers import COUNT_BUFFERS
 from service.review.catalog import (
     GET_TYPE,
@@ -61,211 +52,9 @@ from service.review.catalog import (
     LIST_OBJECTS,
     LIST_OPAQUE_OBJECTS,
 )
-from tests import citus
-from tests.databases import Urls
-from tests.support import new_email
+from tests.sql.owners import Run, new_task
 
-EMAIL = new_email()
-HOME = b"h" * 16
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TASK_COLUMNS = [name for name, _ in LIST_TASKS.columns]
-
-Run = Callable[..., list[asyncpg.Record]]
-
-
-@pytest.fixture
-def run(database_url: str) -> Iterator[Run]:
-    """Runs a statement by its named parameters and returns its rows."""
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(database_url))
-        transaction = connection.transaction()
-        runner.run(transaction.start())
-
-        def run(statement: Statement, **values: Any) -> list[asyncpg.Record]:
-            rows: Awaitable[list[asyncpg.Record]] = connection.fetch(statement.text, *statement.arguments(values))
-            return runner.run(rows)  # type: ignore[arg-type]  # a coroutine, which the stubs do not say
-
-        yield run
-        runner.run(transaction.rollback())
-        runner.run(connection.close())
-
-
-@pytest.fixture
-def owner(run: Run) -> UUID:
-    return new_user(run)
-
-
-@pytest.fixture
-def stranger(run: Run) -> UUID:
-    return new_user(run)
-
-
-def new_user(run: Run) -> UUID:
-    [user] = run(CREATE_USER, email=new_email(), password_hash="x", network=HOME)
-    user_id: UUID = user["id"]
-    return user_id
-
-
-def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
-    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
-    [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
-    return task
-
-
-def test_create_user_returns_no_password_hash(run: Run) -> None:
-    [user] = run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
-
-    assert list(user.keys()) == ["id", "email", "created_at", "token_generation"]
-    assert (user["email"], user["token_generation"]) == (EMAIL, 0)
-
-
-def test_create_user_refuses_a_taken_email(run: Run) -> None:
-    run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
-
-    with pytest.raises(asyncpg.UniqueViolationError) as refused:
-        run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
-    assert refused.value.constraint_name == "users_email_key"
-
-
-def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
-    new_user(run)
-    [user] = run(CREATE_USER, email=EMAIL, password_hash="the hash", network=HOME)
-
-    [found] = run(FIND_CREDENTIALS, email=EMAIL)
-
-    assert dict(found) == dict(user) | {"password_hash": "the hash", "known_networks": [HOME]}
-    assert run(FIND_CREDENTIALS, email=new_email()) == []
-
-
-def test_a_deleted_outside_user_is_not_made_again_by_a_token_from_before(run: Run) -> None:
-    known = {"issuer": "https://issuer.example", "subject": uuid4().hex}
-    run(SAVE_OUTSIDE_USER, email=None, issued_at=LONG_AGO, **known)
-    [made] = run(FIND_OUTSIDE_USER, **known)
-
-    assert [row["id"] for row in run(DELETE_USER, user_id=made["id"], token_generation=0)] == [made["id"]]
-    assert run(DELETE_USER, user_id=made["id"], token_generation=0) == []
-    run(SAVE_OUTSIDE_USER, email=None, issued_at=LONG_AGO, **known)
-    assert run(FIND_OUTSIDE_USER, **known) == []
-
-    later = datetime.now(UTC) + timedelta(days=1)
-    run(SAVE_OUTSIDE_USER, email=None, issued_at=later, **known)
-    [again] = run(FIND_OUTSIDE_USER, **known)
-    assert again["id"] != made["id"]
-    assert again["tokens_revoked_at"] is not None
-
-    run(FORGET_DELETED_USERS)
-    assert run(FIND_OUTSIDE_USER, **known) == [again]
-
-
-def test_only_an_outside_user_is_given_the_email_of_a_token(run: Run, owner: UUID) -> None:
-    before = run(GET_USER, user_id=owner)
-
-    run(UPDATE_OUTSIDE_EMAIL, user_id=owner, email="c@example.com")
-
-    assert run(GET_USER, user_id=owner) == before
-
-
-def test_delete_user_takes_the_tasks_along_unless_tokens_were_revoked_meanwhile(
-    run: Run, owner: UUID, stranger: UUID
-) -> None:
-    for user in (owner, stranger):
-        new_task(run, user)
-
-    assert run(DELETE_USER, user_id=owner, token_generation=1) == []
-    assert [row["id"] for row in run(DELETE_USER, user_id=owner, token_generation=0)] == [owner]
-
-    assert run(USER_EXISTS, user_id=owner) == run(LIST_TASKS, user_id=owner, max_rows=9) == []
-    assert len(run(LIST_TASKS, user_id=stranger, max_rows=9)) == 1
-
-
-def test_change_password_revokes_the_tokens_unless_they_were_revoked_meanwhile(run: Run, owner: UUID) -> None:
-    assert run(CHANGE_PASSWORD, user_id=owner, token_generation=1, password_hash="y") == []
-    [before] = run(GET_USER, user_id=owner)
-
-    [changed] = run(CHANGE_PASSWORD, user_id=owner, token_generation=0, password_hash="y")
-
-    assert dict(changed) == dict(before) | {"token_generation": 1}
-    assert [dict(row) for row in run(GET_PASSWORD, user_id=owner)] == [
-        {"id": owner, "token_generation": 1, "password_hash": "y"}
-    ]
-    assert run(CHECK_TOKEN, user_id=owner, token_generation=0) == []
-
-
-def test_revoke_tokens_is_for_one_user_and_counts_up(run: Run, owner: UUID, stranger: UUID) -> None:
-    for generation in (1, 2):
-        assert [row["id"] for row in run(REVOKE_TOKENS, user_id=owner)] == [owner]
-        assert len(run(CHECK_TOKEN, user_id=owner, token_generation=generation)) == 1
-    assert len(run(CHECK_TOKEN, user_id=stranger, token_generation=0)) == 1
-    assert run(REVOKE_TOKENS, user_id=uuid4()) == run(GET_PASSWORD, user_id=uuid4()) == []
-
-
-def test_check_token_finds_the_user_of_its_own_generation(run: Run, owner: UUID) -> None:
-    assert [row["user_id"] for row in run(CHECK_TOKEN, user_id=owner, token_generation=0)] == [owner]
-    assert run(CHECK_TOKEN, user_id=owner, token_generation=1) == []
-    assert run(CHECK_TOKEN, user_id=uuid4(), token_generation=0) == []
-
-
-def test_upgrade_hash_leaves_a_password_that_was_changed_meanwhile(run: Run) -> None:
-    email = new_email()
-    [user] = run(CREATE_USER, email=email, password_hash="old", network=HOME)
-
-    for generation, new, stored in ((1, "x", "old"), (0, "new", "new"), (1, "x", "new")):
-        run(UPGRADE_HASH, user_id=user["id"], token_generation=generation, new_hash=new)
-        assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=email)] == [stored]
-
-
-def test_remember_network_keeps_the_newest_five_of_one_user_each_once(run: Run) -> None:
-    email, other = new_email(), new_email()
-    [user], _ = (run(CREATE_USER, email=each, password_hash="x", network=HOME) for each in (email, other))
-
-    def known(email: str) -> list[bytes]:
-        [found] = run(FIND_CREDENTIALS, email=email)
-        networks: list[bytes] = found["known_networks"]
-        return networks
-
-    for networks in ([b"1", HOME], [b"2", b"1", HOME], [HOME, b"2", b"1"], [HOME, b"2", b"1"]):
-        run(REMEMBER_NETWORK, user_id=user["id"], network=networks[0])
-        assert known(email) == networks
-    for each in (b"3", b"4", b"5"):
-        run(REMEMBER_NETWORK, user_id=user["id"], network=each)
-    assert known(email) == [b"5", b"4", b"3", HOME, b"2"]
-    run(REMEMBER_NETWORK, user_id=user["id"], network=b"2")
-    assert known(email) == [b"2", b"5", b"4", b"3", HOME]
-    assert known(other) == [HOME]
-
-
-def test_an_outside_user_is_made_once_and_keeps_the_newest_email(run: Run) -> None:
-    issuer, subject = "https://issuer.example", uuid4().hex
-    assert run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject) == []
-
-    for email in ("a@example.com", "b@example.com"):
-        run(SAVE_OUTSIDE_USER, issuer=issuer, subject=subject, email=email, issued_at=LONG_AGO)
-    [made] = run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
-    assert dict(made) == {"id": made["id"], "email": "a@example.com", "tokens_revoked_at": None}
-
-    run(UPDATE_OUTSIDE_EMAIL, user_id=made["id"], email="c@example.com")
-    [moved] = run(FIND_OUTSIDE_USER, issuer=issuer, subject=subject)
-    assert dict(moved) == dict(made) | {"email": "c@example.com"}
-    assert run(FIND_OUTSIDE_USER, issuer=f"{issuer}/", subject=subject) == []
-    assert run(FIND_CREDENTIALS, email="b@example.com") == []
-
-
-def test_an_email_is_unique_among_users_with_a_password(run: Run) -> None:
-    run(CREATE_USER, email=EMAIL, password_hash="x", network=HOME)
-    for subject in ("one", "two"):
-        given = {"issuer": "https://issuer.example", "subject": f"{subject}-{EMAIL}", "email": EMAIL}
-        run(SAVE_OUTSIDE_USER, issued_at=LONG_AGO, **given)
-
-    assert [row["password_hash"] for row in run(FIND_CREDENTIALS, email=EMAIL)] == ["x"]
-
-
-def test_get_user_and_user_exists_find_one_user(run: Run, owner: UUID, stranger: UUID) -> None:
-    [user] = run(GET_USER, user_id=owner)
-
-    assert list(user.keys()) == ["id", "email", "created_at"]
-    assert user["id"] == owner
-    assert [row["user_id"] for row in run(USER_EXISTS, user_id=stranger)] == [stranger]
-    assert run(GET_USER, user_id=uuid4()) == run(USER_EXISTS, user_id=uuid4()) == []
 
 
 def test_create_task_makes_an_open_task_of_the_owner(run: Run, owner: UUID) -> None:
@@ -346,7 +135,7 @@ def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owne
     assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == TASK_COLUMNS
 
 
-def test_list_tasks_after_goes_on_behind_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
+def test_list_tasks_after_starts_after_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
     for _ in range(5):
         new_task(run, owner)
     tasks = run(LIST_TASKS, user_id=owner, max_rows=9)
@@ -469,46 +258,6 @@ def test_attempts_are_forgotten_when_their_time_is_over(run: Run) -> None:
     limit = {"most": 1, "window": timedelta(minutes=1)}
     assert run(GET_WAIT, bucket=over, **limit) == []
     assert len(run(GET_WAIT, bucket=going_on, **limit)) == len(run(GET_WAIT, bucket=renewed, **limit)) == 1
-
-
-def test_the_migrations_are_counted_and_listed(run: Run) -> None:
-    assert [dict(row) for row in run(CHECK_SERVER, migration_ids=known())] == [
-        {"applied": len(known()), "is_read_only": False}
-    ]
-    assert [row["applied"] for row in run(CHECK_SERVER, migration_ids=["0000_never"])] == [0]
-    assert [row["migration_id"] for row in run(LIST_APPLIED)] == known()
-    assert [row["table_name"] for row in run(FIND_OUR_TABLES)] == [
-        "_yoyo_migration", "migration_checksums", "tasks", "users",
-    ]  # fmt: skip
-
-
-def test_the_server_says_which_process_it_is(run: Run) -> None:
-    [first], [second] = run(GET_SERVER_PID), run(GET_SERVER_PID)
-
-    assert list(first.keys()) == ["server_pid"]
-    assert first["server_pid"] == second["server_pid"] > 0
-
-
-def test_the_server_says_how_long_a_session_waits_for_a_lock(urls: Urls) -> None:
-    with psycopg.connect(urls.admin) as connection:
-        for given, milliseconds in (("0", 0), ("100ms", 100), ("3s", 3000), ("1min", 60_000), ("1d", 86_400_000)):
-            connection.execute(f"SET lock_timeout = '{given}'")
-            assert connection.execute(GET_LOCK_TIMEOUT.text).fetchall() == [(milliseconds,)]
-
-
-def test_the_server_says_whether_it_is_citus(run: Run, urls: Urls) -> None:
-    [server] = run(IS_DISTRIBUTED)
-
-    with psycopg.connect(urls.admin) as connection:
-        assert server["is_distributed"] is citus.is_here(connection)
-
-
-def test_health_statements_read_tasks_and_the_connections_of_the_server(run: Run, owner: UUID) -> None:
-    new_task(run, owner)
-    assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=owner)] == [True]
-    assert [row["has_tasks"] for row in run(REACH_TASKS, user_id=NOBODY)] == [False]
-    [connections] = run(COUNT_CONNECTIONS)
-    assert 0 < connections["for_superusers"] + connections["for_reserved"] < connections["max_connections"]
 
 
 def test_every_file_is_used_and_read_as_it_stands() -> None:
