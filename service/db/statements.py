@@ -14,6 +14,7 @@ from service.errors import LoggableError
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
 ROLES = "roles"
+OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # the folders of what the running service sends
 KINDS = ("one", "many", "exec")
 _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
@@ -142,6 +143,11 @@ def names(root: Path = SQL) -> list[str]:
     """All statements. roles.sql is a script for psql, not a statement."""
     found = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.sql"))
     return sorted(name for name in found if name != ROLES)
+
+
+def names_of_requests() -> list[str]:
+    """The statements that requests send: only their cost is measured, and their plans are compared in production."""
+    return [name for name in names() if name.startswith(OF_REQUESTS)]
 
 
 def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
