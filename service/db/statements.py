@@ -25,6 +25,7 @@ _REASON = re.compile(r"-- across owners: (.+)")
 _PATTERNS = {
     "-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- buffers:": _BUFFERS, "-- across owners:": _REASON,
 }  # fmt: skip
+_END = re.compile(r"\s*;\s*\Z")
 _AS = "as"  # `-- -> as tasks/list_tasks`: the columns of that statement. SQL reserves the word: no column is named so.
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
@@ -151,7 +152,9 @@ def names_of_requests() -> list[str]:
 
 
 def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
-    """`columns_of` returns the columns of another statement, for `-- -> as`."""
+    """`columns_of` returns the columns of another statement, for `-- -> as`. One semicolon at the end is for psql and
+    sqlc: what is sent has none, so that the text can be put behind PREPARE or EXPLAIN."""
+    text = _END.sub("\n", text)
     file = _File(name, text)
     kind = file.kind()
     file.check_body()
@@ -195,7 +198,7 @@ class _File:
         before, semicolon, _ = self._body.partition(";")
         if semicolon:
             line = first + before.count("\n")
-            raise self._refusal(line, "must hold exactly one statement, without a semicolon")
+            raise self._refusal(line, "must hold exactly one statement, with no semicolon but one at its end")
 
     def only_reads(self) -> bool:
         """A statement that starts with SELECT cannot write, except through functions, which the review checks: in
