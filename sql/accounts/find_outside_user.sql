@@ -14,4 +14,4 @@ SELECT /* accounts/find_outside_user */
 FROM users
 LEFT JOIN deleted_outside_users
     ON deleted_outside_users.issuer = $1 AND deleted_outside_users.subject = $2
-WHERE users.issuer = $1 AND users.subject = $2
+WHERE users.issuer = $1 AND users.subject = $2;

@@ -30,4 +30,4 @@ WHERE
         WHEN needed.privilege = 'DELETE' THEN has_table_privilege(pg_class.oid, 'DELETE')
         ELSE has_any_column_privilege(pg_class.oid, needed.privilege)
     END
-ORDER BY object_name, privilege
+ORDER BY object_name, privilege;

@@ -15,4 +15,4 @@ SELECT /* review/list_table_statistics */
     ) AS analyzed_at
 FROM pg_class
 WHERE pg_class.relnamespace = current_schema()::regnamespace AND pg_class.relname = ANY($1::text[]::name[])
-ORDER BY table_name
+ORDER BY table_name;

