@@ -21,16 +21,17 @@ BEGIN
 END
 $$;
 
--- Who may make things where. TEMPORARY is a privilege that every role has unless it is taken from PUBLIC.
+-- Who may make things where. TEMPORARY is a privilege that every role has unless it is taken from PUBLIC. Members of
+-- pg_monitor see the server's statistics, those of extensions in the schema public too, and no row of a table here.
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO todo_owner, todo_runtime', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO todo_owner, todo_runtime, pg_monitor', current_database());
 END
 $$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO todo_owner;
-GRANT USAGE ON SCHEMA public TO todo_runtime;
+GRANT USAGE ON SCHEMA public TO todo_runtime, pg_monitor;
 
 -- Tables that another role has made before the roles were there. Who gives them away has to be a member.
 GRANT todo_owner TO CURRENT_USER;
@@ -64,6 +65,10 @@ ALTER ROLE todo_runtime SET search_path = public;
 DO $$
 BEGIN
     ALTER ROLE todo_runtime SET log_parameter_max_length = 0;
+    -- Up to version 15, auto_explain prints no parameters and has no such setting.
+    IF current_setting('server_version_num')::integer >= 160000 THEN
+        ALTER ROLE todo_runtime SET auto_explain.log_parameter_max_length = 0;
+    END IF;
 EXCEPTION WHEN insufficient_privilege THEN
     RAISE WARNING 'log_parameter_max_length was not set on todo_runtime: %', sqlerrm;
 END

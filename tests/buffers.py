@@ -16,12 +16,11 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from service.db.admin_session import AdminConnection
-from service.db.statements import SQL, Cost, Statement, names, read
+from service.db.statements import SQL, Cost, Statement, names_of_requests, read
 from service.domain.account_changes import BEFORE_ALL_IDS, MAX_TASKS_PER_DELETE
 from service.domain.tasks import NO_CHANGES, NO_FIELDS, NO_QUOTA
 from service.http.json_stream import MAX_PAGE_ROWS
 from service.review.buffers import touched_buffers
-from service.review.static_rules import OF_REQUESTS
 
 ISSUER = "https://issuer.example"
 FEW, MANY, MOST = 10, 1_000, 10_000  # tasks of one owner
@@ -120,10 +119,6 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
     }  # fmt: skip
 
 
-def of_requests() -> list[str]:
-    return [name for name in names() if name.startswith(OF_REQUESTS)]
-
-
 def buffers_of(url: str) -> dict[str, int]:
     """The median of what each statement touches. The first user only warms up the session."""
     numbers = range(7, 5_000, 290)
@@ -160,7 +155,7 @@ def _measured(url: str, emails: list[str]) -> dict[str, list[int]]:
     measured = {}
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(VACUUM)
-        for statement in map(read, of_requests()):
+        for statement in map(read, names_of_requests()):
             measured[statement.name] = list(_each_touches(connection, statement, emails))
             if not statement.only_reads:
                 connection.execute(VACUUM)

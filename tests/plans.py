@@ -1,4 +1,4 @@
-"""The plan of each statement on a database of a realistic size, without the parts that differ between two runs."""
+"""The database of a realistic size on which the golden plans are made, and the files that hold them."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import psycopg
 
 from service.db import migrations
 from service.db.admin_session import connected
-from service.db.statements import SQL, names, read
+from service.db.statements import names, read
+from service.review.golden_plans import PLANS, reduced
 from service.review.plans import Plan, generic_plan, nodes
 from tests import databases
 
-PLANS = SQL / "plans"
 USERS, TASKS_EACH = 5_000, 20
 
 SEED = f"""
@@ -46,11 +46,6 @@ INSERT INTO deleted_outside_users (issuer, subject)
 SELECT 'https://issuer.example', n::text FROM generate_series(1, {USERS}) AS n
 """
 
-SHOWN = (
-    "Index Cond", "Recheck Cond", "Filter", "Join Filter", "Hash Cond", "Merge Cond", "One-Time Filter",
-    "Sort Key", "Presorted Key", "Group Key", "Conflict Resolution", "Conflict Arbiter Indexes", "Conflict Filter",
-)  # fmt: skip
-
 
 @contextmanager
 def seeded_database(server_url: str) -> Iterator[str]:
@@ -69,29 +64,6 @@ def seeded_database(server_url: str) -> Iterator[str]:
 def plans_of(url: str) -> dict[str, Plan]:
     with connected(url) as connection, connection.transaction():
         return {name: generic_plan(connection, read(name)) for name in names()}
-
-
-def reduced(plan: Plan, depth: int = 0) -> Iterator[str]:
-    """One line for each node and each of its conditions, without costs, widths and row counts."""
-    words = [plan.get("Parent Relationship", "") if "Subplan Name" in plan else "", plan.get("Subplan Name", "")]
-    words += [plan.get("Join Type", "") if plan.get("Join Type") != "Inner" else "", plan.get("Strategy", "")]
-    words.append(plan.get("Operation", plan["Node Type"]))
-    if plan.get("Scan Direction") == "Backward":
-        words.append("backward")
-    if "Index Name" in plan:
-        words.append(f"using {plan['Index Name']}")
-    if "Relation Name" in plan:
-        words.append(f"on {plan['Relation Name']}")
-    if plan.get("Alias", plan.get("Relation Name")) != plan.get("Relation Name"):
-        words.append(f"as {plan['Alias']}")
-    indent = "  " * depth
-    yield indent + " ".join(word for word in words if word)
-    for key in SHOWN:
-        if key in plan:
-            value = ", ".join(plan[key]) if isinstance(plan[key], list) else plan[key]
-            yield f"{indent}  {key}: {value}"
-    for child in plan.get("Plans", []):
-        yield from reduced(child, depth + 1)
 
 
 def indexes_of(plan: Plan) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from service.cli.startup import one_database, settings_and_log
+from service.cli.startup import one_database, one_line_errors, settings_and_log
 from service.db import migrations, schema_drift
 from service.db.admin_session import CommandError
 
@@ -80,6 +80,15 @@ def explain_statement(options: argparse.Namespace) -> None:
 
     with _database(options) as url:
         _print(explain(url, options.name, dict(options.values)))
+
+
+def compare_plans(options: argparse.Namespace) -> None:
+    from service.review.compare_plans import INCOMPLETE, compare  # noqa: PLC0415 - serving needs no review
+
+    with one_line_errors(INCOMPLETE), _database(options) as url:
+        report = compare(url)
+    _print(report.lines)
+    sys.exit(report.exit_code)
 
 
 @contextmanager

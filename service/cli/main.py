@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument("--to", metavar="ID", help="the last migration that shall be applied afterwards")
     migrating.add_argument("--dry-run", action="store_true", help="print what would run, as SQL, and run nothing")
     _add_user(verbs.add_parser("user", help="show a user, set a new password, delete the account"))
-    _add_sql(verbs.add_parser("sql", help="list, check or explain the statements under sql/"))
+    _add_sql(verbs.add_parser("sql", help="list, check or explain the statements under sql/, or compare their plans"))
     return parser
 
 
@@ -59,7 +59,15 @@ def _add_sql(parser: argparse.ArgumentParser) -> None:
     explaining.set_defaults(run=commands.explain_statement)
     explaining.add_argument("name", metavar="NAME", help="tasks/list_tasks, or list_tasks")
     explaining.add_argument("values", nargs="*", metavar="param=value", type=_value, help="NULL is NULL")
-    for each in (checking, explaining):
+    comparing = verbs.add_parser(
+        "plans",
+        help="a database's plans of today beside the golden ones; reads, and changes nothing",
+        description="Compares the generic plans that a database makes today of the requests' statements with "
+        "sql/plans/. Reads the catalogue and runs EXPLAIN without ANALYZE in read-only transactions. "
+        "Exits with 0: all plans are the golden ones, 1: some differ, 2: some or all could not be made.",
+    )
+    comparing.set_defaults(run=commands.compare_plans)
+    for each in (checking, explaining, comparing):
         each.add_argument(
             "--database-url", metavar="URL", type=_url, help="instead of DATABASE_URL or the embedded database"
         )

@@ -38,8 +38,9 @@ def settings_and_log(*, serves: bool = False) -> Settings:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Prints errors that an operator can fix as one line each, and exits with 2 for a bad setting, else 1."""
+def one_line_errors(exit_code: int = 1) -> Iterator[None]:
+    """Prints errors that an operator can fix as one line each, and exits with 2 for a bad setting, else with 1 or what
+    the command says."""
     try:
         yield
     except SettingsError as error:
@@ -47,7 +48,7 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(2) from None
     except (NotReadyError, embedded_postgres.EmbeddedError, CommandError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the command line's own voice
-        raise SystemExit(1) from None
+        raise SystemExit(exit_code) from None
 
 
 @contextmanager

@@ -39,6 +39,8 @@ def require_utf8(encoding: str | None) -> None:
 def connected(url: str) -> Iterator[AdminConnection]:
     try:
         with psycopg.connect(for_libpq(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            # psycopg would prepare what it sends often, under a name that a pooler's next client takes for its own.
+            connection.prepare_threshold = None
             require_utf8(connection.info.parameter_status("server_encoding"))
             yield connection
     except psycopg.OperationalError as error:

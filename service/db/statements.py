@@ -14,6 +14,7 @@ from service.errors import LoggableError
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
 ROLES = "roles"
+OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # the folders of what the running service sends
 KINDS = ("one", "many", "exec")
 _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
@@ -24,6 +25,7 @@ _REASON = re.compile(r"-- across owners: (.+)")
 _PATTERNS = {
     "-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- buffers:": _BUFFERS, "-- across owners:": _REASON,
 }  # fmt: skip
+_END = re.compile(r"\s*;\s*\Z")
 _AS = "as"  # `-- -> as tasks/list_tasks`: the columns of that statement. SQL reserves the word: no column is named so.
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
@@ -144,8 +146,15 @@ def names(root: Path = SQL) -> list[str]:
     return sorted(name for name in found if name != ROLES)
 
 
+def names_of_requests() -> list[str]:
+    """The statements that requests send: only their cost is measured, and their plans are compared in production."""
+    return [name for name in names() if name.startswith(OF_REQUESTS)]
+
+
 def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
-    """`columns_of` returns the columns of another statement, for `-- -> as`."""
+    """`columns_of` returns the columns of another statement, for `-- -> as`. One semicolon at the end is for psql and
+    sqlc: what is sent has none, so that the text can be put behind PREPARE or EXPLAIN."""
+    text = _END.sub("\n", text)
     file = _File(name, text)
     kind = file.kind()
     file.check_body()
@@ -189,7 +198,7 @@ class _File:
         before, semicolon, _ = self._body.partition(";")
         if semicolon:
             line = first + before.count("\n")
-            raise self._refusal(line, "must hold exactly one statement, without a semicolon")
+            raise self._refusal(line, "must hold exactly one statement, with no semicolon but one at its end")
 
     def only_reads(self) -> bool:
         """A statement that starts with SELECT cannot write, except through functions, which the review checks: in

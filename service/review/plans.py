@@ -63,9 +63,12 @@ def explain_generic(connection: AdminConnection, statement: Statement, options: 
     connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     name = f'"review of {statement.name}"'
     connection.execute(f"PREPARE {name} AS {statement.text}".encode())
-    explained = _rows(connection, f"EXPLAIN ({options}) EXECUTE {name}" + (f" ({nulls})" if nulls else ""))
-    connection.execute(f"DEALLOCATE {name}".encode())
-    return explained
+    try:
+        with connection.transaction():
+            return _rows(connection, f"EXPLAIN ({options}) EXECUTE {name}" + (f" ({nulls})" if nulls else ""))
+    finally:
+        # Also after an error: a prepared statement outlives its transaction, and behind a pooler the session.
+        connection.execute(f"DEALLOCATE {name}".encode())
 
 
 def nodes(plan: Plan) -> Iterator[Plan]:

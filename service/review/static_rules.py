@@ -18,11 +18,11 @@ from postgast.pg_query_pb2 import (
     UpdateStmt,
 )
 
+from service.db.statements import OF_REQUESTS
 from service.review.catalog import OWNER
 from service.review.reviewed import Finding, Reviewed
 
 MAINTENANCE = "maintenance/"
-OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # only their cost is measured
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 NO_COST = "must say its cost in a line '-- buffers: <number>', which make generated writes"
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}

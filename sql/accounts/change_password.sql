@@ -15,4 +15,4 @@ SET
     token_generation = token_generation + 1,
     updated_at = now()
 WHERE id = $1 AND token_generation = $2
-RETURNING id, email, created_at, token_generation
+RETURNING id, email, created_at, token_generation;

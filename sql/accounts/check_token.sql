@@ -7,4 +7,4 @@
 -- buffers: 3
 SELECT /* accounts/check_token */ id AS user_id
 FROM users
-WHERE id = $1 AND token_generation = $2
+WHERE id = $1 AND token_generation = $2;

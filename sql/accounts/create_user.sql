@@ -11,4 +11,4 @@
 -- buffers: 7
 INSERT /* accounts/create_user */ INTO users (email, password_hash, known_networks)
 VALUES ($1, $2, ARRAY[$3]::bytea[])
-RETURNING id, email, created_at, token_generation
+RETURNING id, email, created_at, token_generation;

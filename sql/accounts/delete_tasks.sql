@@ -54,4 +54,4 @@ uncounted AS (
     WHERE task_counters.user_id = $1 AND deleted.task_count > 0
 )
 
-SELECT id FROM last_of_piece
+SELECT id FROM last_of_piece;

@@ -31,4 +31,4 @@ remembered AS (
     ON CONFLICT (issuer, subject) DO UPDATE SET deleted_at = excluded.deleted_at
 )
 
-SELECT id FROM gone
+SELECT id FROM gone;

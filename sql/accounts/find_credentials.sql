@@ -11,4 +11,4 @@
 -- buffers: 3
 SELECT /* accounts/find_credentials */ id, email, created_at, token_generation, password_hash, known_networks
 FROM users
-WHERE email = $1 AND password_hash IS NOT NULL
+WHERE email = $1 AND password_hash IS NOT NULL;

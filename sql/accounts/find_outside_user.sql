@@ -13,5 +13,5 @@ SELECT /* accounts/find_outside_user */
     greatest(users.tokens_revoked_at, deleted_outside_users.deleted_at) AS tokens_revoked_at
 FROM users
 LEFT JOIN deleted_outside_users
-    ON users.issuer = deleted_outside_users.issuer AND users.subject = deleted_outside_users.subject
-WHERE users.issuer = $1 AND users.subject = $2
+    ON deleted_outside_users.issuer = $1 AND deleted_outside_users.subject = $2
+WHERE users.issuer = $1 AND users.subject = $2;

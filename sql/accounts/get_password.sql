@@ -8,4 +8,4 @@
 -- buffers: 3
 SELECT /* accounts/get_password */ id, token_generation, password_hash
 FROM users
-WHERE id = $1
+WHERE id = $1;

@@ -8,4 +8,4 @@
 -- buffers: 3
 SELECT /* accounts/get_user */ id, email, created_at
 FROM users
-WHERE id = $1
+WHERE id = $1;

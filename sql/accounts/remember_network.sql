@@ -8,4 +8,4 @@
 -- buffers: 16
 UPDATE /* accounts/remember_network */ users
 SET known_networks = array_prepend($2, (array_remove(known_networks, $2))[:4])
-WHERE id = $1
+WHERE id = $1;

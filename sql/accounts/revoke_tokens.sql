@@ -10,4 +10,4 @@ SET
     tokens_revoked_at = now(),
     updated_at = now()
 WHERE id = $1
-RETURNING id
+RETURNING id;

@@ -16,4 +16,4 @@ SELECT
 FROM deleted_outside_users
 WHERE issuer = $1 AND subject = $2
 HAVING coalesce(max(deleted_at), '-infinity') < $4
-ON CONFLICT (issuer, subject) DO NOTHING
+ON CONFLICT (issuer, subject) DO NOTHING;

@@ -10,4 +10,4 @@ UPDATE /* accounts/update_outside_email */ users
 SET
     email = $2,
     updated_at = now()
-WHERE id = $1 AND issuer <> ''
+WHERE id = $1 AND issuer <> '';

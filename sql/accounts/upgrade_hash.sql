@@ -10,4 +10,4 @@ UPDATE /* accounts/upgrade_hash */ users
 SET
     password_hash = $3,
     updated_at = now()
-WHERE id = $1 AND token_generation = $2
+WHERE id = $1 AND token_generation = $2;

@@ -6,4 +6,4 @@
 -- buffers: 3
 SELECT /* accounts/user_exists */ id AS user_id
 FROM users
-WHERE id = $1
+WHERE id = $1;

@@ -14,4 +14,4 @@ ON CONFLICT (bucket) DO UPDATE
         attempted_at = excluded.attempted_at || attempts.attempted_at[:$2 - 1],
         ends_at = excluded.ends_at
     WHERE coalesce(attempts.attempted_at[$2], '-infinity') <= excluded.attempted_at[1] - $3
-RETURNING attempted_at[1] AS attempted_at
+RETURNING attempted_at[1] AS attempted_at;

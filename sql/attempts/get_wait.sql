@@ -8,4 +8,4 @@
 -- buffers: 3
 SELECT /* attempts/get_wait */ attempted_at[$2] + $3 - now() AS remaining
 FROM attempts
-WHERE bucket = $1
+WHERE bucket = $1;

@@ -9,4 +9,4 @@ SET
     -- Removes one element: array_remove() would also remove others of the same microsecond.
     attempted_at = attempted_at[1:array_position(attempted_at, $2) - 1]
     || attempted_at[array_position(attempted_at, $2) + 1:cardinality(attempted_at)]
-WHERE bucket = $1 AND $2 = ANY(attempted_at)
+WHERE bucket = $1 AND $2 = ANY(attempted_at);

@@ -10,4 +10,4 @@ SELECT /* health/check_server */
     count(*) AS applied,
     current_setting('transaction_read_only')::boolean AS is_read_only
 FROM _yoyo_migration
-WHERE migration_id = ANY($1::text[])
+WHERE migration_id = ANY($1::text[]);

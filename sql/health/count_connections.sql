@@ -8,4 +8,4 @@
 SELECT /* health/count_connections */
     current_setting('max_connections')::integer AS max_connections,
     current_setting('superuser_reserved_connections')::integer AS for_superusers,
-    coalesce(current_setting('reserved_connections', true)::integer, 0) AS for_reserved
+    coalesce(current_setting('reserved_connections', true)::integer, 0) AS for_reserved;

@@ -4,4 +4,4 @@
 -- index: none
 -- buffers: 0
 SELECT /* health/get_lock_timeout */
-    (extract(EPOCH FROM current_setting('lock_timeout')::interval) * 1000)::integer AS milliseconds
+    (extract(EPOCH FROM current_setting('lock_timeout')::interval) * 1000)::integer AS milliseconds;

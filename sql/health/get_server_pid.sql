@@ -3,4 +3,4 @@
 -- -> server_pid  integer
 -- index: none
 -- buffers: 0
-SELECT /* health/get_server_pid */ pg_backend_pid() AS server_pid
+SELECT /* health/get_server_pid */ pg_backend_pid() AS server_pid;

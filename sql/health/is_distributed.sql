@@ -3,4 +3,4 @@
 -- -> is_distributed  boolean
 -- index: none
 -- buffers: 0
-SELECT /* health/is_distributed */ coalesce(current_setting('citus.version', true), '') <> '' AS is_distributed
+SELECT /* health/is_distributed */ coalesce(current_setting('citus.version', true), '') <> '' AS is_distributed;

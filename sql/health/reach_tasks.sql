@@ -8,4 +8,4 @@ SELECT /* health/reach_tasks */ EXISTS(
     SELECT 1
     FROM tasks
     WHERE user_id = $1
-) AS has_tasks
+) AS has_tasks;

@@ -10,4 +10,4 @@ WHERE bucket IN (
     ORDER BY stale.ends_at, stale.bucket
     LIMIT 10000
     FOR UPDATE SKIP LOCKED
-)
+);

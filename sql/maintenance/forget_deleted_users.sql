@@ -3,4 +3,4 @@
 -- across owners: the users are deleted; run now and then by the service, without any value of a request
 -- index: none
 DELETE /* maintenance/forget_deleted_users */ FROM deleted_outside_users
-WHERE deleted_at < now() - interval '1 day'
+WHERE deleted_at < now() - interval '1 day';

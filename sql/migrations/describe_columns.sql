@@ -32,4 +32,4 @@ WHERE
     AND pg_class.relkind IN ('r', 'p')
     AND pg_attribute.attnum > 0
     AND NOT pg_attribute.attisdropped
-ORDER BY table_name, pg_attribute.attnum
+ORDER BY table_name, pg_attribute.attnum;

@@ -15,4 +15,4 @@ WHERE
     pg_class.relnamespace = current_schema()::regnamespace
     AND pg_class.relname = ANY($1::text[]::name[])
     AND pg_constraint.contype IN ('p', 'u', 'f', 'c', 'x')
-ORDER BY table_name, object_name
+ORDER BY table_name, object_name;

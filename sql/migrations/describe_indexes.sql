@@ -25,4 +25,4 @@ WHERE
             pg_constraint.conindid = pg_index.indexrelid
             AND pg_constraint.contype IN ('p', 'u', 'x')
     )
-ORDER BY table_name, object_name
+ORDER BY table_name, object_name;

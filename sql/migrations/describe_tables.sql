@@ -24,4 +24,4 @@ WHERE
     pg_class.relnamespace = current_schema()::regnamespace
     AND pg_class.relname = ANY($1::text[]::name[])
     AND pg_class.relkind IN ('r', 'p')
-ORDER BY table_name
+ORDER BY table_name;

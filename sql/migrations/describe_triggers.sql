@@ -20,4 +20,4 @@ WHERE
     pg_class.relnamespace = current_schema()::regnamespace
     AND pg_class.relname = ANY($1::text[]::name[])
     AND (NOT pg_trigger.tgisinternal OR pg_trigger.tgenabled = 'D')
-ORDER BY table_name, object_name
+ORDER BY table_name, object_name;

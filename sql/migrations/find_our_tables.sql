@@ -7,4 +7,4 @@ FROM pg_class
 WHERE
     relnamespace = current_schema()::regnamespace
     AND relname IN ('users', 'tasks', '_yoyo_migration', 'migration_checksums')
-ORDER BY relname
+ORDER BY relname;

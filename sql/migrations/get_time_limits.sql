@@ -5,4 +5,4 @@
 -- index: none
 SELECT /* migrations/get_time_limits */
     current_setting('lock_timeout') AS lock_timeout,
-    current_setting('statement_timeout') AS statement_timeout
+    current_setting('statement_timeout') AS statement_timeout;

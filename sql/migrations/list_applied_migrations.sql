@@ -5,4 +5,4 @@
 -- index: none
 SELECT /* migrations/list_applied_migrations */ migration_id, applied_at_utc
 FROM _yoyo_migration
-ORDER BY migration_id
+ORDER BY migration_id;

@@ -14,4 +14,4 @@ SELECT /* migrations/list_blockers */
     extract(EPOCH FROM clock_timestamp() - pg_stat_activity.xact_start)::bigint AS age_seconds
 FROM unnest(pg_blocking_pids($1)) AS blockers (pid)
 LEFT JOIN pg_stat_activity ON blockers.pid = pg_stat_activity.pid
-ORDER BY age_seconds DESC NULLS LAST, blocking_pid ASC
+ORDER BY age_seconds DESC NULLS LAST, blocking_pid ASC;

@@ -7,4 +7,4 @@ SELECT /* migrations/list_checksums */
     migration_id,
     sha256
 FROM migration_checksums
-ORDER BY migration_id
+ORDER BY migration_id;

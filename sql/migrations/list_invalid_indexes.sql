@@ -14,4 +14,4 @@ WHERE
     NOT pg_index.indisvalid
     AND pg_class.relnamespace = current_schema()::regnamespace
     AND pg_class.relname = ANY($1::text[]::name[])
-ORDER BY index_name
+ORDER BY index_name;

@@ -13,4 +13,4 @@ ON CONFLICT (migration_id) DO UPDATE
     SET
         sha256 = excluded.sha256,
         kept_at = excluded.kept_at
-RETURNING migration_id
+RETURNING migration_id;

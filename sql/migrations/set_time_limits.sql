@@ -8,4 +8,4 @@
 -- index: none
 SELECT /* migrations/set_time_limits */
     set_config('lock_timeout', $1, $3) AS lock_timeout,
-    set_config('statement_timeout', $2, $3) AS statement_timeout
+    set_config('statement_timeout', $2, $3) AS statement_timeout;

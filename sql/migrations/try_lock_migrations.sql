@@ -5,4 +5,4 @@
 -- $1 lock_key  bigint
 -- -> is_locked  boolean
 -- index: none
-SELECT /* migrations/try_lock_migrations */ pg_try_advisory_lock($1) AS is_locked
+SELECT /* migrations/try_lock_migrations */ pg_try_advisory_lock($1) AS is_locked;

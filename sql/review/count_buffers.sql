@@ -6,4 +6,4 @@
 SELECT /* review/count_buffers */
     coalesce(sum(pg_stat_get_xact_blocks_fetched(oid)), 0)::bigint AS touched
 FROM pg_class
-WHERE oid >= 16384
+WHERE oid >= 16384;

@@ -8,4 +8,4 @@ SELECT /* review/get_type */
     typname::text AS short_name,
     format_type(oid, NULL) AS long_name
 FROM pg_type
-WHERE oid = $1
+WHERE oid = $1;

@@ -20,4 +20,4 @@ WHERE
     AND NOT pg_attribute.attisdropped
     AND pg_class.relkind IN ('r', 'p', 'f', 'm')
     AND pg_namespace.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-ORDER BY schema_name, table_name, place
+ORDER BY schema_name, table_name, place;

@@ -30,4 +30,4 @@ INNER JOIN pg_attribute AS child_column
 INNER JOIN pg_attribute AS parent_column
     ON parent.oid = parent_column.attrelid AND key_columns.parent_attnum = parent_column.attnum
 GROUP BY key_columns.key_id, child.relname, parent.relname
-ORDER BY table_name, parent_name, column_names
+ORDER BY table_name, parent_name, column_names;

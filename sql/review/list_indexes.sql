@@ -29,4 +29,4 @@ WHERE
     AND pg_namespace.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 GROUP BY
     pg_namespace.nspname, pg_class.relname, index_class.relname, pg_index.indisunique, pg_index.indpred
-ORDER BY schema_name, table_name, index_name
+ORDER BY schema_name, table_name, index_name;

@@ -59,4 +59,4 @@ SELECT
     current_schema()::text AS schema_name
 FROM ours
 INNER JOIN pg_rewrite ON ours.oid = pg_rewrite.ev_class
-ORDER BY kind, table_name, object_name
+ORDER BY kind, table_name, object_name;

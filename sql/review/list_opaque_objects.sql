@@ -28,4 +28,4 @@ SELECT
 FROM pg_class
 INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
 WHERE pg_class.relkind IN ('v', 'm', 'f') AND pg_namespace.nspname NOT IN ('pg_catalog', 'information_schema')
-ORDER BY kind, object_name
+ORDER BY kind, object_name;

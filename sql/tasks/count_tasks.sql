@@ -6,4 +6,4 @@
 -- buffers: 4, grows with the owner's tasks
 SELECT /* tasks/count_tasks */ count(*) AS task_count
 FROM tasks
-WHERE user_id = $1
+WHERE user_id = $1;

@@ -31,4 +31,4 @@ created AS (
 )
 
 SELECT id, user_id, title, description, is_completed, created_at, updated_at
-FROM created
+FROM created;

@@ -30,4 +30,4 @@ uncounted AS (
 )
 
 SELECT id, user_id
-FROM gone
+FROM gone;

@@ -7,4 +7,4 @@
 -- buffers: 4
 SELECT /* tasks/get_task */ id, user_id, title, description, is_completed, created_at, updated_at
 FROM tasks
-WHERE user_id = $1 AND id = $2
+WHERE user_id = $1 AND id = $2;

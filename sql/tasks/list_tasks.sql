@@ -15,4 +15,4 @@ SELECT /* tasks/list_tasks */ id, user_id, title, description, is_completed, cre
 FROM tasks
 WHERE user_id = $1
 ORDER BY created_at DESC, id DESC
-LIMIT $2
+LIMIT $2;

@@ -11,4 +11,4 @@ SELECT /* tasks/list_tasks_after */ id, user_id, title, description, is_complete
 FROM tasks
 WHERE user_id = $1 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC
-LIMIT $4
+LIMIT $4;

@@ -33,4 +33,4 @@ SET
     counted_at = now()
 FROM seen
 WHERE task_counters.user_id = $1 AND task_counters.counted_at = seen.counted_at
-RETURNING task_counters.user_id, task_counters.task_count
+RETURNING task_counters.user_id, task_counters.task_count;

@@ -1,6 +1,7 @@
 """sql/roles.sql and migrations/post-apply.sql: the privileges and the limits of the runtime role."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -99,6 +100,14 @@ def test_runtime_role_sets_its_own_timeouts_and_search_path(runtime: psycopg.Con
     ]
 
 
+def test_runtime_role_keeps_parameters_out_of_auto_explain_where_it_prints_them(database: psycopg.Connection) -> None:
+    query = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 'todo_runtime'::regrole"
+    given = [setting for [setting] in database.execute(query.encode()) if setting.startswith("auto_explain")]
+
+    prints_them = database.info.server_version >= 160000
+    assert given == (["auto_explain.log_parameter_max_length=0"] if prints_them else [])
+
+
 def test_server_log_holds_statements_of_the_runtime_role_without_parameters(own_database: Urls) -> None:
     logged: list[str] = []
     with psycopg.connect(own_database.admin, autocommit=True) as admin:
@@ -112,6 +121,67 @@ def test_server_log_holds_statements_of_the_runtime_role_without_parameters(own_
     assert found.status == pq.ExecStatus.TUPLES_OK
     assert any("find_credentials" in line for line in logged)
     assert not any("ann@example.com" in line for line in logged)
+
+
+@pytest.fixture
+def monitor(urls: Urls) -> Iterator[psycopg.Connection]:
+    """A transaction as a member of pg_monitor, rolled back at the end."""
+    name, password = f"monitor_{uuid4().hex[:12]}", uuid4().hex
+    with psycopg.connect(urls.admin, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE pg_monitor".encode())
+        with psycopg.connect(databases.url_of_role(urls.admin, name, password)) as connection:
+            yield connection
+            connection.rollback()
+        admin.execute(f"DROP ROLE {name}".encode())
+
+
+def test_member_of_pg_monitor_sees_sessions_of_others(urls: Urls, monitor: psycopg.Connection) -> None:
+    with psycopg.connect(urls.runtime) as runtime:
+        runtime.execute("SELECT 'of the runtime role'")
+        query = "SELECT usename, query FROM pg_stat_activity WHERE pid = %s"
+        shown = monitor.execute(query.encode(), [runtime.info.backend_pid]).fetchall()
+
+    assert shown == [("todo_runtime", "SELECT 'of the runtime role'")]
+
+
+def test_member_of_pg_monitor_sees_no_value_of_a_column(urls: Urls, monitor: psycopg.Connection) -> None:
+    with psycopg.connect(urls.admin, autocommit=True) as admin:
+        admin.execute("INSERT INTO users (email, password_hash) VALUES (%s, 'x')", [new_email()])
+        admin.execute("ANALYZE users")
+        of_all = "SELECT count(*) FROM pg_stats WHERE schemaname = 'public'"
+        [[for_admin], [for_monitor]] = [each.execute(of_all.encode()).fetchone() or () for each in (admin, monitor)]
+
+    assert for_admin > 0
+    assert for_monitor == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"SELECT FROM {table}" for table in (
+            "users", "tasks", "task_counters", "attempts", "deleted_outside_users", "migration_checksums",
+            "_yoyo_migration",
+        )),
+        "INSERT INTO tasks (user_id, title) VALUES (gen_random_uuid(), 'x')",
+        "UPDATE tasks SET title = 'x'",
+        "DELETE FROM tasks",
+        "CREATE TABLE mine ()",
+        "CREATE TEMPORARY TABLE mine ()",
+        "SET ROLE todo_runtime",
+    ],
+)  # fmt: skip
+def test_member_of_pg_monitor_is_refused_statements_on_tables(monitor: psycopg.Connection, statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        monitor.execute(statement.encode())
+
+
+def test_role_without_a_grant_of_connect_cannot_connect(urls: Urls) -> None:
+    name, password = f"stranger_{uuid4().hex[:12]}", uuid4().hex
+    with psycopg.connect(urls.admin, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'".encode())
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(databases.url_of_role(urls.admin, name, password))
+        admin.execute(f"DROP ROLE {name}".encode())
 
 
 def test_roles_are_added_to_a_database_in_use(empty_database: str) -> None:

@@ -205,6 +205,10 @@ def test_a_container_migrates_serves_survives_a_database_outage_and_stops(contai
     assert (migrated.returncode, migrated.stderr) == (0, "")
     assert migrated.stdout in {"".join(known), "applied nothing\n"}
 
+    compared = container.runs([*container.image.entrypoint, "sql", "plans", "--database-url", urls.runtime])
+    assert (compared.returncode, compared.stderr) == (1, "")
+    assert compared.stdout.splitlines()[-1].endswith(" differ, 0 not planned")
+
     with container.running(**given) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
         user = sign_up(service.http)

@@ -43,6 +43,28 @@ def seeded_url(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
+def older_seeded_url(installed_url: str) -> Iterator[str]:
+    with seeded_database(installed_url) as url:
+        yield url
+
+
+@pytest.fixture(params=["the server of the tests", "an older one"])
+def any_seeded_url(request: pytest.FixtureRequest) -> str:
+    fixture = "seeded_url" if request.param == "the server of the tests" else "older_seeded_url"
+    url: str = request.getfixturevalue(fixture)
+    return url
+
+
+@pytest.fixture(params=["the server of the tests", "an older one"])
+def any_own_migrated_url(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
+    """A migrated database for one test, which may break it. Its tables belong to the administrator."""
+    server = server_url if request.param == "the server of the tests" else request.getfixturevalue("installed_url")
+    with databases.new_database(server) as url:
+        migrations.apply(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
 def untouched_url(server_url: str, with_roles: bool) -> Iterator[str]:
     """A migrated database without rows: in a database that services use, plans change with the stored rows."""
     with databases.new_database(server_url) as url:

@@ -89,7 +89,7 @@ def test_the_statements_have_no_findings_with_many_users_and_no_outside_user(own
             "tasks/delete_task",
             "SELECT id, user_id\nFROM gone",
             "SELECT id, user_id\nFROM gone; DELETE FROM tasks",
-            "30: must hold exactly one statement, without a semicolon",
+            "30: must hold exactly one statement, with no semicolon but one at its end",
         ),
         ("tasks/list_tasks", COLUMNS, "*", "13: must name its columns: no *"),
         ("tasks/update_task", COLUMNS, "tasks.*", "26: must name its columns: no *"),

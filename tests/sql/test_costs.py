@@ -6,7 +6,7 @@ import pytest
 
 from service.db import migrations
 from service.db.admin_session import connected, rows
-from service.db.statements import Cost, read
+from service.db.statements import Cost, names_of_requests, read
 from service.domain.accounts import CREATE_USER
 from service.domain.tasks import CREATE_TASK, DELETE_TASK, GET_TASK, NO_FIELDS, RECOUNT_TASKS
 from service.review.buffers import touched_buffers
@@ -14,7 +14,7 @@ from service.review.check import check_texts
 from service.review.explain import explain
 from service.review.static_rules import NO_COST
 from tests import databases
-from tests.buffers import buffers_of, growing, of_requests
+from tests.buffers import buffers_of, growing
 from tests.plans import seeded_database
 from tests.sql.faults import Plant
 
@@ -29,7 +29,7 @@ def growth_url(seeded_url: str) -> Iterator[str]:
 
 
 def in_headers() -> dict[str, Cost]:
-    return {name: cost for name in of_requests() if (cost := read(name).cost) is not None}
+    return {name: cost for name in names_of_requests() if (cost := read(name).cost) is not None}
 
 
 def test_the_buffers_that_a_statement_touches_are_those_of_its_header(seeded_url: str) -> None:

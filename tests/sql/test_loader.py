@@ -29,6 +29,11 @@ def test_a_header_names_the_parameters() -> None:
     assert parsed.arguments({"task_id": 2, "user_id": 1}) == [1, 2]
 
 
+@pytest.mark.parametrize("end", [";", ";\n", " ;\n", "\n;\n\n"])
+def test_one_semicolon_at_the_end_of_a_file_is_not_sent(end: str) -> None:
+    assert parse("tasks/get_task", GOOD.rstrip("\n") + end) == parse("tasks/get_task", GOOD)
+
+
 def test_a_header_says_the_buffers_and_whether_they_grow() -> None:
     costs = [None, "-- buffers: 4\n", "-- buffers: 23, grows with the owner's tasks\n"]
 
@@ -41,6 +46,7 @@ def test_a_header_says_the_buffers_and_whether_they_grow() -> None:
 
 NAME = "must start with '-- name: <the file's name> :one', ':many' or ':exec'"
 TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
+MORE_THAN_ONE = "must hold exactly one statement, with no semicolon but one at its end"
 
 
 @pytest.mark.parametrize(
@@ -67,8 +73,10 @@ TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
             "AND id = $2\n",
             "AND id = $2; DELETE FROM tasks\n",
             10,
-            "must hold exactly one statement, without a semicolon",
+            MORE_THAN_ONE,
         ),
+        ("AND id = $2\n", "AND id = $2;;\n", 10, MORE_THAN_ONE),
+        ("AND id = $2\n", "AND id = $2; -- the end\n", 10, MORE_THAN_ONE),
         (GOOD, "SELECT 1\n", 1, NAME),
         (GOOD, "", 1, NAME),
     ],

@@ -1,7 +1,8 @@
 """sql/plans/ holds the plan of each statement, so a change that alters a plan shows it in its diff."""
 
 from service.db.statements import names, read
-from tests.plans import PLANS, indexes_of, plans_of, reduced
+from service.review.golden_plans import PLANS, reduced
+from tests.plans import indexes_of, plans_of
 
 
 def test_the_plans_are_those_that_sql_plans_shows(seeded_url: str) -> None:

@@ -34,9 +34,10 @@ def test_the_index_is_what_sql_list_prints(tmp_path: Path) -> None:
 
 
 def test_the_session_with_bind_shows_the_user_that_it_made(urls: Urls) -> None:
-    begun, made, shown, undone = pasted(embedded_postgres.binary("psql"), urls.admin, BIND)
+    begun, *made, shown, undone = pasted(embedded_postgres.binary("psql"), urls.admin, BIND)
 
-    assert (begun, made, undone) == ("BEGIN", "INSERT 0 1", "ROLLBACK")
+    assert (begun, made[1:], undone) == ("BEGIN", ["INSERT 0 1"], "ROLLBACK")
+    assert made[0].split("|")[1] == "nobody@example.com"
     assert shown.split("|")[1] == "nobody@example.com"
 
 
