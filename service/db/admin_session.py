@@ -49,6 +49,8 @@ def connected(url: str) -> Iterator[AdminConnection]:
         ) as connection:
             require_utf8(connection.info.parameter_status("server_encoding"))
             yield connection
+    except psycopg.errors.LockNotAvailable as error:
+        raise CommandError(f"another session holds a lock on what is to be changed; {one_line(error)}") from None
     except psycopg.OperationalError as error:
         raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
     except psycopg.Error as error:

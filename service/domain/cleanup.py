@@ -56,7 +56,7 @@ class Cleanup:
         """Whether a row was deleted. One short statement after the other, with one connection of the pool at a time.
         Logs the first failure of several: the next run does what was left."""
         try:
-            deleted = [(await self._database.must(each))["deleted"] for each in EXPIRED_ROWS.values()]
+            deleted = [(await self._database.require_one(each))["deleted"] for each in EXPIRED_ROWS.values()]
         except Problem as problem:
             if not self._is_failing:
                 reason = problem.reason or problem.text

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from service.cli import embedded_postgres
+from service.cli import embedded_postgres, erasure
 from service.cli.erasure import COUNT_ROWS
 from service.cli.user import COUNT_TASKS
-from service.db.admin_session import connected, in_one_snapshot, rows
+from service.db.admin_session import CommandError, connected, in_one_snapshot, rows
 from service.db.statements import SQL
 from service.domain.account_changes import DELETE_USER, MAX_TASKS_PER_DELETE
 from service.review import tables
@@ -196,9 +196,7 @@ def test_erase_of_an_unknown_user_or_without_a_database_prints_one_line(erase: E
     assert lost.stderr.startswith("DATABASE_URL: should be a database that answers; ")
 
 
-def test_a_table_or_trigger_that_is_not_declared_is_no_proof(
-    own_database: Urls, erase: Erase, password_hash: str
-) -> None:
+def test_an_undeclared_table_or_trigger_is_no_proof(own_database: Urls, erase: Erase, password_hash: str) -> None:
     email = support.new_email()
     with psycopg.connect(own_database.admin, autocommit=True) as database:
         database.execute("CREATE TABLE audit (owner_id uuid, said text)")
@@ -223,6 +221,26 @@ def test_every_declared_table_with_an_owner_is_counted() -> None:
 
     assert set(re.findall(r"^-- -> in_(\w+)", text, re.MULTILINE)) == set(DECLARED) - set(WITHOUT_USERS)
     assert set(re.findall(r"SELECT count\(\*\) AS row_count\s+FROM (\w+)", text)) == set(DECLARED) - set(WITHOUT_USERS)
+
+
+def delete_here(url: str, user_id: str) -> None:
+    with connected(url) as connection:
+        connection.execute("SET lock_timeout = '100ms'")
+        erasure.delete(connection, erasure.identity(connection, UUID(user_id)))
+
+
+def test_a_lock_that_another_session_keeps_is_one_line(ann: User, urls: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.db.admin_session.LOCK_WAIT_SECONDS", 0)
+    with psycopg.connect(urls.admin) as other:
+        other.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [ann.id])
+
+        with pytest.raises(CommandError) as refused:
+            delete_here(urls.runtime, ann.id)
+
+    assert str(refused.value) == (
+        "another session holds a lock on what is to be changed; canceling statement due to lock timeout"
+    )
+    assert ann.get("/api/auth/me").status_code == 200
 
 
 def test_rows_that_are_written_during_the_last_piece_are_counted_too(ann: User, urls: Urls) -> None:
