@@ -1,4 +1,4 @@
-"""The commands migrate and sql. The latter is for DBAs."""
+"""The commands migrate, clean and sql. The latter is for DBAs."""
 
 import argparse
 import sys
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from service.cli.startup import one_database, one_line_errors, settings_and_log
 from service.db import migrations, schema_drift
-from service.db.admin_session import CommandError
+from service.db.admin_session import CommandError, connected, rows
+from service.domain.cleanup import EXPIRED_ROWS
 
 PARSER = "postgast"  # PostgreSQL's own, for `sql check` alone
 
@@ -46,6 +47,16 @@ def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
         yield file.read_text(encoding="utf-8")
     if not files:
         yield "-- would run nothing"
+
+
+def clean(_: argparse.Namespace) -> None:
+    """Each statement deletes a limited number of rows, in a short transaction, and is repeated until it finds none."""
+    with one_database(settings_and_log()) as url, connected(url) as connection:
+        for table, forget in EXPIRED_ROWS.items():
+            total = 0
+            while deleted := rows(connection, forget)[0]["deleted"]:
+                total += deleted
+            _print([f"{table}: {total}"])
 
 
 # The review is imported inside the functions: serving does not need PostgreSQL's parser.

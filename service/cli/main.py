@@ -1,4 +1,4 @@
-"""The command line: python -m service [serve | migrate | sql | user]."""
+"""The command line: python -m service [serve | migrate | sql | user | clean]."""
 
 import argparse
 
@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument("--rollback", action="store_true", help="undo the last one, or with --to all after ID")
     migrating.add_argument("--to", metavar="ID", help="the last migration that shall be applied afterwards")
     migrating.add_argument("--dry-run", action="store_true", help="print what would run, as SQL, and run nothing")
-    _add_user(verbs.add_parser("user", help="show a user, set a new password, delete the account"))
+    _add_user(verbs.add_parser("user", help="show a user, set a new password, delete or erase the account"))
+    cleaning = verbs.add_parser("clean", help="delete the rows whose time is over, as the service does by itself")
+    cleaning.set_defaults(run=commands.clean)
     _add_sql(verbs.add_parser("sql", help="list, check or explain the statements under sql/, or compare their plans"))
     return parser
 
@@ -46,6 +48,11 @@ def _add_user(parser: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, help=what)
         verb.set_defaults(run=run)
         verb.add_argument("email", metavar="EMAIL")
+    what = "delete the account and its tasks, and prove what is left of the user: exit code 0 if no row is"
+    erasing = verbs.add_parser("erase", help=what, description=what)
+    erasing.set_defaults(run=user.erase_user)
+    erasing.add_argument("name", metavar="EMAIL", help="or the user's id, or, for an outside user, the issuer")
+    erasing.add_argument("subject", metavar="SUBJECT", nargs="?", help="of an outside user, behind the issuer")
 
 
 def _add_sql(parser: argparse.ArgumentParser) -> None:

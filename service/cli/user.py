@@ -1,4 +1,4 @@
-"""The commands for one user: show, reset-password, delete. Operators need them, as the service sends no mail."""
+"""The commands for one user: show, reset-password, delete, erase. Operators need them, as the service sends no mail."""
 
 import argparse
 import secrets
@@ -8,23 +8,19 @@ from typing import Any
 
 import bcrypt
 
+from service import formats
+from service.auth.token_users import FIND_OUTSIDE_USER
+from service.cli import erasure
+from service.cli.erasure import CHANGED_MEANWHILE, Identity
 from service.cli.startup import one_database, settings_and_log
 from service.db.admin_session import AdminConnection, CommandError, connected, rows
 from service.db.statements import statement
-from service.domain.account_changes import (
-    BEFORE_ALL_IDS,
-    CHANGE_PASSWORD,
-    DELETE_TASKS,
-    DELETE_USER,
-    MAX_TASKS_PER_DELETE,
-)
+from service.domain.account_changes import CHANGE_PASSWORD
 from service.domain.accounts import FIND_CREDENTIALS
 from service.field_rules import normal_email
 from service.settings.all_settings import Settings
 
 COUNT_TASKS = statement("tasks/count_tasks", "one")
-
-CHANGED_MEANWHILE = "the account was changed at the same moment; nothing was done, run it again"
 
 
 def show_user(options: argparse.Namespace) -> None:
@@ -48,31 +44,51 @@ def reset_password(options: argparse.Namespace) -> None:
 
 
 def delete_user(options: argparse.Namespace) -> None:
+    """The first half of `erase`: the same deletion, without the report."""
     with _user(settings_and_log(), options.email) as (connection, user):
-        [counted] = rows(connection, COUNT_TASKS, user_id=user["id"])
-        _delete_in_pieces(connection, user)
-        if not rows(connection, DELETE_USER, user_id=user["id"], token_generation=user["token_generation"]):
-            raise CommandError(CHANGED_MEANWHILE)
-    _print(f"deleted {user['email']}, tasks: {counted['task_count']}")
+        deleted = erasure.delete(connection, erasure.identity(connection, user["id"]))
+    _print(f"deleted {user['email']}, tasks: {deleted.rows['tasks']}")
 
 
-def _delete_in_pieces(connection: AdminConnection, user: dict[str, Any]) -> None:
-    """Deletes all but the last tasks of a large account, each piece in its own transaction. A second run continues."""
-    given = {"user_id": user["id"], "token_generation": user["token_generation"], "max_tasks": MAX_TASKS_PER_DELETE}
-    last = rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, **given)
-    while last:
-        last = rows(connection, DELETE_TASKS, after_id=last[0]["id"], **given)
+def erase_user(options: argparse.Namespace) -> None:
+    """Says first what it erases: if it is interrupted, the id still finds what the email no longer does."""
+    settings = settings_and_log()
+    with one_database(settings) as url, connected(url) as connection:
+        user = _named(connection, options.name, options.subject)
+        _print(f"erasing {user}")
+        deleted = erasure.delete(connection, user)
+        proof = erasure.prove(connection, user)
+    for line in erasure.report(user, deleted, proof, settings):
+        _print(line)
+    if proof.gaps:
+        raise CommandError(f"not proven: {'; '.join(proof.gaps)}")
+
+
+def _named(connection: AdminConnection, name: str, subject: str | None) -> Identity:
+    """The user of an email, of an id, or of an issuer and a subject. An id is taken even if there is no such user."""
+    if subject is not None:
+        found = rows(connection, FIND_OUTSIDE_USER, issuer=name, subject=subject)
+        if not found:
+            raise CommandError(f"{name} has no user here with the subject {subject}")
+        user_id = found[0]["id"]
+    else:
+        user_id = formats.parse_uuid(name) or _credentials(connection, name)["id"]
+    return erasure.identity(connection, user_id)
 
 
 @contextmanager
 def _user(settings: Settings, email: str) -> Iterator[tuple[AdminConnection, dict[str, Any]]]:
     """The user who logs in with the email. Outside users cannot be found this way."""
     with one_database(settings) as url, connected(url) as connection:
-        found = rows(connection, FIND_CREDENTIALS, email=normal_email(email) or email)
-        if not found:
-            raise CommandError(f"no user logs in with {email}")
-        yield connection, found[0]
+        yield connection, _credentials(connection, email)
+
+
+def _credentials(connection: AdminConnection, email: str) -> dict[str, Any]:
+    found = rows(connection, FIND_CREDENTIALS, email=normal_email(email) or email)
+    if not found:
+        raise CommandError(f"no user logs in with {email}")
+    return found[0]
 
 
 def _print(line: str) -> None:
-    print(line)  # noqa: T201 - the command's output
+    print(line, flush=True)  # noqa: T201 - the command's output

@@ -1,22 +1,38 @@
-"""Deletes expired rows: old attempts, and records of deleted users. Runs in the background of other requests."""
+"""Deletes expired rows: old attempts, and records of deleted users. Runs in the background of other requests, and at
+an interval, so that they go when no request comes; `python -m service clean` does the same once."""
 
+import asyncio
+import logging
+import random
 import time
 
 from service.background import Background
 from service.db.database import Database
 from service.db.statements import statement
+from service.errors import Problem
 
-FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "exec")
-FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "exec")
+FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "one")
+FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "one")
+# Each deletes a limited number of rows. Several processes may run them at the same moment.
+EXPIRED_ROWS = {"attempts": FORGET_ATTEMPTS, "deleted_outside_users": FORGET_DELETED_USERS}
 
-MIN_INTERVAL_SECONDS = 60.0  # there is no timer, so that an unused database can be suspended
+MIN_INTERVAL_SECONDS = 60.0
+
+_log = logging.getLogger("service.domain.cleanup")
 
 
 class Cleanup:
-    def __init__(self, database: Database, background: Background) -> None:
+    def __init__(self, database: Database, background: Background, interval_seconds: float) -> None:
+        """With an interval of 0 it runs only beside requests."""
         self._database = database
         self._background = background
+        self._interval_seconds = interval_seconds
         self._due_at = 0.0
+        self._is_failing = False
+
+    def start(self) -> None:
+        if self._interval_seconds:
+            self._background.run(self._repeat())
 
     def run_if_due(self) -> None:
         now = time.monotonic()
@@ -25,5 +41,27 @@ class Cleanup:
             self._background.run(self._forget())
 
     async def _forget(self) -> None:
-        await self._database.execute(FORGET_ATTEMPTS)
-        await self._database.execute(FORGET_DELETED_USERS)
+        await self._has_forgotten()
+
+    async def _repeat(self) -> None:
+        """Waits for between half the interval and the whole, so that workers and copies that start together do not ask
+        together. Comes back soon while there are rows to delete."""
+        pause = self._interval_seconds
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
+            has_deleted = await self._has_forgotten()
+            pause = min(self._interval_seconds, MIN_INTERVAL_SECONDS) if has_deleted else self._interval_seconds
+
+    async def _has_forgotten(self) -> bool:
+        """Whether a row was deleted. One short statement after the other, with one connection of the pool at a time.
+        Logs the first failure of several: the next run does what was left."""
+        try:
+            deleted = [(await self._database.require_one(each))["deleted"] for each in EXPIRED_ROWS.values()]
+        except Problem as problem:
+            if not self._is_failing:
+                reason = problem.reason or problem.text
+                _log.warning("expired rows are left undeleted until the database answers: %s", reason)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        return any(deleted)

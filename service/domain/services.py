@@ -41,7 +41,8 @@ async def open_services(services: Services, settings: Settings) -> None:
     services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
     services.background = Background()
     services.database = await Database.connect(settings, services.background)
-    services.cleanup = Cleanup(services.database, services.background)
+    services.cleanup = Cleanup(services.database, services.background, settings.cleanup_interval)
+    services.cleanup.start()
     services.rate_limits = RateLimits(services.database, services.background, services.cleanup, settings)
     services.known_networks = KnownNetworks(services.database, services.background, settings)
     services.max_tasks = settings.tasks_per_user or NO_QUOTA

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.review.catalog import OWNER, Catalog
-from service.review.reviewed import Finding
+from service.review.finding import Finding
 
 FILE = "tables.md"
 PATH = f"sql/{FILE}"
@@ -20,6 +20,7 @@ class Table(NamedTuple):
     name: str
     kind: str
     key: list[str]
+    why: str
     line: int
 
     @property
@@ -75,7 +76,7 @@ def _add(declared: Declared, header: list[str], cells: list[str], line: int) -> 
         yield f"{name} must be {', '.join(KEYS)} or '{CHILD}' a table, not {second}"
     elif second in KEYS and key != KEYS[second]:
         yield f"the key of {name}, which is {second}, must be {', '.join(KEYS[second]) or 'empty'}"
-    declared.tables.setdefault(name, Table(name, second, key, line))
+    declared.tables.setdefault(name, Table(name, second, key, rest[-1], line))
 
 
 def _parents_are_declared(declared: Declared) -> Iterator[Finding]:

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     )
     login_window: float = Field(900.0, gt=0, le=86400, description="seconds after which a failed login is forgotten")
     signups_per_address: int = Field(100, ge=0, le=1000, description="sign-ups from an address in an hour; 0: no limit")
+    cleanup_interval: float = Field(
+        3600.0,
+        ge=0,
+        le=86400,
+        description="seconds between two looks for expired rows when nobody signs in; 0: only beside sign-ins",
+    )
     tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
         0,

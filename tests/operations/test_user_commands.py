@@ -1,8 +1,6 @@
 """The operator's commands for one user: show, reset-password, delete, beside a running service."""
 
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 
 from service.domain.account_changes import MAX_TASKS_PER_DELETE
 from tests import support
-from tests.databases import Urls
 from tests.support import FEBRUARY, PASSWORD, Service, User
 
 UserCommand = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,42 +68,6 @@ def test_delete_removes_the_user_and_the_tasks(
 
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"deleted {ann.email}, tasks: 1\n")
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
-    assert logs_in(ann, PASSWORD) == 401
-    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
-
-
-def test_delete_of_many_tasks_runs_in_pieces_and_can_be_resumed_after_a_kill(
-    database_url: str,
-    tmp_path: Path,
-    run_user_command: UserCommand,
-    ann: User,
-    bob: User,
-    database: psycopg.Connection,
-    urls: Urls,
-) -> None:
-    """The first run is killed while it waits for a task of the second piece, which another session has locked."""
-    kept = bob.creates(FEBRUARY)
-    ann.creates(FEBRUARY)
-    many = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, %s)"
-    database.execute(many.encode(), [ann.id, 2 * MAX_TASKS_PER_DELETE])
-    left = "SELECT count(*) FROM tasks WHERE user_id = %s"
-
-    with psycopg.connect(urls.admin) as other:
-        second = "SELECT id FROM tasks WHERE user_id = %s ORDER BY id LIMIT 1 OFFSET %s"
-        [task_id] = other.execute(second.encode(), [ann.id, MAX_TASKS_PER_DELETE + 9]).fetchone() or [None]
-        other.execute("SELECT FROM tasks WHERE user_id = %s AND id = %s FOR UPDATE", [ann.id, task_id])
-        command = [sys.executable, "-m", "service", "user", "delete", ann.email]
-        environment = support.environment(DATABASE_URL=database_url)
-        with subprocess.Popen(command, cwd=tmp_path, env=environment) as killed:
-            while database.execute(left.encode(), [ann.id]).fetchone() != (1 + MAX_TASKS_PER_DELETE,):
-                assert killed.poll() is None
-                time.sleep(0.05)
-            killed.kill()
-
-    assert (logs_in(ann, PASSWORD), ann.get("/api/auth/me").status_code) == (200, 200)
-    done = run_user_command("delete", ann.email)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"deleted {ann.email}, tasks: ")
     assert logs_in(ann, PASSWORD) == 401
     assert bob.get("/api/tasks").json() == {"tasks": [kept]}
 

@@ -7,12 +7,14 @@ import asyncpg
 import pytest
 
 from service.auth.token_users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
+from service.cli.erasure import COUNT_ROWS, FIND_DELETED_USER, GET_IDENTITY
 from service.domain.account_changes import CHANGE_PASSWORD, DELETE_USER, GET_PASSWORD, REVOKE_TOKENS
 from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
 from service.domain.cleanup import FORGET_DELETED_USERS
 from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.tasks import LIST_TASKS
 from service.domain.users import GET_USER, USER_EXISTS
+from service.http.health import NOBODY
 from tests.sql.owners import HOME, Run, new_task, new_user
 from tests.support import new_email
 
@@ -64,6 +66,32 @@ def test_a_deleted_outside_user_is_not_made_again_by_a_token_from_before(run: Ru
 
     run(FORGET_DELETED_USERS)
     assert run(FIND_OUTSIDE_USER, **known) == [again]
+
+
+def test_a_deletion_is_remembered_for_a_day_and_not_longer(run: Run) -> None:
+    known = {"issuer": "https://issuer.example", "subject": uuid4().hex}
+    run(SAVE_OUTSIDE_USER, email=EMAIL, issued_at=LONG_AGO, **known)
+    [made] = run(FIND_OUTSIDE_USER, **known)
+    [found] = run(GET_IDENTITY, user_id=made["id"])
+    assert dict(found) == {"id": made["id"], "email": EMAIL, "token_generation": 0} | known
+    assert run(FIND_DELETED_USER, **known) == []
+
+    run(DELETE_USER, user_id=made["id"], token_generation=0)
+
+    assert run(GET_IDENTITY, user_id=made["id"]) == []
+    [deleted] = run(FIND_DELETED_USER, **known)
+    assert deleted["remembered_until"] - deleted["deleted_at"] == timedelta(days=1)
+
+
+def test_the_rows_of_a_user_are_counted_without_those_of_a_stranger(run: Run, owner: UUID, stranger: UUID) -> None:
+    new_task(run, owner)
+    new_task(run, owner)
+    new_task(run, stranger)
+
+    counted = [dict(row) for user_id in (owner, stranger, NOBODY) for row in run(COUNT_ROWS, user_id=user_id)]
+
+    names = ["in_users", "in_tasks", "in_task_counters"]
+    assert counted == [dict(zip(names, each, strict=True)) for each in ([1, 2, 1], [1, 1, 1], [0, 0, 0])]
 
 
 def test_only_an_outside_user_is_given_the_email_of_a_token(run: Run, owner: UUID) -> None:
