@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity bench lint format migrate lock generated clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity locks bench lint format migrate lock generated clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,9 @@ attacks: $(VENV)/ready ## Measure how a misbehaving client affects others, and c
 
 capacity: $(VENV)/ready ## Measure the processor time of a request and the bytes of a row (Linux)
 	@$(BIN)/python -m tests.capacity
+
+locks: $(VENV)/ready ## Measure how long each migration makes readers and writers wait, and write it into migrations/README.md
+	@$(BIN)/python -m tests.locks
 
 bench: $(VENV)/ready ## Compare this service with its peers in 45 minutes (SHORT=1: in two, writes no files; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
