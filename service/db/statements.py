@@ -194,7 +194,7 @@ class _File:
     def check_body(self) -> None:
         first = len(self._header) + 1
         if not re.match(rf"[A-Z]+ /\* {re.escape(self._name)} \*/\s", self._body):
-            raise self._refusal(first, f"must repeat its name behind the first keyword: /* {self._name} */")
+            raise self._refusal(first, f"must repeat its name after the first keyword: /* {self._name} */")
         before, semicolon, _ = self._body.partition(";")
         if semicolon:
             line = first + before.count("\n")

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from sanic import Sanic
 from sanic.config import Config
+from sanic.server import AsyncioServer
 
 from service import NAME
 from service.http.json_body import MAX_BODY
@@ -72,9 +73,13 @@ async def collect_garbage_rarely(_: ServerApp) -> None:
 
 
 class Application(Sanic[Config, ServerContext]):
+    """With our connections for every way of starting: Sanic's own command line has no option for that."""
+
     def prepare(self, *arguments: Any, **options: Any) -> None:
-        """With our connections for every way of starting: Sanic's own command line has no option for that."""
         super().prepare(*arguments, **({"protocol": ClientConnection} | options))
+
+    async def create_server(self, *arguments: Any, **options: Any) -> AsyncioServer | None:
+        return await super().create_server(*arguments, **({"protocol": ClientConnection} | options))
 
     def finalize(self) -> None:
         """Sanic calls it once all routes and signals are registered."""
