@@ -6,7 +6,7 @@
 -- -> role_name    text
 -- -> privilege    text
 -- -> object_name  text
--- index: pg_class_relname_nsp_index
+-- index: none
 WITH /* review/list_missing_privileges */ ours AS (
     SELECT coalesce(current_schema(), 'public'::name)::regnamespace AS schema_id
 )

@@ -53,6 +53,7 @@ from service.review.catalog import (
     LIST_OBJECTS,
     LIST_OPAQUE_OBJECTS,
 )
+from service.review.compare_plans import LIST_MISSING_PRIVILEGES, LIST_TABLE_STATISTICS
 from tests.sql.owners import Run, new_task
 
 TASK_COLUMNS = [name for name, _ in LIST_TASKS.columns]
@@ -277,7 +278,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,
-            COUNT_BUFFERS,
+            COUNT_BUFFERS, LIST_MISSING_PRIVILEGES, LIST_TABLE_STATISTICS,
         )
     }  # fmt: skip
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}
