@@ -172,7 +172,7 @@ def test_the_probes_read_and_write_each_schema_and_their_wait_for_a_lock_is_seen
         probes.running(empty_database) as waits,
         psycopg.connect(empty_database) as holder,
     ):
-        holder.execute("LOCK TABLE users, tasks")
+        holder.execute("LOCK TABLE tasks, users")  # in the order of a create, which would be a deadlock otherwise
         wait_for_blocked(watcher, len(probes.READERS) + len(probes.WRITERS), holder.info.backend_pid)
         began = time.monotonic()
         time.sleep(HELD_SECONDS)
