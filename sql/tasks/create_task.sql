@@ -27,8 +27,12 @@ created AS (
         $3 AS description
     FROM counted
     WHERE task_count > 0
-    RETURNING id, user_id, title, description, is_completed, created_at, updated_at
+    RETURNING
+        id, user_id, title, description, is_completed, created_at, updated_at,
+        due_on, due_time, time_zone, priority, tags, completed_at
 )
 
-SELECT id, user_id, title, description, is_completed, created_at, updated_at
+SELECT
+    id, user_id, title, description, is_completed, created_at, updated_at,
+    due_on, due_time, time_zone, priority, tags, completed_at
 FROM created

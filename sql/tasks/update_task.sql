@@ -18,4 +18,6 @@ SET
     is_completed = CASE WHEN $7 THEN $8 ELSE is_completed END,
     updated_at = now()
 WHERE user_id = $1 AND id = $2
-RETURNING id, user_id, title, description, is_completed, created_at, updated_at
+RETURNING
+    id, user_id, title, description, is_completed, created_at, updated_at,
+    due_on, due_time, time_zone, priority, tags, completed_at
