@@ -12,30 +12,33 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '30s';
 
--- NOT VALID saves the look at every row, all of which have the defaults. It binds each write all the same.
--- priority: 0 none, 1 low, 2 medium, 3 high. The white space of a trimmed tag is that of 0002_create_tasks.
-ALTER TABLE tasks
-    ADD COLUMN due_on       date,
-    ADD COLUMN due_time     time,
-    ADD COLUMN time_zone    text,
-    ADD COLUMN priority     smallint NOT NULL DEFAULT 0,
-    ADD COLUMN tags         jsonb    NOT NULL DEFAULT '[]',
-    ADD COLUMN completed_at timestamptz,
+-- priority: 0 none, 1 low, 2 medium, 3 high.
+ALTER TABLE tasks ADD COLUMN due_on date;
+ALTER TABLE tasks ADD COLUMN due_time time;
+ALTER TABLE tasks ADD COLUMN time_zone text;
+-- squawk-ignore prefer-bigint-over-smallint
+ALTER TABLE tasks ADD COLUMN priority smallint NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN tags jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE tasks ADD COLUMN completed_at timestamptz;
 
-    ADD CONSTRAINT tasks_due_on_years CHECK (due_on BETWEEN '1900-01-01' AND '2999-12-31') NOT VALID,
-    ADD CONSTRAINT tasks_due_time_whole_minutes CHECK (
-        due_time < '24:00' AND extract(SECOND FROM due_time) = 0
-    ) NOT VALID,
-    ADD CONSTRAINT tasks_due_time_needs_due_on CHECK (due_time IS NULL OR due_on IS NOT NULL) NOT VALID,
-    ADD CONSTRAINT tasks_time_zone_length CHECK (char_length(time_zone) BETWEEN 1 AND 64) NOT VALID,
-    ADD CONSTRAINT tasks_time_zone_needs_due_time CHECK (time_zone IS NULL OR due_time IS NOT NULL) NOT VALID,
-    ADD CONSTRAINT tasks_priority_known CHECK (priority BETWEEN 0 AND 3) NOT VALID,
-    ADD CONSTRAINT tasks_tags_list CHECK (
-        CASE WHEN jsonb_typeof(tags) = 'array' THEN jsonb_array_length(tags) <= 20 ELSE FALSE END
-    ) NOT VALID,
-    ADD CONSTRAINT tasks_tags_texts CHECK (
-        NOT tags @? '$[*] ? (@.type() != "string" || !(@ like_regex "^.{1,50}$" flag "s"))'
-    ) NOT VALID,
-    ADD CONSTRAINT tasks_tags_trimmed CHECK (
-        NOT tags @? '$[*] ? (@ like_regex "^[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$")'
-    ) NOT VALID;
+-- NOT VALID saves the look at every row, all of which have the defaults. It binds each write all the same.
+ALTER TABLE tasks ADD CONSTRAINT tasks_due_on_years CHECK (due_on BETWEEN '1900-01-01' AND '2999-12-31') NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_due_time_whole_minutes CHECK (
+    due_time < '24:00' AND extract(SECOND FROM due_time) = 0
+) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_due_time_needs_due_on CHECK (due_time IS NULL OR due_on IS NOT NULL) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_time_zone_length CHECK (char_length(time_zone) BETWEEN 1 AND 64) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_time_zone_needs_due_time CHECK (
+    time_zone IS NULL OR due_time IS NOT NULL
+) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_priority_known CHECK (priority BETWEEN 0 AND 3) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_tags_list CHECK (
+    CASE WHEN jsonb_typeof(tags) = 'array' THEN jsonb_array_length(tags) <= 20 ELSE FALSE END
+) NOT VALID;
+ALTER TABLE tasks ADD CONSTRAINT tasks_tags_texts CHECK (
+    NOT tags @? '$[*] ? (@.type() != "string" || !(@ like_regex "^.{1,50}$" flag "s"))'
+) NOT VALID;
+-- The white space is that of 0002_create_tasks, which Python's str.strip() takes away.
+ALTER TABLE tasks ADD CONSTRAINT tasks_tags_trimmed CHECK (
+    NOT tags @? '$[*] ? (@ like_regex "^[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$")'
+) NOT VALID;
