@@ -35,10 +35,11 @@ ALTER TABLE tasks ADD CONSTRAINT tasks_priority_known CHECK (priority BETWEEN 0 
 ALTER TABLE tasks ADD CONSTRAINT tasks_tags_list CHECK (
     CASE WHEN jsonb_typeof(tags) = 'array' THEN jsonb_array_length(tags) <= 20 ELSE FALSE END
 ) NOT VALID;
+-- strict, because a lax path takes a list inside of the list for its texts.
 ALTER TABLE tasks ADD CONSTRAINT tasks_tags_texts CHECK (
-    NOT tags @? '$[*] ? (@.type() != "string" || !(@ like_regex "^.{1,50}$" flag "s"))'
+    NOT tags @? 'strict $[*] ? (@.type() != "string" || !(@ like_regex "^.{1,50}$" flag "s"))'
 ) NOT VALID;
 -- The white space is that of 0002_create_tasks, which Python's str.strip() takes away.
 ALTER TABLE tasks ADD CONSTRAINT tasks_tags_trimmed CHECK (
-    NOT tags @? '$[*] ? (@ like_regex "^[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$")'
+    NOT tags @? 'strict $[*] ? (@ like_regex "^[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \t\n\u000b\f\r\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$")'
 ) NOT VALID;

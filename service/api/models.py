@@ -31,9 +31,20 @@ _OptionalDueOn = Annotated[
     Annotated[str, Field(json_schema_extra={"format": "date"})] | None,
     BeforeValidator(rules.due_date),
     rules.may_be_absent,
+    Field(description=f"{rules.FIRST_DATE} to {rules.LAST_DATE}; null clears due_time and time_zone too"),
 ]
-_OptionalDueTime = Annotated[_DueTime, BeforeValidator(rules.due_time), rules.may_be_absent]
-_OptionalTimeZone = Annotated[str | None, BeforeValidator(rules.time_zone), rules.may_be_absent]
+_OptionalDueTime = Annotated[
+    _DueTime,
+    BeforeValidator(rules.due_time),
+    rules.may_be_absent,
+    Field(description="Needs a due date; null is all day"),
+]
+_OptionalTimeZone = Annotated[
+    str | None,
+    BeforeValidator(rules.time_zone),
+    rules.may_be_absent,
+    Field(description="A name of the IANA database; needs a due time; null is wherever the user is"),
+]
 _OptionalPriority = Annotated[
     Priority | _Absent, BeforeValidator(rules.one_of("Priority", PRIORITIES)), rules.may_be_absent
 ]

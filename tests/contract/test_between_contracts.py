@@ -6,16 +6,10 @@ import orjson
 import psycopg
 import pytest
 
+from tests.contract.planning import PLAN
 from tests.support import FEBRUARY, JANUARY, PASSWORD, Contract, User, sign_up
 
 JANUARYS_FIELDS = ("id", "user_id", "title", "description", "is_completed", "created_at", "updated_at")
-PLAN: dict[str, Any] = {
-    "due_on": "2026-12-24",
-    "due_time": "09:30",
-    "time_zone": "Europe/Berlin",
-    "priority": "high",
-    "tags": ["home", "garden"],
-}
 
 
 def renamed(task: dict[str, object]) -> dict[str, object]:

@@ -1,18 +1,24 @@
-"""Databases for the checks of the statements, and copies of statements with faults in them."""
+"""Databases for the checks of the statements, copies of statements with faults, and statements in a transaction."""
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import asyncpg
 import psycopg
 import pytest
 
 from service.cli import embedded_postgres
 from service.db import migrations
+from service.db.statements import Statement
 from tests import databases
 from tests.plans import seeded_database
 from tests.sql.faults import SMALL_TREE, Plant
+from tests.sql.owners import Run, new_user
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +114,30 @@ def plant(tmp_path: Path) -> Plant:
         return root
 
     return plant
+
+
+@pytest.fixture
+def run(database_url: str) -> Iterator[Run]:
+    """Runs a statement by its named parameters and returns its rows."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database_url))
+        transaction = connection.transaction()
+        runner.run(transaction.start())
+
+        def run(statement: Statement, **values: Any) -> list[asyncpg.Record]:
+            rows: Awaitable[list[asyncpg.Record]] = connection.fetch(statement.text, *statement.arguments(values))
+            return runner.run(rows)  # type: ignore[arg-type]  # a coroutine, which the stubs do not say
+
+        yield run
+        runner.run(transaction.rollback())
+        runner.run(connection.close())
+
+
+@pytest.fixture
+def owner(run: Run) -> UUID:
+    return new_user(run)
+
+
+@pytest.fixture
+def stranger(run: Run) -> UUID:
+    return new_user(run)

@@ -1,10 +1,7 @@
 """Each statement alone, as its file stands, in a transaction that is rolled back."""
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,7 +18,6 @@ from service.db.concurrent_migrations import GET_TIME_LIMITS, LIST_BLOCKERS, LIS
 from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
 from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK, known
 from service.db.schema_drift import DESCRIPTIONS
-from service.db.statements import Statement
 from service.domain.account_changes import (
     BEFORE_ALL_IDS,
     CHANGE_PASSWORD,
@@ -44,9 +40,7 @@ from service.domain.tasks import (
     GET_TASK,
     LIST_TASKS,
     LIST_TASKS_AFTER,
-    NO_CHANGES,
     NO_FIELDS,
-    NO_QUOTA,
     RECOUNT_TASKS,
     UPDATE_TASK,
 )
@@ -63,53 +57,12 @@ from service.review.catalog import (
 )
 from tests import citus
 from tests.databases import Urls
+from tests.sql.owners import HOME, Run, new_task, new_user
 from tests.support import new_email
 
 EMAIL = new_email()
-HOME = b"h" * 16
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TASK_COLUMNS = [name for name, _ in LIST_TASKS.columns]
-
-Run = Callable[..., list[asyncpg.Record]]
-
-
-@pytest.fixture
-def run(database_url: str) -> Iterator[Run]:
-    """Runs a statement by its named parameters and returns its rows."""
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(database_url))
-        transaction = connection.transaction()
-        runner.run(transaction.start())
-
-        def run(statement: Statement, **values: Any) -> list[asyncpg.Record]:
-            rows: Awaitable[list[asyncpg.Record]] = connection.fetch(statement.text, *statement.arguments(values))
-            return runner.run(rows)  # type: ignore[arg-type]  # a coroutine, which the stubs do not say
-
-        yield run
-        runner.run(transaction.rollback())
-        runner.run(connection.close())
-
-
-@pytest.fixture
-def owner(run: Run) -> UUID:
-    return new_user(run)
-
-
-@pytest.fixture
-def stranger(run: Run) -> UUID:
-    return new_user(run)
-
-
-def new_user(run: Run) -> UUID:
-    [user] = run(CREATE_USER, email=new_email(), password_hash="x", network=HOME)
-    user_id: UUID = user["id"]
-    return user_id
-
-
-def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
-    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
-    [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
-    return task
 
 
 def test_create_user_returns_no_password_hash(run: Run) -> None:
@@ -379,34 +332,6 @@ def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None
 
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
     assert run(GET_TASK, user_id=stranger, task_id=task["id"]) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"title": "Bread"},
-        {"description": "rye"},
-        {"description": None},
-        {"is_completed": True},
-        {"title": "Bread", "description": None, "is_completed": True},
-    ],
-)
-def test_update_task_changes_the_flagged_fields_and_nothing_else(run: Run, owner: UUID, change: dict[str, Any]) -> None:
-    task = new_task(run, owner)
-    flags = {f"set_{column}": True for column in change}
-
-    [changed] = run(UPDATE_TASK, user_id=owner, task_id=task["id"], **NO_CHANGES | change | flags)
-
-    assert dict(changed) == dict(task) | change
-    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
-
-
-def test_update_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
-    task = new_task(run, owner)
-    change = NO_CHANGES | {"set_title": True, "title": "Mine"}
-
-    assert run(UPDATE_TASK, user_id=stranger, task_id=task["id"], **change) == []
-    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
 
 
 def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, stranger: UUID) -> None:

@@ -1,0 +1,28 @@
+"""Users and tasks that the statements themselves make, in the transaction of a test."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from service.domain.accounts import CREATE_USER
+from service.domain.tasks import CREATE_TASK, NO_FIELDS, NO_QUOTA, RECOUNT_TASKS
+from tests.support import new_email
+
+HOME = b"h" * 16
+Run = Callable[..., list[asyncpg.Record]]
+
+
+def new_user(run: Run) -> UUID:
+    [user] = run(CREATE_USER, email=new_email(), password_hash="x", network=HOME)
+    user_id: UUID = user["id"]
+    return user_id
+
+
+def new_task(
+    run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres", **fields: Any
+) -> asyncpg.Record:
+    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA} | fields
+    [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
+    return task
