@@ -3,8 +3,11 @@
 Labels and some limits are arguments, because they differ between the contracts.
 """
 
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
+from importlib.resources import files
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -15,6 +18,19 @@ from pydantic_core import PydanticCustomError
 MAX_EMAIL_CHARACTERS = 255
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_BYTES = 72
+FIRST_DATE, LAST_DATE = date(1900, 1, 1), date(2999, 12, 31)
+MAX_TAGS = 20
+MAX_TAG_CHARACTERS = 50
+UNKNOWN_TIME_ZONE = "Time zone must be a name like Europe/Berlin"
+
+# The names of the IANA database as the tzdata package has them: the same on every machine, and none of the POSIX rules
+# and abbreviations that PostgreSQL takes as well.
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+# ASCII digits: \\d and date.fromisoformat() take other forms too.
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+TIME_PATTERN = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
+_TIME = re.compile(TIME_PATTERN)
 
 
 def _drop_default(schema: dict[str, Any]) -> None:
@@ -73,6 +89,45 @@ def flag(name: str) -> Callable[[object], bool]:
     return check
 
 
+def due_date(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and _is_date(value)):
+        return value
+    raise rule_error("Due date must be a date like 2026-12-24")
+
+
+def due_time(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and _TIME.fullmatch(value)):
+        return value
+    raise rule_error("Due time must be a time like 09:30")
+
+
+def time_zone(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value in TIME_ZONES):
+        return value
+    raise rule_error(UNKNOWN_TIME_ZONE)
+
+
+def one_of(label: str, names: Sequence[str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        raise rule_error(f"{label} must be one of {', '.join(names)}")
+
+    return check
+
+
+def tags(value: object) -> list[str]:
+    """A list of tags, each trimmed. The database drops those that differ from an earlier one in case alone."""
+    if not isinstance(value, list) or len(value) > MAX_TAGS or not all(isinstance(tag, str) for tag in value):
+        raise rule_error(f"Tags must be a list of at most {MAX_TAGS} texts")
+    if any("\0" in tag for tag in value):
+        raise rule_error("A tag contains a character that cannot be stored")
+    trimmed = [tag.strip() for tag in value]
+    if not all(1 <= len(tag) <= MAX_TAG_CHARACTERS for tag in trimmed):
+        raise rule_error(f"A tag must have 1 to {MAX_TAG_CHARACTERS} characters")
+    return trimmed
+
+
 def new_email(value: object) -> str:
     """The email of a sign-up, in the form in which it is stored."""
     email = _limited("Email", given_email(value).strip(), MAX_EMAIL_CHARACTERS)
@@ -118,6 +173,16 @@ def given_password(value: object, *, label: str = "Password") -> str:
     if not password:
         raise rule_error(f"{label} is required")
     return password
+
+
+def _is_date(text: str) -> bool:
+    """Whether a day of the calendar in the form 2026-12-24 lies between FIRST_DATE and LAST_DATE."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        return FIRST_DATE <= date.fromisoformat(text) <= LAST_DATE
+    except ValueError:  # 30 February
+        return False
 
 
 def _storable(label: str, value: object) -> str:

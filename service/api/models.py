@@ -1,8 +1,8 @@
 """The bodies of February's contract: those it parses, and those its answers are documented and tested by."""
 
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from service import field_rules as rules
-from service.domain.tasks import LIST_LIMIT, Changes
+from service.domain.tasks import LIST_LIMIT, PRIORITIES, Changes, Priority
 
 TITLE_LIMIT = 200
 DESCRIPTION_LIMIT = 2000
@@ -23,6 +23,37 @@ _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 # documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
 _Absent = SkipJsonSchema[None]
 _check_description = BeforeValidator(rules.optional_text("Description", DESCRIPTION_LIMIT))
+
+# The fields that a task may have, the same at its creation and in a change. A date and a time stay texts: the database
+# gets them as they were sent.
+_DueTime = Annotated[str, Field(pattern=rules.TIME_PATTERN)] | None
+_OptionalDueOn = Annotated[
+    Annotated[str, Field(json_schema_extra={"format": "date"})] | None,
+    BeforeValidator(rules.due_date),
+    rules.may_be_absent,
+    Field(description=f"{rules.FIRST_DATE} to {rules.LAST_DATE}; null clears due_time and time_zone too"),
+]
+_OptionalDueTime = Annotated[
+    _DueTime,
+    BeforeValidator(rules.due_time),
+    rules.may_be_absent,
+    Field(description="Needs a due date; null is all day"),
+]
+_OptionalTimeZone = Annotated[
+    str | None,
+    BeforeValidator(rules.time_zone),
+    rules.may_be_absent,
+    Field(description="A name of the IANA database; needs a due time; null is wherever the user is"),
+]
+_OptionalPriority = Annotated[
+    Priority | _Absent, BeforeValidator(rules.one_of("Priority", PRIORITIES)), rules.may_be_absent
+]
+_Tag = Annotated[str, Field(max_length=rules.MAX_TAG_CHARACTERS, json_schema_extra=rules.NOT_BLANK)]
+_OptionalTags = Annotated[
+    Annotated[list[_Tag], Field(max_length=rules.MAX_TAGS)] | _Absent,
+    BeforeValidator(rules.tags),
+    rules.may_be_absent,
+]
 
 
 _ACCOUNT: JsonDict = {"email": "ann@example.com", "password": "correct horse"}
@@ -74,10 +105,32 @@ class DeleteAccountBody(BaseModel):
 
 
 class NewTask(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "description": "two litres"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "Buy milk",
+                    "description": "two litres",
+                    "due_on": "2026-12-24",
+                    "due_time": "09:30",
+                    "time_zone": "Europe/Berlin",
+                    "priority": "high",
+                    "tags": ["shopping"],
+                }
+            ]
+        }
+    )
 
     title: Annotated[_Title, BeforeValidator(rules.text("Title", TITLE_LIMIT, empty="Title is required"))]
     description: Annotated[_Description, _check_description, rules.may_be_absent] = None
+    due_on: _OptionalDueOn = None
+    due_time: _OptionalDueTime = None
+    time_zone: _OptionalTimeZone = None
+    priority: _OptionalPriority = None
+    tags: _OptionalTags = None
+
+    def fields(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
 
 
 class TaskChanges(BaseModel):
@@ -92,6 +145,11 @@ class TaskChanges(BaseModel):
     ] = None
     description: Annotated[_Description, _check_description, rules.may_be_absent] = None
     is_completed: Annotated[bool | _Absent, BeforeValidator(rules.flag("is_completed")), rules.may_be_absent] = None
+    due_on: _OptionalDueOn = None
+    due_time: _OptionalDueTime = None
+    time_zone: _OptionalTimeZone = None
+    priority: _OptionalPriority = None
+    tags: _OptionalTags = None
 
     @model_validator(mode="after")
     def _has_a_field(self) -> Self:
@@ -136,8 +194,14 @@ class Task(StrictModel):
     title: str
     description: str | None
     is_completed: bool
+    due_on: date | None
+    due_time: _DueTime
+    time_zone: str | None
+    priority: Priority
+    tags: list[str]
     created_at: datetime
     updated_at: datetime
+    completed_at: datetime | None
 
 
 class TaskList(StrictModel):

@@ -1,5 +1,6 @@
 from typing import Any
 
+import orjson
 from sanic import HTTPResponse
 
 from service import formats
@@ -19,7 +20,7 @@ async def list_tasks(request: Request) -> HTTPResponse | None:
 async def create_task(request: Request) -> HTTPResponse:
     new = parse(models.NewTask, request)
     context = request.app.ctx
-    row = await tasks.create_task(context.database, request.ctx.user_id, new.model_dump(), context.max_tasks)
+    row = await tasks.create_task(context.database, request.ctx.user_id, new.fields(), context.max_tasks)
     return json_response(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"})
 
 
@@ -39,21 +40,61 @@ async def delete_task(request: Request, task_id: str) -> HTTPResponse:
     return json_response({"message": "Task deleted successfully", "id": str(row["id"])})
 
 
-_columns_of = tasks.columns_reader("id", "user_id", "title", "description", "is_completed", "created_at", "updated_at")
+_columns_of = tasks.columns_reader(
+    "id",
+    "user_id",
+    "title",
+    "description",
+    "is_completed",
+    "due_on",
+    "due_time",
+    "time_zone",
+    "priority",
+    "tags",
+    "created_at",
+    "updated_at",
+    "completed_at",
+)
 
 
 def task_body(row: Row) -> dict[str, Any]:
-    task_id, user_id, title, description, is_completed, created_at, updated_at = _columns_of(row)
-    created = formats.time_from_postgresql(created_at)
+    (
+        task_id,
+        user_id,
+        title,
+        description,
+        is_completed,
+        due_on,
+        due_time,
+        time_zone,
+        priority,
+        tags,
+        created_at,
+        updated_at,
+        completed_at,
+    ) = _columns_of(row)
+    # Most tasks were never changed, or last when they were completed: formatting a time once is cheaper.
+    created = updated = formats.time_from_postgresql(created_at)
+    if updated_at != created_at:
+        updated = formats.time_from_postgresql(updated_at)
+    completed = None
+    # A release that does not know completed_at leaves it when a task becomes open again.
+    if is_completed and completed_at is not None:
+        completed = updated if completed_at == updated_at else formats.time_from_postgresql(completed_at)
     return {
         "id": str(task_id),
         "user_id": str(user_id),
         "title": title,
         "description": description,
         "is_completed": is_completed,
+        "due_on": due_on,
+        "due_time": due_time and due_time[:5],
+        "time_zone": time_zone,
+        "priority": tasks.PRIORITIES[priority],
+        "tags": orjson.Fragment(tags),
         "created_at": created,
-        # Most tasks were never changed: formatting one time instead of two is cheaper.
-        "updated_at": created if updated_at == created_at else formats.time_from_postgresql(updated_at),
+        "updated_at": updated,
+        "completed_at": completed,
     }
 
 

@@ -27,6 +27,7 @@ from service.db.batch_rows import (
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.statements import BatchKey, Statement, statement
+from service.errors import Problem
 
 IS_DISTRIBUTED = statement("health/is_distributed", "one")
 
@@ -214,6 +215,15 @@ class Batches:
         self._record_rows(statement, len(rows))
         return rows
 
+    async def _run_undone(self, statement: Statement, arguments: list[object]) -> Rows:
+        """Runs a write whose batch was undone. If it is refused, the next writes of its owner are sent alone: a client
+        that repeats it would undo one batch after the other."""
+        try:
+            return await self._run_alone(statement, arguments)
+        except Problem:
+            self._lock_waits.remember(arguments[0])
+            raise
+
     async def _run_batch(self, batch: Batch) -> None:
         await batch.wait_for_more()
         if self._open_batches.get(batch.statement.name) is batch:
@@ -222,7 +232,7 @@ class Batches:
             rows = await self._send_and_end_next_hold(batch)
             await batch.distribute(rows)
         except BatchUndoneError:
-            await batch.run_one_by_one(self._run_alone)
+            await batch.run_one_by_one(self._run_undone)
         except ForeignRowError:
             self._foreign_rows.report(batch.statement)
             if batch.statement.only_reads:
@@ -265,9 +275,10 @@ class Batches:
 
         After a foreign row each execution of the statement is sent alone, so that only those that return one fail. On
         Citus each node commits its own part of a batch, even if another part fails. And a write that waits for a lock,
-        for example on a row that an operator holds in psql, would delay the other writes of its batch."""
+        for example on a row that an operator holds in psql, would delay the other writes of its batch; one that is
+        refused would undo them."""
         if self._foreign_rows.came_from(statement):
             return True
         if statement.only_reads:
             return False
-        return self._may_batch_writes is False or self._lock_waits.has_met_a_lock(arguments[0])
+        return self._may_batch_writes is False or self._lock_waits.is_sent_alone(arguments[0])

@@ -22,6 +22,7 @@ APPLICATION_NAME = {"application_name": "todo"}
 # spelled as the server reports them: PgBouncer compares the two texts, and sends a SET before each statement if they
 # differ.
 TIME_FORMAT_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, MDY"}
+TEXT_TYPES = ("timestamptz", "date", "time")
 STATEMENT_CACHE_SIZES = {"on": 100, "off": 0}
 # The server ends a lock wait after this time, and the statement is sent again (lock_waits.py). A pooler refuses startup
 # settings that it does not know; behind one, sql/roles.sql sets it on the role.
@@ -61,11 +62,12 @@ class Connector:
         self._lock_timeout = {} if is_given else LOCK_TIMEOUT_SETTING
 
     async def __call__(self) -> DatabaseConnection:
-        """Opens a connection on which times arrive as the server's text.
+        """Opens a connection on which dates and times are sent and arrive as the server's text.
 
-        Responses contain times as text. Making a datetime of each in between was most of the cost of a row."""
+        Responses contain them as text. Making a datetime of each in between was most of the cost of a row."""
         connection = await self._connect()
-        await connection.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="text", format="text")
+        for name in TEXT_TYPES:
+            await connection.set_builtin_type_codec(name, schema="pg_catalog", codec_name="text", format="text")
         return connection
 
     async def _connect(self) -> DatabaseConnection:

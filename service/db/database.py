@@ -15,18 +15,42 @@ from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement, StatementCallError
-from service.errors import Code, Problem
+from service.errors import Code, FieldError, Problem
+from service.field_rules import UNKNOWN_TIME_ZONE
 from service.settings.all_settings import Settings
 
 Row: TypeAlias = asyncpg.Record
 
-# Constraints whose violation is the client's doing: two requests raced, or the user was deleted. A violation of any
-# other constraint is a bug in this service.
+
+class Refusal(NamedTuple):
+    """A database error that is the client's doing."""
+
+    code: Code
+    field: FieldError | None = None
+
+    def problem(self) -> Problem:
+        return Problem(self.code, details=[self.field] if self.field else [])
+
+
+# Constraints whose violation is the client's doing: two requests raced, the user was deleted, or the fields of the row
+# do not fit together. A violation of any other constraint is a bug in this service.
 REFUSALS = {
-    ("23505", "users_email_key"): Code.EMAIL_EXISTS,
-    ("23503", "tasks_user_id_fkey"): Code.INVALID_TOKEN,
-    ("23503", "task_counters_user_id_fkey"): Code.INVALID_TOKEN,
+    ("23505", "users_email_key"): Refusal(Code.EMAIL_EXISTS),
+    ("23503", "tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
+    ("23503", "task_counters_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
+    ("23514", "tasks_due_time_needs_due_on"): Refusal(
+        Code.VALIDATION_ERROR, FieldError("due_time", "Due time needs a due date")
+    ),
+    ("23514", "tasks_time_zone_needs_due_time"): Refusal(
+        Code.VALIDATION_ERROR, FieldError("time_zone", "Time zone needs a due time")
+    ),
 }
+
+# The error of timezone() in a statement, for a name that this server does not know. It names no constraint, and its
+# message is in the server's language, so the statement tells by its parameters.
+INVALID_PARAMETER_VALUE = "22023"
+TIME_ZONE_PARAMETER = "time_zone"
+TIME_ZONE_REFUSAL = Refusal(Code.VALIDATION_ERROR, FieldError("time_zone", UNKNOWN_TIME_ZONE))
 
 # The connection was lost, so that the result of the statement is unknown. TimeoutError is left out on purpose: a
 # request that has waited for STATEMENT_TIMEOUT must not wait for it a second time.
@@ -117,7 +141,7 @@ class Database:
         try:
             result = await self._run_until_unlocked(statement, arguments, send, owner)
         except DRIVER_ERRORS as error:
-            problem = problem_of(error)
+            problem = problem_of(error, statement)
             if sqlstate_of(error).startswith(SERVER_TROUBLE_CLASSES):
                 until = time.monotonic() + TROUBLE_SECONDS
                 self._trouble = ServerTrouble(statement.name, until, problem.reason or problem.text)
@@ -155,7 +179,7 @@ class Database:
             return await self._pool.run(send, owner)
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception, statement: Statement) -> Problem:
     """The problem for a driver error. Never contains `detail` or str() of the error: they may hold a password hash."""
     if not isinstance(error, asyncpg.PostgresError):
         # This includes TimeoutError: the statement took longer than STATEMENT_TIMEOUT.
@@ -163,10 +187,12 @@ def problem_of(error: Exception) -> Problem:
     sqlstate = sqlstate_of(error)
     constraint = getattr(error, "constraint_name", None) or ""
     message = getattr(error, "message", "") or ""
-    for (state, name), code in REFUSALS.items():
+    for (state, name), refusal in REFUSALS.items():
         # A Citus shard adds a number, users_email_key_102008; for another node only the message has the name.
         if state == sqlstate and re.search(rf"\b{name}(_\d+)?\b", f"{constraint} {message}"):
-            return Problem(code)
+            return refusal.problem()
+    if sqlstate == INVALID_PARAMETER_VALUE and any(name == TIME_ZONE_PARAMETER for name, _ in statement.parameters):
+        return TIME_ZONE_REFUSAL.problem()
     reason = " ".join(part for part in (type(error).__name__, sqlstate, constraint, message) if part)
     return Problem(Code.DATABASE_ERROR, reason=reason)
 

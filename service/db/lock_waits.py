@@ -8,7 +8,7 @@ so it is sent again, until it succeeds or STATEMENT_TIMEOUT is over. Meanwhile:
 2. At most a quarter of the pool serves the retries of all queues together. A lock on a whole table leaves connections
    for statements that do not need that table.
 3. The writes of a user that met a lock are sent without a batch for ALONE_SECONDS: in a batch they would delay the
-   writes of other users.
+   writes of other users. So are those of a user whose write undid a batch, because the server refused it.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ class LockWaits:
     def is_waited_for(self, lock: Hashable) -> bool:
         return lock in self._queues
 
-    def has_met_a_lock(self, owner: Hashable) -> bool:
-        """Whether a write of this owner met a lock in the last ALONE_SECONDS."""
+    def is_sent_alone(self, owner: Hashable) -> bool:
+        """Whether a write of this owner met a lock or undid a batch in the last ALONE_SECONDS."""
         until = self._alone_until.get(owner) if self._alone_until else None
         if until is None or time.monotonic() < until:
             return until is not None

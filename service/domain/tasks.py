@@ -5,8 +5,10 @@ The owner's id is the first argument after the database in every function.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
+
+import orjson
 
 from service.db.database import Database, Row
 from service.db.statements import Statement, statement
@@ -25,9 +27,15 @@ DELETE_TASK = statement("tasks/delete_task", "one")
 LIST_LIMIT = 1000
 NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
+Priority: TypeAlias = Literal["none", "low", "medium", "high"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)  # the database has the position
+NO_TAGS = "[]"  # in the form in which tags go to the database and come back: as JSON
+
 # The fields of a task, from the parameters of the statements, each with the value for a request that does not send it.
-# A field is NULL at creation; a change has a flag for each, `set_title` for `title`.
-NO_FIELDS: dict[str, Any] = {name: None for name, _ in CREATE_TASK.parameters if name not in {"user_id", "max_tasks"}}
+# At creation it is NULL, or the default of the column; a change has a flag for each, `set_title` for `title`.
+NO_FIELDS: dict[str, Any] = {
+    name: None for name, _ in CREATE_TASK.parameters if name not in {"user_id", "max_tasks"}
+} | {"priority": PRIORITIES.index("none"), "tags": NO_TAGS}
 NO_CHANGES: dict[str, Any] = {
     name: value
     for flag, _ in UPDATE_TASK.parameters
@@ -38,12 +46,26 @@ NO_CHANGES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The fields of a request that changes a task, by column name. A description of None clears it."""
+    """The fields of a request that changes a task, by column name. None clears a field. Without its date a task has no
+    due time and no time zone either, unless the request sends them: the database refuses those."""
 
     sent: dict[str, Any]
 
     def flags_and_values(self) -> dict[str, Any]:
-        return {f"set_{field}": True for field in self.sent} | self.sent
+        changed = self.sent
+        if changed.get("due_on", ...) is None:
+            changed = {"due_time": None, "time_zone": None} | changed
+        return {f"set_{field}": True for field in changed} | stored(changed)
+
+
+def stored(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields in the form of the database: a priority is its position, tags are JSON."""
+    values = dict(fields)
+    if "priority" in values:
+        values["priority"] = PRIORITIES.index(values["priority"])
+    if "tags" in values:
+        values["tags"] = orjson.dumps(values["tags"]).decode() if values["tags"] else NO_TAGS
+    return values
 
 
 def columns_reader(*names: str) -> Callable[[Row], tuple[Any, ...]]:
@@ -54,8 +76,9 @@ def columns_reader(*names: str) -> Callable[[Row], tuple[Any, ...]]:
 
 async def create_task(database: Database, user_id: UUID, fields: dict[str, Any], max_tasks: int = NO_QUOTA) -> Row:
     """QUOTA_EXCEEDED when the owner has `max_tasks` already; the tasks are counted again before that, at most once a
-    minute. INVALID_TOKEN when the owner was deleted: the foreign key refuses the row."""
-    values = NO_FIELDS | fields | {"user_id": user_id, "max_tasks": max_tasks}
+    minute. INVALID_TOKEN when the owner was deleted: the foreign key refuses the row. VALIDATION_ERROR when the fields
+    do not fit together: a CHECK refuses the row."""
+    values = NO_FIELDS | stored(fields) | {"user_id": user_id, "max_tasks": max_tasks}
     task = await database.one(CREATE_TASK, **values)
     if task is None:
         await database.one(RECOUNT_TASKS, user_id=user_id)
@@ -85,7 +108,8 @@ async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:
 
 
 async def update_task(database: Database, user_id: UUID, task_id: str, changes: Changes) -> Row:
-    """NOT_FOUND as in get_task. Without any change the task stays as it is, `updated_at` included."""
+    """NOT_FOUND as in get_task. VALIDATION_ERROR as in create_task, judged on the task as it would be after the change.
+    Without any change the task stays as it is, `updated_at` included."""
     if not changes.sent:
         return await get_task(database, user_id, task_id)
     values = NO_CHANGES | changes.flags_and_values()

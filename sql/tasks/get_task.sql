@@ -5,6 +5,8 @@
 -- -> as tasks/list_tasks
 -- index: tasks_pkey
 -- buffers: 4
-SELECT /* tasks/get_task */ id, user_id, title, description, is_completed, created_at, updated_at
+SELECT /* tasks/get_task */
+    id, user_id, title, description, is_completed, created_at, updated_at,
+    due_on, due_time, time_zone, priority, tags, completed_at
 FROM tasks
 WHERE user_id = $1 AND id = $2;

@@ -1,8 +1,12 @@
 """Both contracts share one database: a user reads through one contract a task written through the other."""
 
+from typing import Any
+
+import orjson
 import psycopg
 import pytest
 
+from tests.contract.planning import PLAN
 from tests.support import FEBRUARY, JANUARY, PASSWORD, Contract, User, sign_up
 
 # January's contract is frozen: a field of February's that is not among these must not be in its answers.
@@ -15,16 +19,77 @@ def as_january(task: dict[str, object]) -> dict[str, object]:
 
 
 def test_task_written_in_one_contract_is_read_in_the_other(ann: User) -> None:
-    task = ann.creates(FEBRUARY, title="Buy milk", description="two litres")
+    task = ann.creates(FEBRUARY, title="Buy milk", description="two litres", **PLAN)
 
-    assert ann.get(f"/v1/api/tasks/{task['id']}").json() == {"task": as_january(task)}
-    assert ann.get("/v1/api/tasks").json() == {"tasks": [as_january(task)]}
+    for answer, expected in (
+        (ann.get(f"/v1/api/tasks/{task['id']}"), {"task": as_january(task)}),
+        (ann.get("/v1/api/tasks"), {"tasks": [as_january(task)]}),
+    ):
+        assert answer.content == orjson.dumps(expected)
 
     toggled = ann.put(f"/v1/api/tasks/{task['id']}", {"completed": True}).json()["task"]
     assert as_january(ann.get(f"/api/tasks/{task['id']}").json()) == toggled
 
     assert ann.delete(f"/v1/api/tasks/{task['id']}").status_code == 204
     assert ann.get(f"/api/tasks/{task['id']}").status_code == 404
+
+
+def test_change_through_january_keeps_the_fields_that_it_does_not_know(ann: User) -> None:
+    task = ann.creates(FEBRUARY, **PLAN)
+
+    for sent in ({"title": "Bread", "description": "rye"}, {}, PLAN | {"due_on": None, "completed_at": None}):
+        assert ann.put(f"/v1/api/tasks/{task['id']}", sent).status_code == 200
+
+    found = ann.get(f"/api/tasks/{task['id']}").json()
+    assert found == task | {"title": "Bread", "description": "rye", "updated_at": found["updated_at"]}
+
+
+def test_task_created_through_january_has_the_defaults_of_the_other_fields(ann: User) -> None:
+    task = ann.creates(JANUARY, **PLAN, completed_at="2026-01-01")
+
+    assert ann.get(f"/api/tasks/{task['id']}").json() == {
+        "id": task["id"],
+        "user_id": ann.id,
+        "title": task["title"],
+        "description": None,
+        "is_completed": False,
+        "due_on": None,
+        "due_time": None,
+        "time_zone": None,
+        "priority": "none",
+        "tags": [],
+        "created_at": task["created_at"],
+        "updated_at": task["created_at"],
+        "completed_at": None,
+    }
+
+
+def test_task_completed_through_january_has_its_time_in_february(ann: User) -> None:
+    task = ann.creates(FEBRUARY, **PLAN)
+
+    def through_january(**fields: object) -> tuple[str, dict[str, Any]]:
+        """`updated_at` of January's answer, and the task in February's contract."""
+        answer = ann.put(f"/v1/api/tasks/{task['id']}", fields).json()["task"]
+        return answer["updated_at"], ann.get(f"/api/tasks/{task['id']}").json()
+
+    completed_at, done = through_january(completed=True)
+    assert done == task | {"is_completed": True, "updated_at": completed_at, "completed_at": completed_at}
+    for sent in ({"completed": True}, {"title": "Bread"}):
+        updated_at, still_done = through_january(**sent)
+        assert (still_done["completed_at"], still_done["updated_at"]) == (completed_at, updated_at)
+        assert updated_at > completed_at
+    assert through_january(completed=False)[1]["completed_at"] is None
+
+
+def test_completed_at_of_an_open_task_is_not_shown(ann: User, database: psycopg.Connection) -> None:
+    """A release that does not know the column leaves it when it opens a task again."""
+    task = ann.creates(FEBRUARY)
+    change = "UPDATE tasks SET completed_at = '2026-01-31 23:00:00+01', is_completed = %s WHERE id = %s"
+
+    for is_completed, shown in ((False, None), (True, "2026-01-31T22:00:00.000000Z")):
+        database.execute(change, [is_completed, task["id"]])
+        found = ann.get(f"/api/tasks/{task['id']}").json()
+        assert found == task | {"is_completed": is_completed, "completed_at": shown}
 
 
 def test_account_created_in_one_contract_logs_in_through_the_other(ann: User) -> None:

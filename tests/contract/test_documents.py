@@ -68,46 +68,6 @@ def test_operation_ids_are_unique() -> None:
     assert len(set(names)) == len(names) == len(OPERATIONS) + 3
 
 
-def test_document_states_required_fields_types_and_nullability() -> None:
-    schemas = DOCUMENT["components"]["schemas"]
-
-    assert schemas["NewTask"]["required"] == ["title"]
-    assert "required" not in schemas["TaskChanges"]
-    assert schemas["TaskChanges"]["properties"]["is_completed"]["type"] == "boolean"
-    assert {"type": "null"} in schemas["TaskChanges"]["properties"]["description"]["anyOf"]
-    assert set(schemas["Task"]["required"]) == set(schemas["Task"]["properties"])
-
-
-def limits(schema: str) -> dict[str, dict[str, object]]:
-    """The limits of each field that has any."""
-    found: dict[str, dict[str, object]] = {}
-    for name, field in DOCUMENT["components"]["schemas"][schema]["properties"].items():
-        for part in (field, *field.get("anyOf", [])):
-            for keyword in ("minLength", "maxLength", "maxItems", "pattern"):
-                if keyword in part:
-                    found.setdefault(name, {})[keyword] = part[keyword]
-    return found
-
-
-def test_field_limits_of_the_document_equal_the_contracts() -> None:
-    new_password = {"minLength": 8, "maxLength": 72}
-    account = {"email": {"maxLength": 255} | NOT_BLANK, "password": new_password}
-    february = {"title": {"minLength": 1, "maxLength": 200} | NOT_BLANK, "description": {"maxLength": 2000}}
-    january = {"title": {"minLength": 1, "maxLength": 255} | NOT_BLANK, "description": {"maxLength": 1000}}
-
-    assert [limits(name) for name in ("SignUp", "V1SignUp")] == [account] * 2
-    for name in ("SignUp", "V1SignUp"):
-        assert DOCUMENT["components"]["schemas"][name]["properties"]["email"]["format"] == "email"
-    assert [limits(name) for name in ("LogIn", "V1LogIn")] == [{"email": NOT_BLANK, "password": {"minLength": 1}}] * 2
-    assert limits("PasswordChange") == {"current_password": {"minLength": 1}, "new_password": new_password}
-    assert limits("DeleteAccountBody") == {"password": {"minLength": 1}}
-    assert [limits(name) for name in ("NewTask", "TaskChanges")] == [february] * 2
-    assert [limits(name) for name in ("V1NewTask", "V1TaskChanges")] == [january] * 2
-    assert [limits(name) for name in ("TaskList", "V1TaskList")] == [{"tasks": {"maxItems": 1000}}] * 2
-    assert DOCUMENT["components"]["schemas"]["TaskChanges"]["minProperties"] == 1
-    assert "minProperties" not in DOCUMENT["components"]["schemas"]["V1TaskChanges"]
-
-
 def test_schema_titles_are_unique() -> None:
     """Generators name classes after titles, and skip every operation that needs a second class of the same name."""
     titles = {name: schema.get("title", name) for name, schema in DOCUMENT["components"]["schemas"].items()}

@@ -72,8 +72,14 @@ def test_create_task_returns_201_with_the_unwrapped_task_and_its_location(ann: U
         "title": "Buy milk",
         "description": "two litres",
         "is_completed": False,
+        "due_on": None,
+        "due_time": None,
+        "time_zone": None,
+        "priority": "none",
+        "tags": [],
         "created_at": task["created_at"],
         "updated_at": task["created_at"],
+        "completed_at": None,
     }
     assert UUID4.fullmatch(task["id"])
     assert TIMESTAMP.fullmatch(task["created_at"])
@@ -106,7 +112,7 @@ def test_update_changes_only_the_sent_fields_and_updated_at(ann: User) -> None:
     changed = answer.json()
     assert (answer.status_code, changed) == (
         200,
-        task | {"is_completed": True, "updated_at": changed["updated_at"]},
+        task | {"is_completed": True, "updated_at": changed["updated_at"], "completed_at": changed["updated_at"]},
     )
     assert changed["updated_at"] > task["updated_at"]
     assert ann.get(f"/api/tasks/{task['id']}").json() == changed
@@ -115,15 +121,25 @@ def test_update_changes_only_the_sent_fields_and_updated_at(ann: User) -> None:
 def test_update_of_all_fields_keeps_id_owner_and_created_at(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk"}).json()
 
-    sent = {"title": " Bread ", "description": " rye ", "is_completed": True}
+    sent = {
+        "title": " Bread ",
+        "description": " rye ",
+        "is_completed": True,
+        "due_on": "2026-12-24",
+        "due_time": "09:30",
+        "time_zone": "Europe/Berlin",
+        "priority": "low",
+        "tags": [" home "],
+    }
     unknown = {"id": "x", "user_id": "x", "created_at": 1}
     changed = ann.put(f"/api/tasks/{task['id']}", sent | unknown).json()
 
-    assert changed == task | {
+    assert changed == task | sent | {
         "title": "Bread",
         "description": "rye",
-        "is_completed": True,
+        "tags": ["home"],
         "updated_at": changed["updated_at"],
+        "completed_at": changed["updated_at"],
     }
 
 

@@ -62,6 +62,33 @@ def test_a_refused_write_alone_in_its_batch_is_not_sent_again(message_counter: M
     run_async(scenario())
 
 
+def test_a_user_whose_write_undid_a_batch_undoes_no_other(message_counter: MessageCounter) -> None:
+    alone = tasks.Changes({"due_time": "09:30"})  # the tasks have no due date
+
+    async def scenario() -> None:
+        async with database_at(message_counter.url, pool=1) as database:
+            owners = await new_owners(database)
+            sent = []
+            for _ in range(3):  # the first pass asks whether writes may be batched
+                before = message_counter.sent.copy()
+                changes = [DONE, DONE, DONE, alone, DONE]
+                answers = await gather_all(
+                    *(
+                        tasks.update_task(database, owner.id, owner.task, change)
+                        for owner, change in zip(owners, changes, strict=True)
+                    )
+                )
+                sent.append((message_counter.sent - before)["Execute"])
+                assert [code_of(answer) for answer in answers[3:4]] == [Code.VALIDATION_ERROR]
+                assert [row["user_id"] for row in answers[:3] + answers[4:]] == [
+                    owner.id for owner in owners[:3] + owners[4:]
+                ]
+
+            assert sent[1:] == [USERS] * 2
+
+    run_async(scenario())
+
+
 def test_a_batch_beyond_statement_timeout_is_a_database_error_for_every_statement(own_database: Urls) -> None:
     async def scenario() -> None:
         url = patient(own_database.runtime)

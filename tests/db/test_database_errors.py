@@ -1,14 +1,17 @@
-"""Errors of the Database object: a statement without its row, and a server without disk space."""
+"""Errors of the Database object: a server without disk space, fields that it refuses, a statement without its row."""
 
+from typing import Any
+
+import asyncpg
 import pytest
 
-from service.db.database import Database
+from service.db.database import Database, problem_of
 from service.db.statements import StatementCallError
 from service.domain import tasks
-from service.errors import Code, Problem
+from service.errors import Code, FieldError, Problem
 from tests.databases import Urls
 from tests.db.event_loop import run_async
-from tests.db.owners import Owner, database_at, new_owners
+from tests.db.owners import Owner, code_of, database_at, gather_all, new_owners
 
 DISK_FULL = "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$"
 
@@ -37,6 +40,49 @@ def test_a_server_error_is_kept_as_trouble_until_its_statement_succeeds(urls: Ur
             assert trouble_of(database) is None
 
     run_async(scenario())
+
+
+REFUSED = [
+    ({"due_time": "09:30"}, FieldError("due_time", "Due time needs a due date")),
+    ({"due_on": "2026-12-24", "time_zone": "UTC"}, FieldError("time_zone", "Time zone needs a due time")),
+    (
+        {"due_on": "2026-12-24", "due_time": "09:30", "time_zone": "Nowhere/Town"},
+        FieldError("time_zone", "Time zone must be a name like Europe/Berlin"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "detail"), REFUSED, ids=["time", "zone", "zone that the server does not know"])
+def test_fields_that_the_server_refuses_are_a_validation_error_of_their_field(
+    urls: Urls, fields: dict[str, Any], detail: FieldError
+) -> None:
+    async def scenario() -> None:
+        async with database_at(urls.runtime) as database:
+            [owner] = await new_owners(database, 1)
+            refused = await gather_all(
+                tasks.create_task(database, owner.id, {"title": "x"} | fields),
+                tasks.update_task(database, owner.id, owner.task, tasks.Changes(fields)),
+            )
+            assert [(code_of(each), each.details, each.reason) for each in refused] == [
+                (Code.VALIDATION_ERROR, [detail], None)
+            ] * 2
+            assert await tasks.list_tasks(database, owner.id) == owner.tasks
+
+    run_async(scenario())
+
+
+def test_an_invalid_parameter_of_a_statement_without_a_time_zone_is_a_database_error() -> None:
+    error = asyncpg.InvalidParameterValueError("time zone not recognized")
+
+    assert problem_of(error, tasks.UPDATE_TASK).code is Code.VALIDATION_ERROR
+    assert problem_of(error, tasks.DELETE_TASK).code is Code.DATABASE_ERROR
+
+
+@pytest.mark.parametrize("constraint", ["tasks_due_on_years", "tasks_tags_texts", "tasks_priority_known"])
+def test_a_violation_of_what_the_service_has_checked_is_a_database_error(constraint: str) -> None:
+    error = asyncpg.CheckViolationError(f'violates check constraint "{constraint}"')
+
+    assert problem_of(error, tasks.UPDATE_TASK).code is Code.DATABASE_ERROR
 
 
 def test_must_without_a_row_raises_an_error_that_names_the_statement(urls: Urls) -> None:

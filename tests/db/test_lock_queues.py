@@ -123,11 +123,11 @@ def test_owners_with_lock_waits_are_forgotten_after_a_time_and_beyond_a_number(m
     monkeypatch.setattr(lock_waits, "MAX_REMEMBERED_OWNERS", 2)
     for owner in "abca":
         waits.remember(owner)
-    assert [waits.has_met_a_lock(owner) for owner in "abc"] == [True, False, True]
+    assert [waits.is_sent_alone(owner) for owner in "abc"] == [True, False, True]
 
     monkeypatch.setattr(lock_waits, "ALONE_SECONDS", 0.0)
     waits.remember("a")
-    assert [waits.has_met_a_lock(owner) for owner in "abc"] == [False, False, True]
+    assert [waits.is_sent_alone(owner) for owner in "abc"] == [False, False, True]
 
 
 def test_an_owner_with_a_newer_lock_wait_is_remembered_longer(
@@ -137,4 +137,4 @@ def test_an_owner_with_a_newer_lock_wait_is_remembered_longer(
     monkeypatch.setattr(lock_waits, "MAX_REMEMBERED_OWNERS", 2)
     for owner in "abac":
         waits.remember(owner)
-    assert [waits.has_met_a_lock(owner) for owner in "abc"] == [True, False, True]
+    assert [waits.is_sent_alone(owner) for owner in "abc"] == [True, False, True]

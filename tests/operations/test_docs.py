@@ -118,6 +118,8 @@ def test_the_limits_equal_those_of_the_code() -> None:
     assert [row.strip("| ").split(" | ") for row in rows(section(FRONTENDS, "Limits"))] == [
         ["title, after trimming", *(f"1 to {each.TITLE_LIMIT} characters" for each in contracts)],
         ["description, after trimming", *(f"{each.DESCRIPTION_LIMIT} characters" for each in contracts)],
+        ["due date", f"{field_rules.FIRST_DATE} to {field_rules.LAST_DATE}", "none"],
+        ["tags of a task", f"{field_rules.MAX_TAGS}, each of 1 to {field_rules.MAX_TAG_CHARACTERS} characters", "none"],
         ["email", *[f"{field_rules.MAX_EMAIL_CHARACTERS} characters"] * 2],
         ["password", *[password] * 2],
         ["tasks in a list", *[str(LIST_LIMIT)] * 2],

@@ -1,6 +1,7 @@
 """Users and their tasks, made by the statements of the service."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -20,7 +21,9 @@ def new_user(run: Run) -> UUID:
     return user_id
 
 
-def new_task(run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres") -> asyncpg.Record:
-    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA}
+def new_task(
+    run: Run, owner: UUID, title: str = "Buy milk", description: str | None = "two litres", **fields: Any
+) -> asyncpg.Record:
+    given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA} | fields
     [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
     return task

@@ -1,13 +1,17 @@
 """The database's constraints are the widest of both contracts, and agree with Python on what is trimmed."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from service import field_rules
 from service.api import models as february
 from service.db.admin_session import connected
+from service.domain.tasks import PRIORITIES
 from service.review.catalog import Catalog
 from service.v1 import models as january
 from tests.databases import Urls
@@ -77,7 +81,11 @@ def test_the_database_refuses_texts_with_white_space_that_python_trims(
     assert refused_task(row, owner, f"a{blank}") == "tasks_title_trimmed"
     assert refused_task(row, owner, f"{blank}a") == "tasks_title_trimmed"
     assert refused_task(row, owner, "a", f"{blank}a") == "tasks_description_trimmed"
+    assert refused_plan(row, owner, tags=Jsonb(["x", f"a{blank}"])) == "tasks_tags_trimmed"
+    assert refused_plan(row, owner, tags=Jsonb([f"{blank}a", "x"])) == "tasks_tags_trimmed"
+    assert refused_plan(row, owner, tags=Jsonb([blank])) == "tasks_tags_trimmed"
     assert refused_task(row, owner, f"a{blank}a", f"a{blank}a") is None
+    assert refused_plan(row, owner, tags=Jsonb([f"a{blank}a"])) is None
 
 
 @pytest.mark.parametrize("kept", ["\u200b", "\ufeff", "\u180e", "\u2060", "\x01", "\x7f", "t", "n", "f", "0", "\\"])
@@ -86,6 +94,88 @@ def test_the_database_takes_characters_that_python_does_not_trim(
 ) -> None:
     assert f"{kept}a{kept}".strip() == f"{kept}a{kept}"
     assert refused_task(row, owner, f"{kept}a{kept}", f"{kept}a{kept}") is None
+    assert refused_plan(row, owner, tags=Jsonb([f"{kept}a{kept}", kept])) is None
+
+
+def refused_plan(row: psycopg.Connection, owner: str, **columns: object) -> str | None:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    marks = sql.SQL(", ").join([sql.Placeholder()] * len(columns))
+    query = sql.SQL("INSERT INTO tasks (user_id, title, {}) VALUES (%s, 'x', {})").format(names, marks)
+    return refused_by(row, query.as_string(row), [owner, *columns.values()])
+
+
+def test_a_due_date_lies_in_the_years_of_the_contract(row: psycopg.Connection, owner: str) -> None:
+    day = timedelta(days=1)
+
+    assert refused_plan(row, owner, due_on=field_rules.FIRST_DATE) is None
+    assert refused_plan(row, owner, due_on=field_rules.LAST_DATE) is None
+    for outside in (
+        field_rules.FIRST_DATE - day,
+        field_rules.LAST_DATE + day,
+        "infinity",
+        "-infinity",
+        "0044-03-15 BC",
+    ):
+        assert refused_plan(row, owner, due_on=outside) == "tasks_due_on_years"
+
+
+@pytest.mark.parametrize("due_time", ["24:00", "09:30:01", "09:30:00.000001", "23:59:59.999999"])
+def test_a_due_time_is_a_whole_minute_of_a_day(row: psycopg.Connection, owner: str, due_time: str) -> None:
+    assert refused_plan(row, owner, due_on="2026-12-24", due_time=due_time) == "tasks_due_time_whole_minutes"
+    for accepted in ("00:00", "09:30", "23:59"):
+        assert refused_plan(row, owner, due_on="2026-12-24", due_time=accepted) is None
+
+
+def test_a_due_time_needs_a_date_and_a_time_zone_needs_a_time(row: psycopg.Connection, owner: str) -> None:
+    assert refused_plan(row, owner, due_time="09:30") == "tasks_due_time_needs_due_on"
+    assert refused_plan(row, owner, time_zone="UTC") == "tasks_time_zone_needs_due_time"
+    assert refused_plan(row, owner, time_zone="UTC", due_on="2026-12-24") == "tasks_time_zone_needs_due_time"
+    assert refused_plan(row, owner, time_zone="UTC", due_on="2026-12-24", due_time="09:30") is None
+
+
+def test_a_time_zone_has_room_for_every_name_of_tzdata(row: psycopg.Connection, owner: str) -> None:
+    due = {"due_on": "2026-12-24", "due_time": "09:30"}
+
+    assert refused_plan(row, owner, **due, time_zone=max(field_rules.TIME_ZONES, key=len)) is None
+    assert refused_plan(row, owner, **due, time_zone="x" * 64) is None
+    for outside in ("", "x" * 65):
+        assert refused_plan(row, owner, **due, time_zone=outside) == "tasks_time_zone_length"
+
+
+def test_a_priority_is_a_position_among_those_of_the_contract(row: psycopg.Connection, owner: str) -> None:
+    for number in range(-2, len(PRIORITIES) + 2):
+        is_known = number in range(len(PRIORITIES))
+        assert refused_plan(row, owner, priority=number) == (None if is_known else "tasks_priority_known")
+
+
+@pytest.mark.parametrize(
+    ("tags", "constraint"),
+    [
+        ([], None),
+        (["x"] * field_rules.MAX_TAGS, None),
+        (["x"] * (field_rules.MAX_TAGS + 1), "tasks_tags_list"),
+        ({}, "tasks_tags_list"),
+        ({"0": "x"}, "tasks_tags_list"),
+        ("home", "tasks_tags_list"),
+        (1, "tasks_tags_list"),
+        (None, "tasks_tags_list"),
+        ([1], "tasks_tags_texts"),
+        (["x", None], "tasks_tags_texts"),
+        ([["x"]], "tasks_tags_texts"),
+        ([{"x": "y"}], "tasks_tags_texts"),
+        ([True], "tasks_tags_texts"),
+        ([""], "tasks_tags_texts"),
+        (["x", "🙂" * field_rules.MAX_TAG_CHARACTERS], None),
+        (["x", "🙂" * (field_rules.MAX_TAG_CHARACTERS + 1)], "tasks_tags_texts"),
+        (["x\n" * (field_rules.MAX_TAG_CHARACTERS // 2 - 1) + "x"], None),
+        (["x\n" * (field_rules.MAX_TAG_CHARACTERS // 2) + "x"], "tasks_tags_texts"),
+    ],
+    ids=str,
+)
+def test_tags_are_a_list_of_texts_of_the_contracts_length(
+    row: psycopg.Connection, owner: str, tags: object, constraint: str | None
+) -> None:
+    assert refused_plan(row, owner, tags=Jsonb(tags)) == constraint
 
 
 def test_an_email_is_in_lower_case_and_no_longer_than_the_contract_says(row: psycopg.Connection) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 from datetime import UTC, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -37,7 +36,6 @@ from service.domain.tasks import (
     GET_TASK,
     LIST_TASKS,
     LIST_TASKS_AFTER,
-    NO_CHANGES,
     NO_FIELDS,
     RECOUNT_TASKS,
     UPDATE_TASK,
@@ -170,34 +168,6 @@ def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None
 
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
     assert run(GET_TASK, user_id=stranger, task_id=task["id"]) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"title": "Bread"},
-        {"description": "rye"},
-        {"description": None},
-        {"is_completed": True},
-        {"title": "Bread", "description": None, "is_completed": True},
-    ],
-)
-def test_update_task_changes_the_flagged_fields_and_nothing_else(run: Run, owner: UUID, change: dict[str, Any]) -> None:
-    task = new_task(run, owner)
-    flags = {f"set_{column}": True for column in change}
-
-    [changed] = run(UPDATE_TASK, user_id=owner, task_id=task["id"], **NO_CHANGES | change | flags)
-
-    assert dict(changed) == dict(task) | change
-    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
-
-
-def test_update_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
-    task = new_task(run, owner)
-    change = NO_CHANGES | {"set_title": True, "title": "Mine"}
-
-    assert run(UPDATE_TASK, user_id=stranger, task_id=task["id"], **change) == []
-    assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]
 
 
 def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, stranger: UUID) -> None:
