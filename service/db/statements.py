@@ -153,7 +153,7 @@ def names_of_requests() -> list[str]:
 
 def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
     """`columns_of` returns the columns of another statement, for `-- -> as`. One semicolon at the end is for psql and
-    sqlc: what is sent has none, so that the text can be put behind PREPARE or EXPLAIN."""
+    sqlc: what is sent has none, so that the text can be put after PREPARE or EXPLAIN."""
     text = _END.sub("\n", text)
     file = _File(name, text)
     kind = file.kind()
@@ -194,7 +194,7 @@ class _File:
     def check_body(self) -> None:
         first = len(self._header) + 1
         if not re.match(rf"[A-Z]+ /\* {re.escape(self._name)} \*/\s", self._body):
-            raise self._refusal(first, f"must repeat its name behind the first keyword: /* {self._name} */")
+            raise self._refusal(first, f"must repeat its name after the first keyword: /* {self._name} */")
         before, semicolon, _ = self._body.partition(";")
         if semicolon:
             line = first + before.count("\n")

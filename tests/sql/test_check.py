@@ -83,7 +83,7 @@ def test_the_statements_have_no_findings_with_many_users_and_no_outside_user(own
             "tasks/delete_task",
             "/* tasks/delete_task */",
             "/* tasks/get_task */",
-            "8: must repeat its name behind the first keyword: /* tasks/delete_task */",
+            "8: must repeat its name after the first keyword: /* tasks/delete_task */",
         ),
         (
             "tasks/delete_task",

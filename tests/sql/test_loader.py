@@ -45,7 +45,7 @@ def test_a_header_says_the_buffers_and_whether_they_grow() -> None:
 
 
 NAME = "must start with '-- name: <the file's name> :one', ':many' or ':exec'"
-TAG = "must repeat its name behind the first keyword: /* tasks/get_task */"
+TAG = "must repeat its name after the first keyword: /* tasks/get_task */"
 MORE_THAN_ONE = "must hold exactly one statement, with no semicolon but one at its end"
 
 
