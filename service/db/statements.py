@@ -153,7 +153,7 @@ def names_of_requests() -> list[str]:
 
 def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = None) -> Statement:
     """`columns_of` returns the columns of another statement, for `-- -> as`. One semicolon at the end is for psql and
-    sqlc: what is sent has none, so that the text can be put behind PREPARE or EXPLAIN."""
+    sqlc: what is sent has none, so that the text can be put after PREPARE or EXPLAIN."""
     text = _END.sub("\n", text)
     file = _File(name, text)
     kind = file.kind()
