@@ -441,6 +441,6 @@ def test_without_the_parser_the_check_says_what_to_install_and_the_other_command
 
     missing = "sql check needs postgast: python -m pip install postgast, or make lint\n"
     assert run("check", "--no-server") == run("check") == (1, "", missing)
-    for arguments, shown in ((["list"], "`tasks/list_tasks`"), (["explain", "list_tasks"], "tasks_newest_first")):
+    for arguments, shown in ((["list"], "`tasks/list_tasks`"), (["explain", "list_tasks"], "on public.tasks")):
         code, output, errors = run(*arguments)
         assert (code, shown in output, errors) == (0, True, "")
