@@ -117,6 +117,7 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
         "tasks/get_task": task,
         "tasks/list_tasks": user | {"max_rows": MAX_PAGE_ROWS},
         "tasks/list_tasks_after": task | {"created_at": owner.created_at, "max_rows": MAX_PAGE_ROWS},
+        "tasks/lower_tags": user | {"tags": '["Home", "garden"]'},
         "tasks/recount_tasks": user,
         "tasks/update_task": NO_CHANGES | task | {"set_is_completed": True, "is_completed": True},
     }  # fmt: skip

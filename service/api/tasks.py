@@ -91,7 +91,7 @@ def task_body(row: Row) -> dict[str, Any]:
         "due_time": due_time and due_time[:5],
         "time_zone": time_zone,
         "priority": tasks.PRIORITIES[priority],
-        "tags": orjson.Fragment(tags),
+        "tags": orjson.loads(tags),
         "created_at": created,
         "updated_at": updated,
         "completed_at": completed,

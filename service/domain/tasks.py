@@ -20,6 +20,7 @@ CREATE_TASK = statement("tasks/create_task", "one")
 RECOUNT_TASKS = statement("tasks/recount_tasks", "one")
 LIST_TASKS = statement("tasks/list_tasks", "many")
 LIST_TASKS_AFTER = statement("tasks/list_tasks_after", "many")
+LOWER_TAGS = statement("tasks/lower_tags", "one")
 GET_TASK = statement("tasks/get_task", "one")
 UPDATE_TASK = statement("tasks/update_task", "one")
 DELETE_TASK = statement("tasks/delete_task", "one")
@@ -55,17 +56,7 @@ class Changes:
         changed = self.sent
         if changed.get("due_on", ...) is None:
             changed = {"due_time": None, "time_zone": None} | changed
-        return {f"set_{field}": True for field in changed} | stored(changed)
-
-
-def stored(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields in the form of the database: a priority is its position, tags are JSON."""
-    values = dict(fields)
-    if "priority" in values:
-        values["priority"] = PRIORITIES.index(values["priority"])
-    if "tags" in values:
-        values["tags"] = orjson.dumps(values["tags"]).decode() if values["tags"] else NO_TAGS
-    return values
+        return {f"set_{field}": True for field in changed} | changed
 
 
 def columns_reader(*names: str) -> Callable[[Row], tuple[Any, ...]]:
@@ -78,7 +69,7 @@ async def create_task(database: Database, user_id: UUID, fields: dict[str, Any],
     """QUOTA_EXCEEDED when the owner has `max_tasks` already; the tasks are counted again before that, at most once a
     minute. INVALID_TOKEN when the owner was deleted: the foreign key refuses the row. VALIDATION_ERROR when the fields
     do not fit together: a CHECK refuses the row."""
-    values = NO_FIELDS | stored(fields) | {"user_id": user_id, "max_tasks": max_tasks}
+    values = NO_FIELDS | await _stored(database, user_id, fields) | {"user_id": user_id, "max_tasks": max_tasks}
     task = await database.one(CREATE_TASK, **values)
     if task is None:
         await database.one(RECOUNT_TASKS, user_id=user_id)
@@ -112,13 +103,35 @@ async def update_task(database: Database, user_id: UUID, task_id: str, changes: 
     Without any change the task stays as it is, `updated_at` included."""
     if not changes.sent:
         return await get_task(database, user_id, task_id)
-    values = NO_CHANGES | changes.flags_and_values()
+    values = NO_CHANGES | await _stored(database, user_id, changes.flags_and_values())
     return await _one(database, UPDATE_TASK, user_id, task_id, **values)
 
 
 async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
     """NOT_FOUND as in get_task."""
     return await _one(database, DELETE_TASK, user_id, task_id)
+
+
+async def _stored(database: Database, user_id: UUID, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields in the form of the database: a priority is its position, and tags are JSON, each of them once."""
+    values = dict(fields)
+    if "priority" in values:
+        values["priority"] = PRIORITIES.index(values["priority"])
+    if "tags" in values:
+        values["tags"] = orjson.dumps(await _distinct(database, user_id, values["tags"])).decode()
+    return values
+
+
+async def _distinct(database: Database, user_id: UUID, tags: list[str]) -> list[str]:
+    """The first of tags that differ in case alone. PostgreSQL decides: Python's lower() differs on some letters."""
+    if len(tags) < 2:
+        return tags
+    row = await database.require_one(LOWER_TAGS, user_id=user_id, tags=orjson.dumps(tags).decode())
+    lowered: list[str] = orjson.loads(row["lowered"])
+    first: dict[str, str] = {}
+    for key, tag in zip(lowered, tags, strict=True):
+        first.setdefault(key, tag)
+    return list(first.values())
 
 
 async def _one(database: Database, statement: Statement, user_id: UUID, task_id: str, **values: object) -> Row:

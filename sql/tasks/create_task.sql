@@ -2,8 +2,7 @@
 -- Creates a task and counts it, in one statement. No row back: the owner has $4 tasks, or they are not counted yet.
 -- Creates of one owner wait for each other at the counter's row lock, so the limit is exact. The first create of an
 -- owner makes the counter and no task: recount_tasks counts older tasks first. A deleted owner violates
--- task_counters_user_id_fkey. A time zone that the server does not know is error 22023 of timezone(). Of tags that
--- differ in case alone the first stays.
+-- task_counters_user_id_fkey. A time zone that the server does not know is error 22023 of timezone().
 -- $1 user_id      uuid
 -- $2 title        text
 -- $3 description  text
@@ -33,21 +32,11 @@ created AS (
         $3 AS description,
         $5 AS due_on,
         $6 AS due_time,
-        CASE WHEN timezone($7, timestamptz 'epoch') IS NOT NULL THEN $7 END AS time_zone,
+        $7 AS time_zone,
         $8 AS priority,
-        CASE
-            WHEN jsonb_array_length($9) < 2 THEN $9
-            ELSE (
-                SELECT jsonb_agg(kept.tag ORDER BY kept.place)
-                FROM (
-                    SELECT DISTINCT ON (lower(sent.tag)) sent.tag, sent.place
-                    FROM jsonb_array_elements_text($9) WITH ORDINALITY AS sent (tag, place)
-                    ORDER BY lower(sent.tag), sent.place
-                ) AS kept
-            )
-        END AS tags
+        $9 AS tags
     FROM counted
-    WHERE task_count > 0
+    WHERE task_count > 0 AND ($7::text IS NULL OR timezone($7, timestamptz 'epoch') IS NOT NULL)
     RETURNING
         id, user_id, title, description, is_completed, created_at, updated_at,
         due_on, due_time, time_zone, priority, tags, completed_at

@@ -1,7 +1,6 @@
 -- name: update_task :one
 -- Changes the fields that were sent. Each field has a flag, because NULL alone cannot tell "clear" from "leave".
--- A time zone that the server does not know is error 22023 of timezone(). Of tags that differ in case alone the first
--- stays.
+-- A time zone that the server does not know is error 22023 of timezone().
 -- $1 user_id           uuid
 -- $2 task_id           uuid
 -- $3 set_title         boolean
@@ -30,23 +29,9 @@ SET
     is_completed = CASE WHEN $7 THEN $8 ELSE is_completed END,
     due_on = CASE WHEN $9 THEN $10 ELSE due_on END,
     due_time = CASE WHEN $11 THEN $12 ELSE due_time END,
-    time_zone = CASE
-        WHEN NOT $13 THEN time_zone
-        WHEN timezone($14, timestamptz 'epoch') IS NOT NULL THEN $14
-    END,
+    time_zone = CASE WHEN $13 THEN $14 ELSE time_zone END,
     priority = CASE WHEN $15 THEN $16 ELSE priority END,
-    tags = CASE
-        WHEN NOT $17 THEN tags
-        WHEN jsonb_array_length($18) < 2 THEN $18
-        ELSE (
-            SELECT jsonb_agg(kept.tag ORDER BY kept.place)
-            FROM (
-                SELECT DISTINCT ON (lower(sent.tag)) sent.tag, sent.place
-                FROM jsonb_array_elements_text($18) WITH ORDINALITY AS sent (tag, place)
-                ORDER BY lower(sent.tag), sent.place
-            ) AS kept
-        )
-    END,
+    tags = CASE WHEN $17 THEN $18 ELSE tags END,
     -- Kept while the task stays completed, now() when it becomes so, else NULL: greatest() ignores NULLs. now() stands
     -- outside of CASE, because Citus refuses it inside.
     completed_at = greatest(
@@ -54,7 +39,7 @@ SET
         now() + CASE WHEN $7 AND $8 AND NOT is_completed THEN interval '0' END
     ),
     updated_at = now()
-WHERE user_id = $1 AND id = $2
+WHERE user_id = $1 AND id = $2 AND ($14::text IS NULL OR timezone($14, timestamptz 'epoch') IS NOT NULL)
 RETURNING
     id, user_id, title, description, is_completed, created_at, updated_at,
     due_on, due_time, time_zone, priority, tags, completed_at;

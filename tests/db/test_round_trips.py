@@ -86,6 +86,17 @@ def test_a_request_that_finds_its_row_costs_one_statement(
     assert cost_of_delete[1] == ONE_STATEMENT
 
 
+def test_two_tags_or_more_cost_a_second_statement(message_counter: MessageCounter, user: User) -> None:
+    task = f"/api/tasks/{user.creates(FEBRUARY)['id']}"
+    plan = {"title": "x", "due_on": "2026-12-24", "due_time": "09:30", "time_zone": "UTC", "priority": "low"}
+    for number, expected in ((0, ONE_STATEMENT), (1, ONE_STATEMENT), (2, TWO_STATEMENTS), (20, TWO_STATEMENTS)):
+        sent = plan | {"tags": [f"tag {n}" for n in range(number)]}
+        for request in (("POST", "/api/tasks", sent), ("PUT", task, sent)):
+            cost(message_counter, user, *request)  # prepares the statements
+            status, messages = cost(message_counter, user, *request)
+            assert (number, status // 100, messages) == (number, 2, expected)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [
