@@ -1,4 +1,5 @@
 from service.api import accounts, models, tasks
+from service.api.list_query import ListQuery
 from service.errors import Code, Problem
 from service.http.contract import Contract, Operation
 
@@ -23,7 +24,7 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
               models.PasswordChange, [Code.RATE_LIMITED]),
     Operation("POST", "/auth/logout", accounts.log_out, "Log out", 204, needs_token=False),
     Operation("POST", "/auth/logout-all", accounts.log_out_everywhere, "Log out everywhere", 204),
-    Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList),
+    Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList, query=ListQuery),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.Task, models.NewTask,
               [Code.QUOTA_EXCEEDED], headers=["Location"]),
     Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task),

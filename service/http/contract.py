@@ -26,6 +26,7 @@ class Operation:
     refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path parameter and the database
     needs_token: bool = True
     needs_body: bool = True  # if `body` is set
+    query: type[BaseModel] | None = None  # the parameters of its query string
     headers: Sequence[str] = ()  # of its response, beyond those of every response
 
     @property

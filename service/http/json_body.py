@@ -25,9 +25,13 @@ def validate(model: type[Model], sent: dict[str, Any]) -> Model:
     try:
         return model.model_validate(_required_as_null(model) | sent)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        details = [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
-        raise Problem(Code.VALIDATION_ERROR, details=details) from None
+        raise Problem(Code.VALIDATION_ERROR, details=errors_of(error)) from None
+
+
+def errors_of(error: ValidationError) -> list[FieldError]:
+    """The error of each field. One without a field is of the body as a whole."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
 
 
 @cache
