@@ -90,7 +90,7 @@ def flag(name: str) -> Callable[[object], bool]:
 
 
 def due_date(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and _is_date(value)):
+    if value is None or (isinstance(value, str) and is_date(value)):
         return value
     raise rule_error("Due date must be a date like 2026-12-24")
 
@@ -175,7 +175,7 @@ def given_password(value: object, *, label: str = "Password") -> str:
     return password
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     """Whether a day of the calendar in the form 2026-12-24 lies between FIRST_DATE and LAST_DATE."""
     if not _DATE.fullmatch(text):
         return False

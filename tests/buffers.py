@@ -8,7 +8,7 @@ its rows their ids: with random ids the 81 or 82 buffers of delete_user were on 
 from collections.abc import Iterator
 from datetime import datetime
 from statistics import median_low
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -18,11 +18,13 @@ from psycopg.rows import namedtuple_row
 from service.db.admin_session import AdminConnection
 from service.db.statements import SQL, Cost, Statement, names_of_requests, read
 from service.domain.account_changes import BEFORE_ALL_IDS, MAX_TASKS_PER_DELETE
+from service.domain.task_lists import SORTS, Filters, Sort
 from service.domain.tasks import NO_CHANGES, NO_FIELDS, NO_QUOTA
 from service.http.json_stream import MAX_PAGE_ROWS
 from service.review.buffers import touched_buffers
 
 ISSUER = "https://issuer.example"
+PAGE_ROWS = 51  # of a page of 50, with the one that says whether there is a next page
 FEW, MANY, MOST = 10, 1_000, 10_000  # tasks of one owner
 VACUUM = b"VACUUM users, tasks, task_counters, attempts, deleted_outside_users"
 
@@ -115,12 +117,19 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
         "tasks/create_task": NO_FIELDS | user | {"title": "Buy milk", "max_tasks": NO_QUOTA},
         "tasks/delete_task": task,
         "tasks/get_task": task,
+        "tasks/get_tasks": user | {"task_ids": [owner.task_id]},
         "tasks/list_tasks": user | {"max_rows": MAX_PAGE_ROWS},
         "tasks/list_tasks_after": task | {"created_at": owner.created_at, "max_rows": MAX_PAGE_ROWS},
         "tasks/lower_tags": user | {"tags": '["Home", "garden"]'},
+        **{sort.statement.name: user | first_page(sort) for sort in SORTS.values()},
         "tasks/recount_tasks": user,
         "tasks/update_task": NO_CHANGES | task | {"set_is_completed": True, "is_completed": True},
     }  # fmt: skip
+
+
+def first_page(sort: Sort, max_rows: int = PAGE_ROWS, **filters: Any) -> dict[str, object]:
+    """The parameters of a page, but for its user."""
+    return Filters(**filters)._asdict() | sort.after(None) | {"max_rows": max_rows, "with_texts": True}
 
 
 def buffers_of(url: str) -> dict[str, int]:

@@ -42,6 +42,10 @@ class Contract:
         """The task in an answer, which January wraps in an object."""
         return body["task"] if self.name == "january" else body
 
+    def list_of(self, *tasks: Any) -> dict[str, Any]:
+        """The whole list on one page. January's has no cursor."""
+        return {"tasks": list(tasks)} | ({} if self.name == "january" else {"next_cursor": None})
+
     def token_error(self, code: str, text: str) -> dict[str, str]:
         return {"error": "Unauthorized" if self.name == "january" else text, "code": code}
 

@@ -1,52 +1,111 @@
 """The query parameters of GET /api/tasks."""
 
-from datetime import date
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+import orjson
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.domain.tasks import LIST_LIMIT
+from service import field_rules
+from service.api.cursor import MAX_CURSOR_CHARACTERS, Cursor
+from service.domain.task_lists import SORTS, Filters, PageWanted, Position, TaskList
+from service.domain.tasks import LIST_LIMIT, PRIORITIES, Priority
 from service.field_rules import may_be_absent
 from service.http import query_rules as rules
+from service.http.query_string import QueryModel
+from service.http.request import RequestContext
 
-SORTS = ("-created_at", "created_at", "-updated_at", "due_on", "-priority")
-PRIORITIES = ("none", "low", "medium", "high")
-MOST_TAGS, TAG_LIMIT = 20, 50
-SEARCH_LIMIT = 100
-CURSOR_LIMIT = 300  # characters
+MAX_SEARCH_CHARACTERS = 100
+
+_BOUND_TO_CURSOR = {"sort", "is_completed", "priority", "tag", "due_from", "due_to", "q"}
+
+_Limit = Annotated[int, Field(ge=1, le=LIST_LIMIT)]
+_Date = Annotated[str, Field(json_schema_extra={"format": "date"})]
+_Tag = Annotated[str, Field(max_length=field_rules.MAX_TAG_CHARACTERS, json_schema_extra=field_rules.NOT_BLANK)]
+_Tags = Annotated[tuple[_Tag, ...], Field(max_length=field_rules.MAX_TAGS)]
+_Search = Annotated[str, Field(min_length=1, max_length=MAX_SEARCH_CHARACTERS)]
 
 
-class ListQuery(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 50, "is_completed": False}]})
+def _position(value: str, info: ValidationInfo[RequestContext]) -> Position:
+    """`info` has the parameters that keep their rules. If a cursor is bound to one that does not, all that can be said
+    of it is whether it is a cursor."""
+    cursor, user_id = Cursor.read(value), info.context.user_id
+    if cursor is None or (info.data.keys() >= _BOUND_TO_CURSOR and not cursor.belongs_to(user_id, _listed(info.data))):
+        raise field_rules.rule_error("cursor does not belong to this list")
+    return cursor.position
+
+
+def _listed(parameters: dict[str, Any]) -> TaskList:
+    priority, tags = parameters["priority"], parameters["tag"]
+    filters = Filters(
+        is_completed=parameters["is_completed"],
+        priority=None if priority is None else PRIORITIES.index(priority),
+        due_from=parameters["due_from"],
+        due_to=parameters["due_to"],
+        tags=orjson.dumps(sorted(tags)).decode() if tags else None,
+        search=parameters["q"],
+    )
+    return TaskList(SORTS[parameters["sort"]], filters)
+
+
+class ListQuery(QueryModel):
+    """`cursor` is declared last, because its rule needs the other parameters."""
+
+    order: ClassVar = ("limit", "cursor", "sort", "is_completed", "priority", "tag", "due_from", "due_to", "q")
 
     limit: Annotated[
-        int,
+        _Limit,
         BeforeValidator(rules.number("limit", 1, LIST_LIMIT)),
-        Field(ge=1, le=LIST_LIMIT, description="The most tasks of a page"),
+        Field(description="The most tasks of a page", examples=[50]),
     ] = LIST_LIMIT
-    cursor: Annotated[
-        str | None,
-        Field(max_length=CURSOR_LIMIT, description="`next_cursor` of the page before"),
-        may_be_absent,
-    ] = None
     sort: Annotated[
         str,
-        BeforeValidator(rules.choice("sort", SORTS)),
-        Field(json_schema_extra={"enum": list(SORTS)}, description="A tie is decided as in the default"),
+        BeforeValidator(field_rules.one_of("sort", tuple(SORTS))),
+        Field(
+            description="`due_on`: then by `due_time`, no date last. `-priority`: then as `due_on`. Ties as by default",
+            json_schema_extra={"enum": list(SORTS)},
+            examples=["due_on"],
+        ),
     ] = "-created_at"
-    is_completed: Annotated[bool | None, BeforeValidator(rules.true_or_false("is_completed")), may_be_absent] = None
-    priority: Annotated[str | None, BeforeValidator(rules.choice("priority", PRIORITIES)), may_be_absent] = None
-    tag: Annotated[
-        list[str],
-        BeforeValidator(rules.trimmed_texts("tag", MOST_TAGS, TAG_LIMIT)),
-        Field(description="In any case; given several times, a task has all of them"),
-        may_be_absent,
-    ] = []
-    due_from: Annotated[date | None, BeforeValidator(rules.calendar_date("due_from")), may_be_absent] = None
-    due_to: Annotated[date | None, BeforeValidator(rules.calendar_date("due_to")), may_be_absent] = None
-    q: Annotated[
-        str | None,
-        BeforeValidator(rules.text("q", SEARCH_LIMIT)),
-        Field(description="A text somewhere in title or description, in any case"),
+    is_completed: Annotated[
+        bool | None, BeforeValidator(rules.true_or_false("is_completed")), Field(examples=[False]), may_be_absent
+    ] = None
+    priority: Annotated[
+        Priority | None,
+        BeforeValidator(field_rules.one_of("priority", PRIORITIES)),
+        Field(examples=["high"]),
         may_be_absent,
     ] = None
+    tag: Annotated[
+        _Tags,
+        BeforeValidator(rules.trimmed_texts("tag", field_rules.MAX_TAGS, field_rules.MAX_TAG_CHARACTERS)),
+        Field(description="In any case. Given several times: tasks with all of them", examples=[["shopping"]]),
+        may_be_absent,
+    ] = ()
+    due_from: Annotated[
+        _Date | None,
+        BeforeValidator(rules.calendar_date("due_from")),
+        Field(description="Included; tasks without a date are left out", examples=["2026-12-01"]),
+        may_be_absent,
+    ] = None
+    due_to: Annotated[
+        _Date | None,
+        BeforeValidator(rules.calendar_date("due_to")),
+        Field(description="Included; tasks without a date are left out", examples=["2026-12-31"]),
+        may_be_absent,
+    ] = None
+    q: Annotated[
+        _Search | None,
+        BeforeValidator(rules.text("q", MAX_SEARCH_CHARACTERS)),
+        Field(description="Somewhere in title or description, in any case", examples=["milk"]),
+        may_be_absent,
+    ] = None
+    cursor: Annotated[
+        Position | None,
+        PlainValidator(_position),
+        WithJsonSchema({"type": "string", "maxLength": MAX_CURSOR_CHARACTERS}),
+        Field(description="`next_cursor` of the page before, with the same other parameters"),
+        may_be_absent,
+    ] = None
+
+    def page(self) -> PageWanted:
+        return PageWanted(_listed(dict(self)), self.cursor, self.limit)

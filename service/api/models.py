@@ -206,6 +206,7 @@ class Task(StrictModel):
 
 class TaskList(StrictModel):
     tasks: Annotated[list[Task], Field(max_length=LIST_LIMIT)]
+    next_cursor: Annotated[str | None, Field(description="Null on the last page")]
 
 
 class Export(StrictModel):

@@ -4,17 +4,26 @@ import orjson
 from sanic import HTTPResponse
 
 from service import formats
-from service.api import models
+from service.api import cursor, models
+from service.api.list_query import ListQuery
 from service.db.database import Row
-from service.domain import tasks
+from service.domain import task_lists, tasks
+from service.domain.task_lists import FIRST_PAGE
 from service.http.json_body import parse
-from service.http.json_stream import Listing, answer_list
+from service.http.json_stream import MAX_PAGE_ROWS, answer_page
+from service.http.query_string import has_query, next_link, parse_query
 from service.http.request import Request
 from service.http.responses import json_response
 
 
 async def list_tasks(request: Request) -> HTTPResponse | None:
-    return await answer_list(request, NEWEST_TASKS)
+    wanted = parse_query(ListQuery, request).page() if has_query(request) else FIRST_PAGE
+    user_id = request.ctx.user_id
+    page = await task_lists.read_page(request.app.ctx.database, user_id, wanted, MAX_PAGE_ROWS)
+    if page.end is None:
+        return await answer_page(request, page, task_body, None, {})
+    next_cursor = cursor.write(page.end, user_id, wanted.listed)
+    return await answer_page(request, page, task_body, next_cursor, next_link("/api/tasks", request, next_cursor))
 
 
 async def create_task(request: Request) -> HTTPResponse:
@@ -96,6 +105,3 @@ def task_body(row: Row) -> dict[str, Any]:
         "updated_at": updated,
         "completed_at": completed,
     }
-
-
-NEWEST_TASKS = Listing("tasks", tasks.list_tasks, task_body, tasks.LIST_LIMIT)

@@ -178,17 +178,27 @@ class Batches:
         self._waiting_count += 1
         try:
             if self._waiting_count == 1 or self._must_run_alone(statement, arguments):
-                return await self._run_alone(statement, arguments)
+                return await self.run_alone(statement, arguments)
             batch = self._open_batches.get(statement.name) or self._open_batch(statement, key)
             answer = batch.join(arguments)
             if answer is None:
-                return await self._run_alone(statement, arguments)
+                return await self.run_alone(statement, arguments)
             if batch.size == batch.max_size:
                 del self._open_batches[statement.name]
                 self._end_hold(batch)
             return await answer
         finally:
             self._waiting_count -= 1
+
+    async def run_alone(self, statement: Statement, arguments: list[object]) -> Rows:
+        rows = await self._run_statement(
+            statement, arguments, lambda connection: connection.fetch(statement.text, *arguments)
+        )
+        if statement.key is not None and has_foreign_row(statement.key, arguments, rows):
+            self._foreign_rows.report(statement)
+            raise foreign_row_problem(statement)
+        self._record_rows(statement, len(rows))
+        return rows
 
     def _open_batch(self, statement: Statement, key: BatchKey) -> Batch:
         batch = self._open_batches[statement.name] = Batch(statement, key, self._max_size(statement))
@@ -205,21 +215,11 @@ class Batches:
             batch.hold_timer = None
             self._background.run(self._run_batch(batch))
 
-    async def _run_alone(self, statement: Statement, arguments: list[object]) -> Rows:
-        rows = await self._run_statement(
-            statement, arguments, lambda connection: connection.fetch(statement.text, *arguments)
-        )
-        if statement.key is not None and has_foreign_row(statement.key, arguments, rows):
-            self._foreign_rows.report(statement)
-            raise foreign_row_problem(statement)
-        self._record_rows(statement, len(rows))
-        return rows
-
     async def _run_undone(self, statement: Statement, arguments: list[object]) -> Rows:
         """Runs a write whose batch was undone. If it is refused, the next writes of its owner are sent alone: a client
         that repeats it would undo one batch after the other."""
         try:
-            return await self._run_alone(statement, arguments)
+            return await self.run_alone(statement, arguments)
         except Problem:
             self._lock_waits.remember(arguments[0])
             raise
@@ -236,7 +236,7 @@ class Batches:
         except ForeignRowError:
             self._foreign_rows.report(batch.statement)
             if batch.statement.only_reads:
-                await batch.run_one_by_one(self._run_alone)
+                await batch.run_one_by_one(self.run_alone)
         except Exception as error:  # noqa: BLE001 - any error goes to the requests that wait
             batch.fail(error)
 
@@ -252,7 +252,7 @@ class Batches:
 
     async def _send(self, batch: Batch) -> Rows:
         if self._may_batch_writes is None and not batch.statement.only_reads:
-            [server] = await self._run_alone(IS_DISTRIBUTED, [])
+            [server] = await self.run_alone(IS_DISTRIBUTED, [])
             self._may_batch_writes = not server["is_distributed"]
         if not (self._may_batch_writes or batch.statement.only_reads or batch.has_one_execution):
             raise BatchUndoneError

@@ -124,6 +124,10 @@ class Database:
             return await self._batches.run(statement, statement.key, arguments)
         return await self._run(statement, arguments, lambda connection: connection.fetch(statement.text, *arguments))
 
+    async def many_alone(self, statement: Statement, **values: object) -> list[Row]:
+        """As many(), but never in a batch, whose other requests would wait for a statement that takes long."""
+        return await self._batches.run_alone(statement, statement.arguments(values))
+
     async def execute(self, statement: Statement, **values: object) -> None:
         arguments = statement.arguments(values)
         await self._run(statement, arguments, lambda connection: connection.execute(statement.text, *arguments))

@@ -10,6 +10,7 @@ from sanic import Blueprint, HTTPResponse
 from service.errors import Code
 from service.http.authenticate import authenticate
 from service.http.error_handler import ErrorText, error_handler
+from service.http.query_string import QueryModel
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has streamed its response
 
@@ -26,7 +27,7 @@ class Operation:
     refusals: Sequence[Code] = ()  # beyond those that follow from a body, a token, a path parameter and the database
     needs_token: bool = True
     needs_body: bool = True  # if `body` is set
-    query: type[BaseModel] | None = None  # the parameters of its query string
+    query: type[QueryModel] | None = None  # the parameters of its query string
     headers: Sequence[str] = ()  # of its response, beyond those of every response
 
     @property

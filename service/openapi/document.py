@@ -11,6 +11,7 @@ from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
 from service.http.contract import Contract, Operation
 from service.http.error_handler import UNREADABLE, error_body
 from service.http.json_body import validate
+from service.openapi.parameters import query_parameters, refused_parameters
 
 Json = dict[str, Any]
 
@@ -55,6 +56,10 @@ HEADERS: Json = {
         "description": "Names the request in the log; the client's own when it is 1 to 128 of A-Za-z0-9._-",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "Link": {
+        "description": 'The next page, as `</api/tasks?...>; rel="next"`. Absent on the last one',
+        "schema": {"type": "string"},
     },
     "Location": {
         "description": "The path of the new task",
@@ -125,6 +130,8 @@ def _operation(contract: Contract, operation: Operation) -> Json:
         "security": [{"bearer": []}] if operation.needs_token else [],
         "responses": _success(contract, operation) | _refusals(contract, operation),
     }
+    if operation.query is not None:
+        described["parameters"] = list(query_parameters(operation.query))
     if PATH_PARAMETER in operation.path:
         described["parameters"] = [
             {
@@ -183,6 +190,8 @@ def _problems(operation: Operation) -> Iterator[Problem]:
         yield Problem(Code.INVALID_REQUEST, UNREADABLE[status], status=status)
     if PATH_PARAMETER in operation.path:
         yield Problem(Code.NOT_FOUND, "Task not found")
+    if operation.query is not None:
+        yield Problem(Code.VALIDATION_ERROR, details=refused_parameters(operation.query))
     if operation.body is not None:
         yield _refusal_of_a_body(operation.body)
 

@@ -6,6 +6,7 @@ from typing import Any
 from postgast import unwrap_node
 from postgast.pg_query_pb2 import (
     AND_EXPR,
+    LIMIT_OPTION_COUNT,
     SETOP_NONE,
     A_Const,
     A_Expr,
@@ -13,6 +14,8 @@ from postgast.pg_query_pb2 import (
     ColumnRef,
     JoinExpr,
     ParamRef,
+    RangeFunction,
+    RangeSubselect,
     RangeVar,
     ResTarget,
     SelectStmt,
@@ -23,6 +26,8 @@ from service.review.reviewed import Finding, Reviewed
 from service.review.static_rules import is_cut
 
 Column = tuple[str, str]  # the table's name or alias ("" if the statement gives none), and the column's name
+
+ORDINALITY = "ordinality"
 
 NOT_TOTAL = "the ORDER BY of a LIMIT must be total: with the columns bound by =, it must hold a unique key"
 
@@ -45,9 +50,9 @@ def _is_total(select: SelectStmt, catalog: Catalog) -> bool:
         return all(ordered.intersection(_key_columns(group, outputs)) for group in groups)
     if select.distinct_clause:
         return False
-    tables = [table for item in select.from_clause for table in _tables(unwrap_node(item))]
+    sources = [source for item in select.from_clause for source in _sources(unwrap_node(item))]
     fixed = ordered | set(_bound(unwrap_node(select.where_clause)))
-    return bool(tables) and all(table is not None and _has_key(table, fixed, catalog) for table in tables)
+    return bool(sources) and all(_is_decided(source, fixed, catalog) for source in sources)
 
 
 def _outputs(select: SelectStmt) -> list[ResTarget]:
@@ -94,13 +99,35 @@ def _bound(condition: Any) -> Iterator[Column]:
                 yield _column(column)
 
 
-def _tables(item: Any) -> Iterator[RangeVar | None]:
-    """The tables of a FROM item. None for anything else, like a sub-select: its unique keys are not known."""
+def _sources(item: Any) -> Iterator[Any]:
+    """The tables, functions and sub-selects of a FROM item."""
     if isinstance(item, JoinExpr):
-        yield from _tables(unwrap_node(item.larg))
-        yield from _tables(unwrap_node(item.rarg))
+        yield from _sources(unwrap_node(item.larg))
+        yield from _sources(unwrap_node(item.rarg))
     else:
-        yield item if isinstance(item, RangeVar) else None
+        yield item
+
+
+def _is_decided(source: Any, fixed: set[Column], catalog: Catalog) -> bool:
+    """Whether the fixed columns hold a unique key of it. A sub-select with LIMIT 1 needs none: it has one row at most.
+    The unique keys of other sub-selects and functions are not known."""
+    if isinstance(source, RangeVar):
+        return _has_key(source, fixed, catalog)
+    if isinstance(source, RangeFunction):
+        return source.ordinality and _is_numbered(source, fixed)
+    return isinstance(source, RangeSubselect) and _has_one_row(unwrap_node(source.subquery))
+
+
+def _is_numbered(function: RangeFunction, fixed: set[Column]) -> bool:
+    """By WITH ORDINALITY, under the name that the server gives to that column: another name could be of any column."""
+    renamed = {unwrap_node(name).sval for name in function.alias.colnames}
+    names = {("", ORDINALITY), (function.alias.aliasname, ORDINALITY)}
+    return ORDINALITY not in renamed and not names.isdisjoint(fixed)
+
+
+def _has_one_row(select: SelectStmt) -> bool:
+    limit = unwrap_node(select.limit_count) if select.HasField("limit_count") else None
+    return isinstance(limit, A_Const) and limit.ival.ival == 1 and select.limit_option == LIMIT_OPTION_COUNT
 
 
 def _has_key(table: RangeVar, fixed: set[Column], catalog: Catalog) -> bool:

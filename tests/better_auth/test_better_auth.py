@@ -75,7 +75,7 @@ def test_better_auth_token_is_accepted_before_and_after_a_key_rotation(
         after = token_of(there)
         assert jwt.get_unverified_header(after)["kid"] != jwt.get_unverified_header(before)["kid"]
         again = User(service.http, ann.id, email, after)
-        assert again.get("/api/tasks").json() == {"tasks": [task]}
+        assert again.get("/api/tasks").json() == FEBRUARY.list_of(task)
         assert again.creates(JANUARY)["user_id"] == ann.id
 
 
@@ -92,6 +92,6 @@ def test_two_users_of_better_auth_see_only_their_own_tasks(
 
     task = ann.creates(FEBRUARY)
 
-    assert bob.get("/api/tasks").json() == {"tasks": []}
+    assert bob.get("/api/tasks").json() == FEBRUARY.list_of()
     assert bob.get(f"/api/tasks/{task['id']}").status_code == 404
     assert ann.get(f"/api/tasks/{task['id']}").json() == task

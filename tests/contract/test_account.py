@@ -127,7 +127,7 @@ def test_account_deletion_removes_tasks_revokes_tokens_and_frees_the_email(
     assert logs_in(ann, PASSWORD) == 401
     assert bob.get("/v1/api/tasks").json() == {"tasks": [kept]}
     again = sign_up(ann.http, email=ann.email)
-    assert (again.id != ann.id, again.get("/api/tasks").json()) == (True, {"tasks": []})
+    assert (again.id != ann.id, again.get("/api/tasks").json()) == (True, FEBRUARY.list_of())
 
 
 def test_account_deletion_without_the_right_password_returns_400_and_deletes_nothing(ann: User) -> None:
@@ -142,7 +142,7 @@ def test_account_deletion_without_the_right_password_returns_400_and_deletes_not
         assert (answer.status_code, answer.json()) == (status, expected)
     without = ann.delete("/api/auth/me")
     assert (without.status_code, without.json()["code"]) == (400, "INVALID_REQUEST")
-    assert ann.get("/api/tasks").json() == {"tasks": [task]}
+    assert ann.get("/api/tasks").json() == FEBRUARY.list_of(task)
 
 
 def test_account_operations_of_february_return_404_in_january(ann: User) -> None:

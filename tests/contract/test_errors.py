@@ -132,7 +132,7 @@ def test_missing_task_and_malformed_id_return_the_same_404(ann: User, contract: 
         for method, body in (("GET", None), ("PUT", {"title": "x"}), ("DELETE", None)):
             answer = ann.request(method, f"{contract.prefix}/tasks/{task_id}", json=body)
             assert (method, task_id, answer.status_code, answer.json()) == (method, task_id, 404, TASK_NOT_FOUND)
-    assert ann.get(f"{contract.prefix}/tasks").json() == {"tasks": [task]}
+    assert ann.get(f"{contract.prefix}/tasks").json() == contract.list_of(task)
 
 
 def test_update_of_a_missing_task_with_an_invalid_body_returns_400(ann: User, contract: Contract) -> None:

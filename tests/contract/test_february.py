@@ -6,7 +6,7 @@ import httpx
 import jwt
 
 from service import VERSION
-from tests.support import SECRET, TASK_NOT_FOUND, User, new_email
+from tests.support import FEBRUARY, SECRET, TASK_NOT_FOUND, User, new_email
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -88,12 +88,12 @@ def test_create_task_returns_201_with_the_unwrapped_task_and_its_location(ann: U
 
 
 def test_list_returns_tasks_newest_first(ann: User) -> None:
-    assert ann.get("/api/tasks").json() == {"tasks": []}
+    assert ann.get("/api/tasks").json() == FEBRUARY.list_of()
     first, second = (ann.post("/api/tasks", {"title": title}).json() for title in ("first", "second"))
 
     answer = ann.get("/api/tasks")
 
-    assert (answer.status_code, answer.json()) == (200, {"tasks": [second, first]})
+    assert (answer.status_code, answer.json()) == (200, FEBRUARY.list_of(second, first))
 
 
 def test_get_task_accepts_the_id_in_either_case(ann: User) -> None:

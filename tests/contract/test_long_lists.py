@@ -61,7 +61,14 @@ def list_in_one_piece(database: psycopg.Connection, user: User, flag: str, limit
     query = NEWEST_FIRST.replace("id::text", columns)
     rows = database.execute(query.encode(), [user.id, limit]).fetchall()
     items = [dict(zip(fields, row, strict=True)) for row in rows]
-    return b'"tasks":' + json.dumps(items, ensure_ascii=False, separators=(",", ":"), default=as_sent).encode() + b"}"
+    return b'"tasks":' + json.dumps(items, ensure_ascii=False, separators=(",", ":"), default=as_sent).encode()
+
+
+def end_of(answer: httpx.Response, contract: Contract) -> bytes:
+    """What follows the tasks. The cursor is opaque: its own tests are in test_list_cursors.py."""
+    if contract is JANUARY:
+        return b"}"
+    return b',"next_cursor":' + json.dumps(answer.json()["next_cursor"]).encode() + b"}"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -75,7 +82,8 @@ def test_list_of_any_length_equals_the_bytes_of_one_made_in_one_piece(
     answer = ann.get(f"{contract.prefix}/tasks")
 
     assert answer.status_code == 200
-    assert answer.content == b"{" + list_in_one_piece(database, ann, contract.flag)
+    assert answer.content == b"{" + list_in_one_piece(database, ann, contract.flag) + end_of(answer, contract)
+    assert (answer.json().get("next_cursor") is not None) is (contract is FEBRUARY and count > LIST_LIMIT)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -87,14 +95,14 @@ def test_long_export_equals_the_bytes_of_one_made_in_one_piece(
     answer = ann.get(EXPORT)
 
     expected = list_in_one_piece(database, ann, "is_completed", LIST_LIMIT + 300)
-    assert answer.content.endswith(b"," + expected)
+    assert answer.content.endswith(b"," + expected + b"}")
     assert list(answer.json()) == ["exported_at", "user", "tasks"]
 
 
 def test_short_list_has_a_content_length_and_a_long_one_is_chunked(
     ann: User, bob: User, database: psycopg.Connection
 ) -> None:
-    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, MAX_PAGE_ROWS - 1])
+    database.execute(FILL.format(description=SIZES["small"]).encode(), [ann.id, MAX_PAGE_ROWS])
     short = ann.get("/api/tasks")
     ann.creates(FEBRUARY)
     by_rows = ann.get("/api/tasks")
@@ -106,8 +114,8 @@ def test_short_list_has_a_content_length_and_a_long_one_is_chunked(
         assert long.headers["Transfer-Encoding"] == "chunked"
         assert "Content-Length" not in long.headers
     assert [len(answer.json()["tasks"]) for answer in (short, by_rows, by_bytes)] == [
-        MAX_PAGE_ROWS - 1,
         MAX_PAGE_ROWS,
+        MAX_PAGE_ROWS + 1,
         ROWS_AT_ONCE + 1,
     ]
 
@@ -169,7 +177,8 @@ def test_long_list_over_http_1_0_is_not_chunked_and_ends_with_the_connection(
     assert b"transfer-encoding" not in head.lower()
     assert b"\r\nconnection: close" in head
     flag = "completed" if path.startswith("/v1") else "is_completed"
-    assert body.endswith(list_in_one_piece(database, ann, flag)) if method == "GET" else not body
+    end = b',"next_cursor":null}' if path == "/api/tasks" else b"}"
+    assert body.endswith(list_in_one_piece(database, ann, flag) + end) if method == "GET" else not body
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from service.auth import token_users
 from service.db import batching
 from service.db.database import Database, Row
 from service.domain import tasks
+from service.domain.task_lists import SORTS, Filters, PageWanted, TaskList, read_page
 from service.domain.tasks import Changes
 from service.errors import Code, Problem
 from tests.databases import Urls, patient
@@ -60,6 +61,38 @@ def test_concurrent_statements_after_the_first_share_one_round_trip(
             assert dict(message_counter.sent - before) == {"Bind": USERS, "Execute": USERS, "Sync": 2}
             assert [type(answer) for answer in answers] == [type(answers[0])] * USERS
             assert not isinstance(answers[0], BaseException)
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_batched"),
+    [
+        (TaskList(SORTS["-created_at"], Filters(is_completed=False)), True),
+        (TaskList(SORTS["created_at"], Filters(priority=0, due_from="2026-01-01", due_to="2026-12-31")), True),
+        (TaskList(SORTS["created_at"], Filters(search="milk")), False),
+        (TaskList(SORTS["-created_at"], Filters(tags='["home"]')), False),
+        (TaskList(SORTS["-updated_at"]), False),
+        (TaskList(SORTS["due_on"]), False),
+        (TaskList(SORTS["-priority"]), False),
+    ],
+)
+def test_a_page_that_looks_at_all_tasks_of_its_owner_is_in_no_batch(
+    message_counter: MessageCounter, listed: TaskList, is_batched: bool
+) -> None:
+    async def scenario() -> None:
+        async with database_at(message_counter.url, pool=1) as database:
+            for _ in range(2):  # the first pass prepares the statements
+                owners = await new_owners(database)
+                before = message_counter.sent.copy()
+                wanted = PageWanted(listed, limit=1)
+                pages = await gather_all(*(read_page(database, owner.id, wanted, 250) for owner in owners))
+
+            sent = message_counter.sent - before
+            assert sent["Execute"] >= USERS
+            assert (sent["Sync"] < USERS) is is_batched
+            for owner, page in zip(owners, pages, strict=True):
+                assert {task["user_id"] for task in page.tasks} <= {owner.id}
 
     run_async(scenario())
 

@@ -89,7 +89,7 @@ def test_a_request_to_a_suspended_database_waits_and_succeeds(shared_proxy: Data
         shared_proxy.connect_delay_seconds = 0.0
 
     assert created.status_code == 201
-    assert user.get("/api/tasks").json() == {"tasks": [created.json()]}
+    assert user.get("/api/tasks").json() == FEBRUARY.list_of(created.json())
     assert load_settings().pool_timeout > CONNECT_DELAY  # the tests have a longer one
 
 

@@ -175,7 +175,7 @@ def test_requests_succeed_again_after_a_restart_of_the_pooler(urls: Urls, tmp_pa
 
         pooler.start()
 
-        assert wait_for_success(user) == {"tasks": []}
+        assert wait_for_success(user) == FEBRUARY.list_of()
 
 
 def test_every_answer_is_an_error_while_the_database_behind_the_pooler_is_away(
@@ -194,7 +194,7 @@ def test_every_answer_is_an_error_while_the_database_behind_the_pooler_is_away(
         check_every_answer_is_an_error(service, user, task)
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-        assert wait_for_success(user) == {"tasks": [task]}
+        assert wait_for_success(user) == FEBRUARY.list_of(task)
 
 
 def test_a_too_long_wait_for_a_session_and_a_too_long_statement_are_database_errors(
@@ -212,4 +212,4 @@ def test_a_too_long_wait_for_a_session_and_a_too_long_statement_are_database_err
             assert [(answer.status_code, answer.json()) for answer in answers] == [(500, DATABASE_ERROR)] * 3
             # The statement that was cancelled through the pooler has released its session.
             assert wait_for_success(user, "/api/auth/me")["user"]["id"] == user.id
-        assert wait_for_success(user) == {"tasks": []}
+        assert wait_for_success(user) == FEBRUARY.list_of()

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from service.auth.tokens import Tokens
+from service.domain.tasks import LIST_LIMIT
+from service.http.json_stream import MAX_PAGE_ROWS
 from tests import support
 from tests.db.message_counter import MessageCounter
 from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
@@ -199,6 +202,39 @@ def test_the_first_request_of_a_token_costs_one_more_statement(message_counter: 
         first, second = (cost(message_counter, user, "GET", "/api/auth/me") for _ in range(2))
 
     assert (first, second) == ((200, TWO_STATEMENTS), (200, ONE_STATEMENT))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", 1),
+        ("?limit=1", 1),
+        ("?limit=249&sort=due_on", 1),
+        ("?q=milk&tag=home&sort=-priority", 2),  # nothing is found: does the user exist?
+        ("?limit=2&is_completed=false", 1),
+    ],
+)
+def test_a_page_costs_one_statement(message_counter: MessageCounter, user: User, query: str, expected: int) -> None:
+    for _ in range(3):
+        user.creates(FEBRUARY)
+    for _ in range(2):  # the first prepares the statements
+        found = cost(message_counter, user, "GET", f"/api/tasks{query}")
+
+    assert found == (200, statements(expected))
+
+
+def test_the_head_of_a_long_page_costs_two_statements_and_each_piece_one(
+    message_counter: MessageCounter, user: User, database: psycopg.Connection
+) -> None:
+    """The first tasks, and the positions of the others: then the next cursor is known, before anything is sent."""
+    fill = "INSERT INTO tasks (user_id, title) SELECT %s, 'x' FROM generate_series(1, 1001)"
+    database.execute(fill, [user.id])
+    for _ in range(2):  # the first prepares the statements
+        head = cost(message_counter, user, "HEAD", "/api/tasks?sort=due_on")
+        whole = cost(message_counter, user, "GET", "/api/tasks?sort=due_on")
+
+    assert head == (200, statements(2))
+    assert whole == (200, statements(2 + (LIST_LIMIT - MAX_PAGE_ROWS) // MAX_PAGE_ROWS))
 
 
 def test_health_checks_the_server_and_the_tasks_in_two_statements(message_counter: MessageCounter, user: User) -> None:

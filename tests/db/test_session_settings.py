@@ -41,7 +41,7 @@ def test_times_are_read_the_same_under_any_session_settings(
 
         assert task["created_at"] == stored
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", task["created_at"])
-        assert user.get("/api/tasks").json() == {"tasks": [task]}
+        assert user.get("/api/tasks").json() == FEBRUARY.list_of(task)
 
 
 def test_the_server_reports_the_settings_of_a_connection_word_for_word(urls: Urls) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import databases, support
 from tests.authority import Authority
-from tests.support import SECRET, Service, command, free_port, sign_up
+from tests.support import FEBRUARY, SECRET, Service, command, free_port, sign_up
 
 PASSWORD = "hunter22"
 NEON = "sslmode=require&channel_binding=require"
@@ -104,7 +104,7 @@ def test_a_service_with_the_url_of_neons_console_uses_verified_tls(
 
     with support.running(tmp_path, **settings, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
-        assert user.get("/api/tasks").json() == {"tasks": []}
+        assert user.get("/api/tasks").json() == FEBRUARY.list_of()
         tls = tls_in_use(server)
 
     assert tls == [(True,)]

@@ -17,7 +17,9 @@ SUITES: dict[str, list[str]] = {
         "security/test_tokens.py", "security/test_false_tokens.py", "security/test_outside_tokens.py",
         "security/test_revocation.py", "security/test_isolation.py", "contract/test_account.py",
     ],
-    "service/review/total_order.py": ["sql/test_check.py", "sql/test_owner_rule.py"],
+    "service/review/total_order.py": [
+        "sql/test_total_order_of_functions.py", "sql/test_check.py", "sql/test_owner_rule.py",
+    ],
     "service/review/plans.py": ["sql/test_conjuncts.py"],
     "service/review/batch_key.py": ["sql/test_batch_key.py"],
     "service/review/tables.py": ["sql/test_tables.py"],
@@ -43,7 +45,8 @@ SUITES: dict[str, list[str]] = {
         "contract/test_bodies.py", "contract/test_headers.py", "security/test_tokens.py",
     ],
     "service/openapi/*": [
-        "contract/test_documents.py", "contract/test_python_client.py", "contract/test_collection.py",
+        "contract/test_documents.py", "contract/test_documented_lists.py", "contract/test_python_client.py",
+        "contract/test_collection.py",
     ],
     "service/http/contract.py": [
         "contract/test_documents.py", "contract/test_headers.py", "contract/test_errors.py",
@@ -87,7 +90,17 @@ SUITES: dict[str, list[str]] = {
     "service/db/connect.py": ["db/test_session_settings.py", "db/test_connect.py", "db/test_pgbouncer.py"],
     "service/log/line_writer.py": ["operations/test_stalled_log.py"],
     "service/settings/processors.py": ["operations/test_processors.py"],
-    "service/http/json_stream.py": ["contract/test_long_lists.py", "contract/test_export.py"],
+    "service/http/json_stream.py": ["contract/test_lists.py", "contract/test_long_lists.py", "contract/test_export.py"],
+    "service/http/list_rows.py": ["contract/test_lists.py", "contract/test_long_lists.py", "contract/test_export.py"],
+    "service/http/query_*.py": ["contract/test_list_parameters.py", "contract/test_lists.py"],
+    "service/api/cursor.py": ["contract/test_list_cursors.py"],
+    "service/api/list_query.py": [
+        "contract/test_list_parameters.py", "contract/test_lists.py", "contract/test_list_cursors.py",
+        "contract/test_documented_lists.py",
+    ],
+    "service/domain/task_lists.py": [
+        "contract/test_lists.py", "sql/test_page_statements.py", "db/test_batching.py", "db/test_round_trips.py",
+    ],
     "service/domain/known_networks.py": ["security/test_known_addresses.py"],
     "service/settings/database_url.py": ["db/test_database_url.py", "db/test_tls.py"],
     "service/domain/rate_limits.py": [

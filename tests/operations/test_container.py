@@ -20,7 +20,7 @@ from tests import databases
 from tests.container import Container
 from tests.databases import OWNER, RUNTIME, Urls, url_of_role
 from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_ignored, walk
-from tests.support import ROOT, SECRET, free_port, sign_up
+from tests.support import FEBRUARY, ROOT, SECRET, free_port, sign_up
 
 SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0", "POOL_TIMEOUT": "30"}
 MISSING_PARSER = "sql check needs postgast: python -m pip install postgast, or make lint\n"
@@ -213,7 +213,7 @@ def test_a_container_migrates_serves_survives_a_database_outage_and_stops(contai
         assert service.http.get("/health").json() == {"status": "healthy"}
         user = sign_up(service.http)
         task = user.post("/api/tasks", {"title": "Water the plants"}).json()
-        assert user.get("/api/tasks").json() == {"tasks": [task]}
+        assert user.get("/api/tasks").json() == FEBRUARY.list_of(task)
         assert service.http.get("/docs").status_code == 200
         with outage(urls):
             assert service.http.get("/health").status_code == 503

@@ -96,7 +96,7 @@ def test_erase_reports_what_it_deleted_and_that_no_row_of_the_user_is_left(
     tasks = 2 * MAX_TASKS_PER_DELETE + 1
     deleted = ["deleted, in 3 pieces:", "  users: 1", f"  tasks: {tasks}", "  task_counters: 1"]
     assert outcome(done) == (0, "", f"erasing {ann.id}, email '{ann.email}'", report(ann.id, deleted))
-    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
+    assert bob.get("/api/tasks").json() == FEBRUARY.list_of(kept)
     [[left]] = database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchall()
     assert left == 0
 

@@ -18,7 +18,7 @@ from service.server.sanic_app import ServerApp
 from tests import databases, support
 from tests.databases import Urls
 from tests.outages import DATABASE_ERROR, UNHEALTHY, check_every_answer_is_an_error, is_waiting_for_a_lock, wait_for
-from tests.support import PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
+from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Contract, Service, User, new_email, sign_up
 
 OVERLOADED = {"error": "The service is busy, try again shortly", "code": "OVERLOADED"}
 
@@ -139,7 +139,7 @@ def test_a_statement_beyond_statement_timeout_is_a_database_error(
     assert (answer.status_code, answer.json()) == (500, DATABASE_ERROR)
     assert [line["reason"] for line in service.lines_of("late")] == ["TimeoutError"]
     locked_tasks.rollback()
-    assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+    assert user.get(f"{contract.prefix}/tasks").json() == contract.list_of()
 
 
 def test_a_request_without_a_connection_in_time_returns_503_with_retry_after(
@@ -163,8 +163,8 @@ def test_a_request_without_a_connection_in_time_returns_503_with_retry_after(
 
         for answer in refused:
             assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (503, OVERLOADED, "1")
-        assert holds_it.result().json() == {"tasks": []}
-    assert user.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+        assert holds_it.result().json() == contract.list_of()
+    assert user.get(f"{contract.prefix}/tasks").json() == contract.list_of()
 
 
 def test_a_login_that_waits_too_long_for_hashing_returns_503_and_later_ones_succeed(
@@ -250,7 +250,7 @@ def test_every_answer_is_an_error_while_the_database_is_away_and_the_service_rec
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
         assert service.http.get("/health").json() == {"status": "healthy"}
-        assert user.get("/api/tasks").json() == {"tasks": [task]}
+        assert user.get("/api/tasks").json() == FEBRUARY.list_of(task)
 
 
 def test_health_returns_503_when_the_schema_falls_behind(own_database: Urls, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from service.db import connect, migrations
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
-from tests.support import FRONTEND, PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
+from tests.support import FEBRUARY, FRONTEND, PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
 
 POSTMASTER = Path("postgresql") / "postmaster.pid"
 
@@ -59,7 +59,7 @@ def test_ctrl_c_stops_service_and_database_and_the_next_start_has_the_data(tmp_p
     assert not (data / POSTMASTER).exists()
 
     with support.running(tmp_path) as again:
-        assert User(again.http, user.id, user.email, user.token).get("/api/tasks").json() == {"tasks": [task]}
+        assert User(again.http, user.id, user.email, user.token).get("/api/tasks").json() == FEBRUARY.list_of(task)
     assert not (data / POSTMASTER).exists()
 
 

@@ -69,7 +69,7 @@ def test_delete_removes_the_user_and_the_tasks(
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"deleted {ann.email}, tasks: 1\n")
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
     assert logs_in(ann, PASSWORD) == 401
-    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
+    assert bob.get("/api/tasks").json() == FEBRUARY.list_of(kept)
 
 
 def test_deleting_an_account_with_many_tasks_removes_all_of_them(
@@ -82,7 +82,7 @@ def test_deleting_an_account_with_many_tasks_removes_all_of_them(
     assert ann.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
 
     assert database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchone() == (0,)
-    assert bob.get("/api/tasks").json() == {"tasks": [kept]}
+    assert bob.get("/api/tasks").json() == FEBRUARY.list_of(kept)
 
 
 @pytest.mark.parametrize("verb", ["show", "reset-password", "delete"])

@@ -18,7 +18,7 @@ from service.server import listen_socket, supervisor
 from service.settings.all_settings import SettingsError, load_settings
 from tests import support
 from tests.databases import Urls
-from tests.support import SECRET, Service, User, sign_up
+from tests.support import FEBRUARY, SECRET, Service, User, sign_up
 
 POSTMASTER = Path("postgresql") / "postmaster.pid"
 
@@ -55,7 +55,7 @@ def test_several_workers_share_one_database_and_end_together(tmp_path: Path) -> 
     user = sign_up(service.http)
     for _ in range(10):
         with httpx.Client(base_url=service.url, timeout=60, verify=support.TRUST) as http:
-            assert User(http, user.id, user.email, user.token).get("/api/tasks").json() == {"tasks": []}
+            assert User(http, user.id, user.email, user.token).get("/api/tasks").json() == FEBRUARY.list_of()
 
     assert service.stop() == 0
     assert not (tmp_path / ".data" / POSTMASTER).exists()

@@ -41,8 +41,8 @@ def test_list_holds_only_the_owners_tasks_even_if_the_request_names_another_user
 
     for named in names_of(bob, contract):
         answer = ann.get(f"{contract.prefix}/tasks", **named)
-        assert (answer.status_code, answer.json()) == (200, {"tasks": [mine]})
-    assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": [bobs_task]}
+        assert (answer.status_code, answer.json()) == (200, contract.list_of(mine))
+    assert bob.get(f"{contract.prefix}/tasks").json() == contract.list_of(bobs_task)
 
 
 def test_read_of_another_users_task_returns_404(
@@ -69,7 +69,7 @@ def test_delete_of_another_users_task_returns_404_and_deletes_nothing(
     for named in names_of(bob, contract):
         answer = ann.delete(f"{contract.prefix}/tasks/{bobs_task['id']}", **named)
         assert (answer.status_code, answer.json()) == (404, TASK_NOT_FOUND)
-    assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": [bobs_task]}
+    assert bob.get(f"{contract.prefix}/tasks").json() == contract.list_of(bobs_task)
 
 
 def test_new_task_belongs_to_the_tokens_user_even_if_the_request_names_another(
@@ -79,7 +79,7 @@ def test_new_task_belongs_to_the_tokens_user_even_if_the_request_names_another(
         for body in bodies_naming(bob):
             answer = ann.post(f"{contract.prefix}/tasks", body, **named)
             assert (answer.status_code, contract.task(answer.json())["user_id"]) == (201, ann.id)
-    assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+    assert bob.get(f"{contract.prefix}/tasks").json() == contract.list_of()
 
 
 def test_update_that_names_another_user_does_not_change_the_owner(ann: User, bob: User, contract: Contract) -> None:
@@ -88,7 +88,7 @@ def test_update_that_names_another_user_does_not_change_the_owner(ann: User, bob
     for body in bodies_naming(bob):
         changed = contract.task(ann.put(f"{contract.prefix}/tasks/{task['id']}", body).json())
         assert changed["user_id"] == ann.id
-    assert bob.get(f"{contract.prefix}/tasks").json() == {"tasks": []}
+    assert bob.get(f"{contract.prefix}/tasks").json() == contract.list_of()
 
 
 def test_me_returns_the_tokens_user_even_if_the_request_names_another(ann: User, bob: User, contract: Contract) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests import support
 from tests.issuers import EC_ISSUER, RSA_ISSUER, SHARED_ISSUER, SHARED_SECRET, Signer, World, claims_of, hs256
 from tests.security.test_tokens import EXPIRED, INVALID
-from tests.support import JANUARY, SECRET, Contract, User, sign_up
+from tests.support import FEBRUARY, JANUARY, SECRET, Contract, User, sign_up
 
 
 def test_first_token_of_an_outside_user_creates_the_user_and_gives_access_to_tasks(
@@ -78,7 +78,7 @@ def test_outside_user_with_the_email_of_an_account_is_not_linked_to_it(world: Wo
 
     assert outside.email == account.email
     assert outside.id != account.id
-    assert outside.get("/api/tasks").json() == {"tasks": []}
+    assert outside.get("/api/tasks").json() == FEBRUARY.list_of()
     login = {"email": account.email, "password": support.PASSWORD}
     assert world.service.http.post("/api/auth/login", json=login).json()["user"]["id"] == account.id
 

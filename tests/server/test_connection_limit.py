@@ -31,7 +31,7 @@ def test_500_idle_connections_do_not_keep_other_clients_out(start_service: Calla
         task = as_user_of(service, ann).creates(FEBRUARY)
 
         with httpx.Client(base_url=service.url, timeout=60) as newcomer:
-            assert User(newcomer, ann.id, ann.email, ann.token).get("/api/tasks").json() == {"tasks": [task]}
+            assert User(newcomer, ann.id, ann.email, ann.token).get("/api/tasks").json() == FEBRUARY.list_of(task)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ from service.db.statements import Statement
 from tests.support import ROOT
 
 # Functions that run a statement, with the kind that they need and the parameters that they add to the caller's.
-RUNNERS = {"one": "one", "require_one": "one", "many": "many", "execute": "exec", "rows": None}
+RUNNERS = {
+    "one": "one", "require_one": "one", "many": "many", "many_alone": "many", "execute": "exec", "rows": None,
+    "run_alone": None,
+}  # fmt: skip
 MODULES = sorted(file for file in (ROOT / "service").rglob("*.py") if file.name != "__main__.py")
 
 

@@ -30,6 +30,7 @@ from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
 from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_USERS
 from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
+from service.domain.task_lists import GET_TASKS, SORTS
 from service.domain.tasks import (
     CREATE_TASK,
     DELETE_TASK,
@@ -246,6 +247,7 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             DELETE_USER,
             CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, LOWER_TAGS, COUNT_TASKS, GET_TASK, UPDATE_TASK,
             DELETE_TASK,
+            *(sort.statement for sort in SORTS.values()), GET_TASKS,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,

@@ -1,0 +1,56 @@
+-- name: page_priority :many
+-- A page of the owner's tasks by priority, highest first, then as tasks/page_due. The first page is behind priority 4.
+-- No index has this order, which every write would pay for: each page reads and sorts all tasks of the owner.
+-- $1 user_id           uuid
+-- $2 is_completed      boolean
+-- $3 priority          smallint
+-- $4 due_from          date
+-- $5 due_to            date
+-- $6 tags              text
+-- $7 search            text
+-- $8 with_texts        boolean
+-- $9 max_rows          bigint
+-- $10 after_priority   smallint
+-- $11 after_due_on     date
+-- $12 after_due_time   time
+-- $13 after_created_at timestamptz
+-- $14 after_id         uuid
+-- -> as tasks/list_tasks
+-- index: tasks_newest_first
+-- buffers: 23, grows with the owner's tasks
+SELECT /* tasks/page_priority */
+    id, user_id,
+    CASE WHEN $8 THEN title END AS title,
+    CASE WHEN $8 THEN description END AS description,
+    is_completed, created_at, updated_at, due_on, due_time, time_zone, priority,
+    CASE WHEN $8 THEN tags END AS tags,
+    completed_at
+FROM tasks
+WHERE
+    user_id = $1
+    AND (
+        priority < $10
+        OR (
+            priority = $10
+            AND (coalesce(due_on, 'infinity'), coalesce(due_time, '24:00')) > ($11, $12)
+        )
+        OR (
+            (priority, coalesce(due_on, 'infinity'), coalesce(due_time, '24:00')) = ($10, $11, $12)
+            AND (created_at, id) < ($13, $14)
+        )
+    )
+    AND coalesce(
+        ($2::boolean IS NULL OR is_completed = $2)
+        AND ($3::smallint IS NULL OR priority = $3)
+        AND ($4::date IS NULL OR due_on >= $4)
+        AND ($5::date IS NULL OR due_on <= $5)
+        AND ($6::text IS NULL OR lower(tags::text)::jsonb @> lower($6)::jsonb)
+        AND (
+            $7::text IS NULL
+            OR strpos(lower(title), lower($7)) > 0
+            OR strpos(lower(description), lower($7)) > 0
+        ),
+        FALSE
+    )
+ORDER BY priority DESC, coalesce(due_on, 'infinity'), coalesce(due_time, '24:00'), created_at DESC, id DESC
+LIMIT $9
