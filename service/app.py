@@ -16,6 +16,7 @@ from service.http.cors import Cors
 from service.http.error_handler import client_has_gone, error_handler
 from service.http.headers import add_headers
 from service.http.health import Health
+from service.http.strict_handling import StrictHandling
 from service.log import lines
 from service.openapi.page import Documentation
 from service.server import sanic_app
@@ -36,7 +37,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
 
     # Sanic runs request middleware in this order, and response middleware in reverse.
     app.on_response(access_log.log_requests(output))
-    extensions: list[Any] = [Cors(settings.frontend_url), Health(), Documentation(CONTRACTS)]
+    extensions: list[Any] = [Cors(settings.frontend_url), Health(), StrictHandling(CONTRACTS), Documentation(CONTRACTS)]
     app.extend(extensions=extensions, built_in_extensions=False)
     app.on_response(add_headers)
     if settings.trusted_proxies == 0:

@@ -31,4 +31,4 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
     Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task),
     Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges),
     Operation("DELETE", "/tasks/<task_id>", tasks.delete_task, "Delete a task", 200, models.Deleted),
-))
+), has_strict_handling=True)

@@ -43,6 +43,7 @@ class Contract:
     prefix: str
     error_text: ErrorText
     operations: Sequence[Operation]
+    has_strict_handling: bool = False  # http/strict_handling.py
 
     def blueprints(self) -> Iterator[Blueprint]:
         """One for the routes that need a token, and one for those that do not."""

@@ -18,13 +18,13 @@ VARY = {"Vary": "Origin"}
 ALLOWED = {
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": (
-        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
+        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate, Preference-Applied"
     ),
 }
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent"
+        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent, Prefer"
     ),
     "Access-Control-Max-Age": "600",
 }

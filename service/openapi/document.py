@@ -7,11 +7,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service import NAME, VERSION
-from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, FieldError, Problem
 from service.http.contract import Contract, Operation
 from service.http.error_handler import UNREADABLE, error_body
 from service.http.json_body import validate
-from service.openapi.parameters import query_parameters, refused_parameters
+from service.http.strict_handling import NOT_KNOWN
+from service.openapi.parameters import PATH_PARAMETER, PREFER, parameters, refused_parameters
 
 Json = dict[str, Any]
 
@@ -25,7 +26,6 @@ are complete: those that start with `/v1` are January's, whose clients have a ba
 # Every path here is relative to it. January's base URL, which ends in /v1, would repeat a part of January's paths.
 SERVERS = [{"url": "/", "description": "The host that serves this document"}]
 
-PATH_PARAMETER = "<task_id>"
 HTTP_STATUSES = [status for status in UNREADABLE if status != Code.INVALID_REQUEST.status]
 ALWAYS = (Code.INVALID_REQUEST, Code.PAYLOAD_TOO_LARGE, Code.INTERNAL_ERROR, Code.DATABASE_ERROR, Code.OVERLOADED)
 
@@ -76,11 +76,16 @@ HEADERS: Json = {
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "Preference-Applied": {
+        "description": "On every answer to a request with `Prefer: handling=strict`",
+        "schema": {"type": "string", "const": "handling=strict"},
+    },
 }
+PREFERENCE_SCHEMA: Json = {"title": "Preference", "type": "string", "enum": ["handling=strict", "handling=lenient"]}
 
 
 def openapi(contracts: Sequence[Contract]) -> Json:
-    schemas: Json = {"Error": ERROR_SCHEMA}
+    schemas: Json = {"Error": ERROR_SCHEMA, "Preference": PREFERENCE_SCHEMA}
     paths: Json = {}
     for contract in contracts:
         schemas |= _schemas(contract)
@@ -99,6 +104,7 @@ def openapi(contracts: Sequence[Contract]) -> Json:
         "components": {
             "schemas": schemas,
             "headers": HEADERS,
+            "parameters": {"Prefer": PREFER},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -130,18 +136,8 @@ def _operation(contract: Contract, operation: Operation) -> Json:
         "security": [{"bearer": []}] if operation.needs_token else [],
         "responses": _success(contract, operation) | _refusals(contract, operation),
     }
-    if operation.query is not None:
-        described["parameters"] = list(query_parameters(operation.query))
-    if PATH_PARAMETER in operation.path:
-        described["parameters"] = [
-            {
-                "name": "task_id",
-                "in": "path",
-                "required": True,
-                "description": "A UUID in its 36-character form; any other text is no task",
-                "schema": {"type": "string", "format": "uuid"},
-            }
-        ]
+    if found := list(parameters(contract, operation)):
+        described["parameters"] = found
     if operation.body is not None:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.body.__name__)}"}
         [example] = operation.body.model_json_schema()["examples"]
@@ -158,7 +154,8 @@ def _operation_id(contract: Contract, operation: Operation) -> str:
 
 
 def _success(contract: Contract, operation: Operation) -> Json:
-    described: Json = {"description": operation.summary, "headers": _headers("X-Request-ID", *operation.headers)}
+    headers = _headers(*_every_header(contract), *operation.headers)
+    described: Json = {"description": operation.summary, "headers": headers}
     if operation.answer is not None:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.answer.__name__)}"}
         described["content"] = {"application/json": {"schema": schema}}
@@ -167,18 +164,19 @@ def _success(contract: Contract, operation: Operation) -> Json:
 
 def _refusals(contract: Contract, operation: Operation) -> Json:
     by_status: dict[int, list[Problem]] = {}
-    for problem in _problems(operation):
+    for problem in _problems(contract, operation):
         by_status.setdefault(problem.status, []).append(problem)
     return {
         str(status): _error(
             {each.code.name: error_body(contract.error_text, operation.handler.__name__, each) for each in problems},
             {each.code for each in problems},
+            _every_header(contract),
         )
         for status, problems in sorted(by_status.items())
     }
 
 
-def _problems(operation: Operation) -> Iterator[Problem]:
+def _problems(contract: Contract, operation: Operation) -> Iterator[Problem]:
     """Everything that this operation can answer and that is no success."""
     codes = [*operation.refusals, *ALWAYS]
     if operation.needs_token:
@@ -194,6 +192,8 @@ def _problems(operation: Operation) -> Iterator[Problem]:
         yield Problem(Code.VALIDATION_ERROR, details=refused_parameters(operation.query))
     if operation.body is not None:
         yield _refusal_of_a_body(operation.body)
+    elif operation.query is None and contract.has_strict_handling:
+        yield Problem(Code.VALIDATION_ERROR, details=[FieldError("dueDate", NOT_KNOWN)])
 
 
 def _refusal_of_a_body(model: type[BaseModel]) -> Problem:
@@ -205,9 +205,9 @@ def _refusal_of_a_body(model: type[BaseModel]) -> Problem:
     raise ValueError(f"{model} takes every body of BROKEN_BODIES")
 
 
-def _error(examples: Json, codes: Iterable[Code]) -> Json:
+def _error(examples: Json, codes: Iterable[Code], headers_of_all: Iterable[str] = ("X-Request-ID",)) -> Json:
     codes = set(codes)
-    headers = _headers("X-Request-ID")
+    headers = _headers(*headers_of_all)
     if codes <= TOKEN_CODES:
         headers |= _headers("WWW-Authenticate")
     if codes & RETRY_CODES:
@@ -217,6 +217,11 @@ def _error(examples: Json, codes: Iterable[Code]) -> Json:
         "examples": {name: {"value": body} for name, body in examples.items()},
     }
     return {"description": ", ".join(examples), "headers": headers, "content": {"application/json": content}}
+
+
+def _every_header(contract: Contract) -> list[str]:
+    """The headers of every response of a contract."""
+    return ["X-Request-ID", "Preference-Applied"] if contract.has_strict_handling else ["X-Request-ID"]
 
 
 def _headers(*names: str) -> Json:

@@ -1,4 +1,4 @@
-"""The query parameters of an operation in the OpenAPI document, from the model that parses them."""
+"""The parameters of an operation in the OpenAPI document. Those of its query come from the model that parses them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,12 +6,37 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import FieldError
+from service.http.contract import Contract, Operation
 from service.http.json_body import errors_of
 from service.http.query_string import QueryModel
 
 Json = dict[str, Any]
 
 BROKEN = {"limit": ["0"]}  # on purpose: the example of a refusal
+
+PATH_PARAMETER = "<task_id>"
+TASK_ID: Json = {
+    "name": "task_id",
+    "in": "path",
+    "required": True,
+    "description": "A UUID in its 36-character form; any other text is no task",
+    "schema": {"type": "string", "format": "uuid"},
+}
+PREFER: Json = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`handling=strict`: names of fields and query parameters that are not known are VALIDATION_ERROR",
+    "schema": {"$ref": "#/components/schemas/Preference"},
+}
+
+
+def parameters(contract: Contract, operation: Operation) -> Iterator[Json]:
+    if PATH_PARAMETER in operation.path:
+        yield TASK_ID
+    if operation.query is not None:
+        yield from query_parameters(operation.query)
+    if contract.has_strict_handling:
+        yield {"$ref": "#/components/parameters/Prefer"}
 
 
 def query_parameters(model: type[QueryModel]) -> Iterator[Json]:

@@ -21,6 +21,7 @@ from service.server.sanic_app import ServerApp
 from tests.support import PASSWORD, User, new_email
 
 DOCUMENT = openapi(CONTRACTS)
+PREFER = {"$ref": "#/components/parameters/Prefer"}
 OPERATIONS = [(contract, operation) for contract in CONTRACTS for operation in contract.operations]
 
 
@@ -164,6 +165,23 @@ def test_documented_validation_error_equals_an_answer_of_the_service(
     answers = [ann.request(operation.method, path, json=broken).json() for broken in BROKEN_BODIES]
 
     assert example["VALIDATION_ERROR"]["value"] in answers
+
+
+@EACH_OPERATION
+def test_prefer_and_its_errors_are_documented_for_february_alone(
+    ann: User, contract: ServedContract, operation: Operation
+) -> None:
+    described = documented(contract, operation)
+    is_february = contract.name == "api"
+
+    assert (PREFER in described.get("parameters", [])) is is_february
+    for response in described["responses"].values():
+        assert ("Preference-Applied" in response["headers"]) is is_february
+    examples = described["responses"]["400"]["content"]["application/json"]["examples"]
+    if operation.body is None and operation.query is None and is_february:
+        path = (contract.prefix + operation.path).replace("<task_id>", "1")
+        answer = ann.request(operation.method, f"{path}?dueDate=1", headers={"Prefer": "handling=strict"})
+        assert answer.json() == examples["VALIDATION_ERROR"]["value"]
 
 
 @EACH_OPERATION

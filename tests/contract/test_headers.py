@@ -17,7 +17,7 @@ from tests.support import FRONTEND, Contract, Service, User
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent"
+        "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID, traceparent, Prefer"
     ),
     "Access-Control-Max-Age": "600",
 }
@@ -25,7 +25,7 @@ SHARED = {
     "Access-Control-Allow-Origin": FRONTEND,
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": (
-        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate"
+        "ETag, Link, Location, Retry-After, X-Request-ID, Idempotency-Replayed, WWW-Authenticate, Preference-Applied"
     ),
 }
 
