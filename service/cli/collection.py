@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 FILE = Path(__file__).resolve().parents[1] / "openapi" / "todo.http"
 
@@ -25,10 +26,24 @@ def collection(document: dict[str, Any]) -> str:
 
 def _request(method: str, path: str, operation: dict[str, Any]) -> str:
     lines = [f"### {operation['tags'][0]}: {operation['summary']}", f"# @name {operation['operationId']}"]
-    lines.append(f"{method} {{{{base}}}}{path.replace('{task_id}', '{{task_id}}')}")
+    lines.append(f"{method} {{{{base}}}}{path.replace('{task_id}', '{{task_id}}')}{_query(operation)}")
     if operation["security"]:
         lines.append("Authorization: Bearer {{token}}")
     if "requestBody" in operation:
         example = operation["requestBody"]["content"]["application/json"]["example"]
         lines += ["Content-Type: application/json", "", json.dumps(example)]
     return "\n".join([*lines, ""])
+
+
+def _query(operation: dict[str, Any]) -> str:
+    """The examples of the query parameters, all of them in one request."""
+    examples = {
+        each["name"]: _text(each["example"])
+        for each in operation.get("parameters", [])
+        if each.get("in") == "query" and "example" in each
+    }
+    return f"?{urlencode(examples, doseq=True)}" if examples else ""
+
+
+def _text(example: Any) -> Any:
+    return json.dumps(example) if isinstance(example, bool) else example

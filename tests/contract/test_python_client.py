@@ -8,12 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.documents import DOCS, block, section
-from tests.support import PASSWORD, Contract, Service, new_email
+from tests.support import PASSWORD, Contract, Service, User, new_email
 
 TYPED = section(DOCS / "frontends.md", "A typed client").partition("**Python.**")[2]
+PAGES = section(DOCS / "frontends.md", "Every page of a list")
 URL = "http://127.0.0.1:8000"
 PACKAGE = "todo_client"
 
@@ -98,3 +100,20 @@ def test_documented_python_program_prints_the_task_it_created(directory: Path, s
     )  # fmt: skip
 
     assert (done.stdout, done.stderr) == ("['Buy milk: False']\n", "")
+
+
+def test_documented_python_program_reads_all_of_2500_tasks_in_pages(
+    directory: Path, service: Service, ann: User, database: psycopg.Connection
+) -> None:
+    database.execute(
+        "INSERT INTO tasks (user_id, title) SELECT %s, 'Task ' || n FROM generate_series(1, 2500) AS n", [ann.id]
+    )
+    (directory / "pages.py").write_text(block(PAGES, "python"))
+
+    done = subprocess.run(
+        [sys.executable, "pages.py"],
+        cwd=directory, env=os.environ | {"API": service.url, "TOKEN": ann.token},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout, done.stderr) == ("2500\n", "")

@@ -141,7 +141,14 @@ def test_the_examples_of_issuers_are_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "name"), [("From a Next.js app", "todo.ts"), ("A typed client", "client.ts")], ids=["app", "typed"]
+    ("heading", "name"),
+    [
+        ("From a Next.js app", "todo.ts"),
+        ("A typed client", "client.ts"),
+        ("Every page of a list", "pages.ts"),
+        ("An endless list", "endless.ts"),
+        ("Today, overdue, no date", "due.ts"),
+    ],
 )
 def test_the_shown_programs_are_those_that_make_test_typescript_runs(heading: str, name: str) -> None:
     assert block(section(FRONTENDS, heading), "ts") == (ROOT / "tests" / "typescript" / name).read_text()
