@@ -58,7 +58,7 @@ capacity: $(VENV)/ready ## Measure the processor time of a request and the bytes
 locks: $(VENV)/ready ## Measure how long each migration makes readers and writers wait, and write it into migrations/README.md
 	@$(BIN)/python -m tests.locks
 
-bench: $(VENV)/ready ## Compare this service with its peers in 45 minutes (SHORT=1: in two, writes no files; Linux)
+bench: $(VENV)/ready ## Compare this service with its peers in an hour (SHORT=1: in two minutes, writes no files; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
 lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, the SQL, and generated files that are out of date

@@ -20,8 +20,21 @@ from tests import databases, support
 PASSWORD = "correct horse battery"
 ROUNDS = 12  # the default of BCRYPT_ROUNDS
 TASKS_EACH = 20
-USERS_OF_MANY, MANY_TASKS = 100, 200
 DESCRIPTION = "Before Friday, the number is on the fridge. Ask for the price."
+
+
+class Group(NamedTuple):
+    """Users with another number of tasks, all of them for routes that only read."""
+
+    users: int
+    tasks_each: int
+
+
+MANY = Group(100, 200)
+HALF_DONE = Group(100, 40)  # every second task is completed
+DEEP = Group(20, 10_000)  # the default of TASKS_PER_USER
+GROUPS = (MANY, HALF_DONE, DEEP)  # in the order of their users, who follow those with 20 tasks
+
 
 # No waits for a disk and no background work during a measurement. The benchmark compares the peers, and the database
 # server is the same for all of them.
@@ -37,19 +50,38 @@ SETTINGS = {
 
 # Rows are inserted in the order of their times, so the tasks of one user are spread over the whole table.
 # Tasks created by a run have later times than any of these, which is how the sweep finds them.
+# Some tasks have a due date, fewer a time, fewer a zone; a task of a group with many has a time of a day, not a day.
 SEED = """
 SET session_replication_role = replica;
 
 INSERT INTO users (id, email, password_hash)
 SELECT md5('user ' || n)::uuid, 'user' || n || '@example.com', {password_hash}
-FROM generate_series(1, {users} + {users_of_many}) AS n;
+FROM generate_series(1, {all_users}) AS n;
 
-INSERT INTO tasks (id, user_id, title, description, created_at, updated_at)
-SELECT md5('task ' || n || ' ' || k)::uuid, md5('user ' || n)::uuid, 'Call the plumber, ' || k, {description}, at, at
+INSERT INTO tasks (
+    id, user_id, title, description, is_completed, due_on, due_time, time_zone, priority, tags, completed_at,
+    created_at, updated_at
+)
+SELECT
+    md5('task ' || n || ' ' || k)::uuid, md5('user ' || n)::uuid, 'Call the plumber, ' || k, {description},
+    is_completed,
+    CASE WHEN k % 4 = 0 THEN date '2026-12-24' + k % 7 END,
+    CASE WHEN k % 8 = 0 THEN time '09:30' END,
+    CASE WHEN k % 16 = 0 THEN 'Europe/Berlin' END,
+    k % 4,
+    CASE WHEN k % 5 = 0 THEN '["home", "Küche"]'::jsonb ELSE '[]' END,
+    CASE WHEN is_completed THEN at END,
+    at, at
 FROM
-    generate_series(1, {users} + {users_of_many}) AS n,
-    generate_series(1, CASE WHEN n > {users} THEN {many_tasks} ELSE {tasks_each} END) AS k,
-    LATERAL (SELECT timestamptz '2025-01-01' + k * interval '1 day' + n % 80000 * interval '1.000123 second') AS t (at)
+    unnest({first_users}::int[], {last_users}::int[], {tasks_each}::int[]) AS g (first_user, last_user, tasks_each),
+    generate_series(first_user, last_user) AS n,
+    generate_series(1, tasks_each) AS k,
+    LATERAL (
+        SELECT
+            timestamptz '2025-01-01' + n % 80000 * interval '1.000123 second'
+            + k * CASE WHEN tasks_each > 365 THEN interval '1 minute' ELSE interval '1 day' END,
+            tasks_each = {half_done} AND k % 2 = 0
+    ) AS made (at, is_completed)
 ORDER BY k, md5(n::text);
 
 INSERT INTO task_counters (user_id, task_count, counted_at)
@@ -98,7 +130,7 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 
 class Database(NamedTuple):
-    """A database of `users` users with 20 tasks each, followed by a hundred users with 200 tasks each."""
+    """A database of `users` users with 20 tasks each, followed by the users of the groups."""
 
     server: Server
     name: str
@@ -110,18 +142,25 @@ class Database(NamedTuple):
 
     @property
     def rows(self) -> int:
-        return self.users * TASKS_EACH + USERS_OF_MANY * MANY_TASKS
+        return self.users * TASKS_EACH + sum(group.users * group.tasks_each for group in GROUPS)
+
+    def numbers(self, group: Group) -> range:
+        """The users of a group."""
+        first = self.users + 1 + sum(before.users for before in GROUPS[: GROUPS.index(group)])
+        return range(first, first + group.users)
 
     def make(self) -> None:
         with psycopg.connect(self.server.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(self.name)))
         migrations.apply(self.url)
         password_hash = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(ROUNDS)).decode()
+        parts = [(range(1, self.users + 1), TASKS_EACH), *((self.numbers(group), group.tasks_each) for group in GROUPS)]
         values = {
-            "users": self.users,
-            "users_of_many": USERS_OF_MANY,
-            "tasks_each": TASKS_EACH,
-            "many_tasks": MANY_TASKS,
+            "all_users": parts[-1][0][-1],
+            "first_users": [numbers[0] for numbers, _ in parts],
+            "last_users": [numbers[-1] for numbers, _ in parts],
+            "tasks_each": [tasks_each for _, tasks_each in parts],
+            "half_done": HALF_DONE.tasks_each,
             "password_hash": password_hash,
             "description": DESCRIPTION,
         }

@@ -9,14 +9,27 @@ from service.cli import embedded_postgres
 from service.db import statements
 from service.domain.tasks import LIST_LIMIT, NO_CHANGES, NO_FIELDS, NO_QUOTA
 from tests.bench.database import DESCRIPTION, TASKS_EACH, Database
-from tests.bench.routes import CREATE, LIST_20, LIST_200, READ, TITLE, UPDATE, Route
+from tests.bench.routes import (
+    CREATE,
+    FILTERED,
+    LIST_20,
+    LIST_200,
+    PAGE,
+    PAGES,
+    READ,
+    SEARCH,
+    SEARCHES,
+    TITLE,
+    UPDATE,
+    Route,
+)
 
 # Ids are computed from numbers (see database.py), so one prepared statement can ask for another user each time.
 USER = "md5('user ' || :n)::uuid"
 TASK = "md5('task ' || :n || ' ' || :k)::uuid"
 ONE = {"user_id": USER, "task_id": TASK}
 LISTED = {"user_id": USER, "max_rows": f"{LIST_LIMIT}"}
-CREATED = dict.fromkeys(NO_FIELDS, "NULL") | {
+CREATED = {name: "NULL" if value is None else f"'{value}'" for name, value in NO_FIELDS.items()} | {
     "user_id": USER,
     "title": f"'{TITLE}'",
     "description": f"'{DESCRIPTION}'",
@@ -29,9 +42,25 @@ UPDATED = {name: "NULL" if value is None else "false" for name, value in NO_CHAN
     "set_is_completed": "true",
     "is_completed": "true",
 }
+PAGED = {
+    "user_id": USER,
+    **dict.fromkeys(("is_completed", "priority", "due_from", "due_to", "tags", "search"), "NULL"),
+    "with_texts": "true",
+    "max_rows": f"{LIST_LIMIT + 1}",
+    "after_created_at": "'infinity'",
+    "after_id": "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+}
+# A parameter of the service's statement, whose value the planner does not know: for a number it would sort all tasks.
+DEEP_PAGE = {
+    "max_rows": f"(SELECT {PAGE + 1})",
+    "after_created_at": "(timestamptz '2025-01-01' + :k * interval '400 minutes')",
+}
 STATEMENTS = {
     LIST_20.name: ("tasks/list_tasks", LISTED),
     LIST_200.name: ("tasks/list_tasks", LISTED),
+    FILTERED.name: ("tasks/page_newest", PAGED | {"is_completed": "false"}),
+    PAGES.name: ("tasks/page_newest", PAGED | DEEP_PAGE),
+    SEARCHES.name: ("tasks/page_newest", PAGED | {"search": f"'{SEARCH}'"}),
     READ.name: ("tasks/get_task", ONE),
     CREATE.name: ("tasks/create_task", CREATED),
     UPDATE.name: ("tasks/update_task", UPDATED),

@@ -25,7 +25,7 @@ TRIES = 5
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a run of three quarters of an hour
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a run of an hour
 
 
 class Target(NamedTuple):
@@ -63,7 +63,7 @@ class Plan:
 class Measuring:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files: dict[tuple[Database, str], Path] = {}
+        self._files: dict[tuple[int, str], Path] = {}  # by port and route: each peer has its own cursors
         self._deletes_a_second: dict[int, float] = {}  # by process id
 
     def warm_up(self, target: Target, route: Route, connections: int) -> None:
@@ -84,6 +84,8 @@ class Measuring:
 
     def _run(self, peer: str, target: Target, route: Route, connections: int, seconds: int, number: int) -> Run:
         server = target.database.server.pid
+        if route is not DELETE:
+            self._file(target, route)  # a peer may be asked for it, which must not count
         before = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
         found = self._ask(target, route, connections, seconds)
         spent = (processes.processor_seconds(target.pid), processes.processor_seconds(server))
@@ -105,11 +107,15 @@ class Measuring:
     def _ask(self, target: Target, route: Route, connections: int, seconds: int) -> dict[str, Any]:
         if route is DELETE:
             return self._delete(target, connections, seconds)
-        file = self._files.get((target.database, route.name))
+        return load.load(target.pid, target.port, self._file(target, route), connections, seconds)
+
+    def _file(self, target: Target, route: Route) -> Path:
+        file = self._files.get((target.port, route.name))
         if file is None:
-            file = self._directory / f"{target.database.name}-{route.name}"
-            self._files[target.database, route.name] = load.write(route.requests(target.database), file)
-        return load.load(target.pid, target.port, file, connections, seconds)
+            file = self._directory / f"{target.port}-{route.name}"
+            requests = route.requests(target.database, f"http://127.0.0.1:{target.port}")
+            self._files[target.port, route.name] = load.write(requests, file)
+        return file
 
     def _delete(self, target: Target, connections: int, seconds: int) -> dict[str, Any]:
         """Deletes each task once. If the tasks run out, the measurement is repeated with twice as many."""

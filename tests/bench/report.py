@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.bench.charts import Group, chart, shown
+from tests.bench.database import DEEP, HALF_DONE, MANY
 from tests.bench.results import CONSTANT, PGBENCH, SERVICE, Bar, Cell, Results, bars, cells
-from tests.bench.routes import ROUTES
+from tests.bench.routes import FILTERED, PAGE, PAGES, ROUTES, SEARCHES
 
 BEGIN = "<!-- make bench writes what is between this line and the next of its kind -->"
 END = "<!-- here ends what make bench writes -->"
@@ -123,13 +124,24 @@ def _peers(results: Results) -> list[str]:
             One PostgreSQL for all, with {settings}. This service has its default settings, but no limits of logins and
             sign-ups, because the peers have none. Each peer is asked with the tokens of 1 000 users in turn, of 100
             for the list of 200 and for the sign-in. The mix is 70 % lists of 20, 10 % reads, 10 % updates and 10 %
-            creates. A run with more than three quarters of the connections at one process is repeated, four times at
-            the most.
+            creates. {_of_lists(results)}
+            A run with more than three quarters of the connections at one process is repeated, four times at the most.
             """
         ),
         "",
         "The floors: Sanic that answers a constant, and pgbench that sends the same statement for the same users.",
     ]
+
+
+def _of_lists(results: Results) -> str:
+    """About the users of these routes, if the run had them."""
+    if not {run.route for run in results.runs} & {FILTERED.name, PAGES.name, SEARCHES.name}:
+        return ""
+    return f"""
+        The open tasks are those of {HALF_DONE.users} users with {HALF_DONE.tasks_each} tasks, and the pages of {PAGE}
+        tasks those of {DEEP.users} users with {_apart(DEEP.tasks_each)}. {MANY.users} users with {MANY.tasks_each}
+        tasks search, and find 11.
+    """
 
 
 def _bars(results: Results) -> list[str]:

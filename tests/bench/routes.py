@@ -4,16 +4,34 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 from uuid import UUID
 
+import httpx
+
 from service.auth.tokens import Tokens
-from tests.bench.database import DESCRIPTION, PASSWORD, TASKS_EACH, USERS_OF_MANY, Database, email, task_id, user_id
+from tests.bench.database import (
+    DEEP,
+    DESCRIPTION,
+    HALF_DONE,
+    MANY,
+    PASSWORD,
+    TASKS_EACH,
+    Database,
+    Group,
+    email,
+    task_id,
+    user_id,
+)
 from tests.support import SECRET
 
 TITLE = "Call the plumber about the kitchen"
 NEW = {"title": TITLE, "description": DESCRIPTION}
 CHANGES = {"title": f"{TITLE}, again", "is_completed": True}
 USERS_WITH_ROUTES = 5_100
+SEARCH = "PLUMBER, 19"  # in 11 of 200 titles: 19 and 190 to 199
+PAGE = 50
+LONGEST_PAGE = 1000
 
 
 def token(number: int) -> str:
@@ -21,14 +39,27 @@ def token(number: int) -> str:
 
 
 class UserRequests:
-    """The requests of one user."""
+    """The requests of one user to one peer."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, base_url: str) -> None:
         self._number = number
+        self._base_url = base_url
         self._token = token(number)
 
-    def lists(self) -> bytes:
-        return self._request("GET", "/api/tasks")
+    def lists(self, query: str = "") -> bytes:
+        return self._request("GET", f"/api/tasks{query}")
+
+    def turns_pages(self) -> Iterator[bytes]:
+        """A page behind each thousandth task. Cursors are opaque, so the peer is asked for them."""
+        cursor: str | None = None
+        with httpx.Client(base_url=self._base_url, timeout=60, trust_env=False) as http:
+            while True:
+                query: dict[str, str | int] = {"limit": LONGEST_PAGE} | ({"cursor": cursor} if cursor else {})
+                answer = http.get("/api/tasks", params=query, headers={"Authorization": f"Bearer {self._token}"})
+                cursor = answer.raise_for_status().json()["next_cursor"]
+                if cursor is None:
+                    return
+                yield self.lists(f"?limit={PAGE}&cursor={quote(cursor)}")
 
     def reads(self, task: int) -> bytes:
         return self._request("GET", f"/api/tasks/{task_id(self._number, task)}")
@@ -59,6 +90,18 @@ def _request(method: str, path: str, body: object = None, headers: str = "") -> 
 
 def _lists(user: UserRequests, _: random.Random) -> Iterator[bytes]:
     yield user.lists()
+
+
+def _lists_open_tasks(user: UserRequests, _: random.Random) -> Iterator[bytes]:
+    yield user.lists("?is_completed=false")
+
+
+def _turns_pages(user: UserRequests, _: random.Random) -> Iterator[bytes]:
+    yield from user.turns_pages()
+
+
+def _searches(user: UserRequests, _: random.Random) -> Iterator[bytes]:
+    yield user.lists(f"?q={quote(SEARCH)}")
 
 
 def _reads(user: UserRequests, chance: random.Random) -> Iterator[bytes]:
@@ -95,19 +138,18 @@ def known(number: int) -> tuple[str, str, str, str]:
 class Route:
     name: str
     title: str
-    first: int  # number of the first user; negative: the users with 200 tasks, which follow the others
-    count: int
+    asked_by: range | Group  # the numbers of the users
     of_user: Callable[[UserRequests, random.Random], Iterator[bytes]]
     writes: bool = False
 
     def users(self, database: Database) -> range:
-        first = database.users + 1 if self.first < 0 else self.first
-        return range(first, first + self.count)
+        return database.numbers(self.asked_by) if isinstance(self.asked_by, Group) else self.asked_by
 
-    def requests(self, database: Database) -> list[bytes]:
-        """The requests in a shuffled order that is the same in each run."""
+    def requests(self, database: Database, base_url: str) -> list[bytes]:
+        """The requests to one peer, in a shuffled order that is the same in each run."""
         chance = random.Random(self.name)  # noqa: S311 - the order needs no secure randomness
-        found = [each for number in self.users(database) for each in self.of_user(UserRequests(number), chance)]
+        users = [UserRequests(number, base_url) for number in self.users(database)]
+        found = [each for user in users for each in self.of_user(user, chance)]
         chance.shuffle(found)
         return found
 
@@ -116,18 +158,26 @@ class Route:
             database.sweep(self.users(database))
 
 
-LIST_20 = Route("list-20", "list of 20", 1, 1_000, _lists)
-LIST_200 = Route("list-200", "list of 200", -1, USERS_OF_MANY, _lists)
-READ = Route("read", "read one", 1, 1_000, _reads)
-CREATE = Route("create", "create", 1_001, 1_000, _creates, writes=True)
-UPDATE = Route("update", "update", 2_001, 1_000, _updates, writes=True)
-DELETE = Route("delete", "delete", 3_001, 1_000, _deletes, writes=True)
-MIX = Route("mix", "mix", 4_001, 1_000, _mixes, writes=True)
-SIGN_IN = Route("sign-in", "sign-in", 5_001, 100, _signs_in)
+LIST_20 = Route("list-20", "list of 20", range(1, 1_001), _lists)
+LIST_200 = Route("list-200", "list of 200", MANY, _lists)
+FILTERED = Route("filtered", "20 open tasks of 40", HALF_DONE, _lists_open_tasks)
+PAGES = Route("page", "page deep in 10 000", DEEP, _turns_pages)
+SEARCHES = Route("search", "search in 200", MANY, _searches)
+READ = Route("read", "read one", range(1, 1_001), _reads)
+CREATE = Route("create", "create", range(1_001, 2_001), _creates, writes=True)
+UPDATE = Route("update", "update", range(2_001, 3_001), _updates, writes=True)
+DELETE = Route("delete", "delete", range(3_001, 4_001), _deletes, writes=True)
+MIX = Route("mix", "mix", range(4_001, 5_001), _mixes, writes=True)
+SIGN_IN = Route("sign-in", "sign-in", range(5_001, 5_101), _signs_in)
 
-ROUTES = {route.name: route for route in (LIST_20, LIST_200, READ, CREATE, UPDATE, DELETE, MIX, SIGN_IN)}
+ROUTES = {
+    route.name: route
+    for route in (
+        LIST_20, LIST_200, FILTERED, PAGES, SEARCHES, READ, CREATE, UPDATE, DELETE, MIX, SIGN_IN,
+    )
+}  # fmt: skip
 
 
 def deletions(pile: Sequence[tuple[UUID, UUID]], database: Database) -> list[bytes]:
-    users = {user_id(number): UserRequests(number) for number in DELETE.users(database)}
+    users = {user_id(number): UserRequests(number, "") for number in DELETE.users(database)}
     return [users[owner].deletes(task) for owner, task in pile]

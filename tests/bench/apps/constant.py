@@ -10,10 +10,16 @@ _TASK = {
     "title": "Call the plumber about the kitchen",
     "description": "Before Friday, the number is on the fridge. Ask for the price.",
     "is_completed": False,
+    "due_on": None,
+    "due_time": None,
+    "time_zone": None,
+    "priority": "none",
+    "tags": [],
     "created_at": "2026-01-01T00:00:00.000000Z",
     "updated_at": "2026-01-01T00:00:00.000000Z",
+    "completed_at": None,
 }
-_BODY = orjson.dumps({"tasks": [_TASK] * 20})
+_BODY = orjson.dumps({"tasks": [_TASK] * 20, "next_cursor": None})
 
 app = Sanic("constant")
 

@@ -1,9 +1,12 @@
 """What both FastAPI peers share: the bodies they take, the tokens they trust, the errors they answer."""
 
+import json
 import os
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,10 +15,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 LIST_LIMIT = 1000
+PRIORITIES = ("none", "low", "medium", "high")
 ALGORITHM = "HS256"
 LIFETIME = 24 * 3600
 SECRET = os.environ["BETTER_AUTH_SECRET"]
@@ -54,6 +58,24 @@ class TaskChanges(BaseModel):
         if "description" in changes:
             changes["description"] = changes["description"] or None
         return changes
+
+
+class ListQuery(BaseModel):
+    limit: int = Field(LIST_LIMIT, ge=1, le=LIST_LIMIT)
+    cursor: str | None = None
+    is_completed: bool | None = None
+    q: str | None = Field(None, min_length=1, max_length=100)
+
+    def after(self) -> tuple[datetime, UUID] | None:
+        """The last task of the page before."""
+        if self.cursor is None:
+            return None
+        created_at, task_id = json.loads(urlsafe_b64decode(self.cursor))
+        return datetime.fromisoformat(created_at), UUID(task_id)
+
+
+def cursor_behind(created_at: datetime, task_id: UUID) -> str:
+    return urlsafe_b64encode(json.dumps([created_at.isoformat(), str(task_id)]).encode()).decode()
 
 
 class Problem(Exception):  # noqa: N818 - an answer, and no fault of the program

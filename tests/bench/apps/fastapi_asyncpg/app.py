@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,17 +11,19 @@ from uuid import UUID
 import asyncpg
 import bcrypt
 import orjson
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from tests.bench.apps.contract import (
     DATABASE_URL,
-    LIST_LIMIT,
     POOL_MAX,
+    PRIORITIES,
+    ListQuery,
     LogIn,
     NewTask,
     TaskChanges,
     UserId,
+    cursor_behind,
     issue_token,
     login_refused,
     new_app,
@@ -28,28 +31,47 @@ from tests.bench.apps.contract import (
 )
 
 SQL = Path(__file__).resolve().parents[4] / "sql"
-FIND_CREDENTIALS, LIST_TASKS, GET_TASK, UPDATE_TASK = (
+FIND_CREDENTIALS, LIST_TASKS, PAGE_NEWEST, GET_TASK, UPDATE_TASK = (
     (SQL / f"{name}.sql").read_text()
-    for name in ("accounts/find_credentials", "tasks/list_tasks", "tasks/get_task", "tasks/update_task")
+    for name in (
+        "accounts/find_credentials",
+        "tasks/list_tasks",
+        "tasks/page_newest",
+        "tasks/get_task",
+        "tasks/update_task",
+    )
 )
 CREATE_TASK, DELETE_TASK = (
     (Path(__file__).resolve().parents[1] / f"{name}.sql").read_text() for name in ("create_task", "delete_task")
 )
 
 
-# The names in the header, like `-- $3 set_title  boolean`. A field of sql/ that this peer does not know stays as it is.
-UPDATE_PARAMETERS = re.findall(r"^-- \$\d+ (\w+)", UPDATE_TASK, re.MULTILINE)
+def parameters(statement: str) -> list[str]:
+    """The names in the header, like `-- $3 set_title  boolean`."""
+    return re.findall(r"^-- \$\d+ (\w+)", statement, re.MULTILINE)
+
+
+UPDATE_PARAMETERS = parameters(UPDATE_TASK)
+PAGE_PARAMETERS = parameters(PAGE_NEWEST)
+BEHIND_NOTHING = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))  # the driver sends it as infinity
 
 
 def update_arguments(values: dict[str, Any], sent: dict[str, Any]) -> list[Any]:
+    """A field of sql/ that this peer does not know stays as it is."""
     return [
         name.removeprefix("set_") in sent if name.startswith("set_") else values.get(name) for name in UPDATE_PARAMETERS
     ]
 
 
+async def set_codecs(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads, format="text"
+    )
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with asyncpg.create_pool(DATABASE_URL, min_size=POOL_MAX, max_size=POOL_MAX) as pool:
+    async with asyncpg.create_pool(DATABASE_URL, min_size=POOL_MAX, max_size=POOL_MAX, init=set_codecs) as pool:
         app.state.pool = pool
         yield
 
@@ -76,6 +98,14 @@ def found(row: asyncpg.Record | None) -> dict[str, Any]:
     return dict(row)
 
 
+def shown(row: asyncpg.Record | None) -> dict[str, Any]:
+    task = found(row)
+    task["priority"] = PRIORITIES[task["priority"]]
+    if task["due_time"] is not None:
+        task["due_time"] = f"{task['due_time']:%H:%M}"
+    return task
+
+
 @app.post("/api/auth/login")
 async def log_in(given: LogIn, pool: Database) -> Response:
     user = await pool.fetchrow(FIND_CREDENTIALS, given.email.strip().lower())
@@ -88,27 +118,43 @@ async def log_in(given: LogIn, pool: Database) -> Response:
 
 
 @app.get("/api/tasks")
-async def list_tasks(user_id: UserId, pool: Database) -> Response:
-    rows = await pool.fetch(LIST_TASKS, user_id, LIST_LIMIT)
-    return answer({"tasks": [dict(row) for row in rows]})
+async def list_tasks(user_id: UserId, pool: Database, query: Annotated[ListQuery, Query()]) -> Response:
+    max_rows = query.limit + 1
+    if query.model_fields_set <= {"limit"}:
+        rows = await pool.fetch(LIST_TASKS, user_id, max_rows)
+    else:
+        created_at, task_id = query.after() or BEHIND_NOTHING
+        values = {
+            "user_id": user_id,
+            "is_completed": query.is_completed,
+            "search": query.q,
+            "with_texts": True,
+            "max_rows": max_rows,
+            "after_created_at": created_at,
+            "after_id": task_id,
+        }
+        rows = await pool.fetch(PAGE_NEWEST, *(values.get(name) for name in PAGE_PARAMETERS))
+    page = rows[: query.limit]
+    next_cursor = cursor_behind(page[-1]["created_at"], page[-1]["id"]) if len(rows) > query.limit else None
+    return answer({"tasks": [shown(row) for row in page], "next_cursor": next_cursor})
 
 
 @app.post("/api/tasks")
 async def create_task(new: NewTask, user_id: UserId, pool: Database) -> Response:
-    task = found(await pool.fetchrow(CREATE_TASK, user_id, new.title, new.description or None))
+    task = shown(await pool.fetchrow(CREATE_TASK, user_id, new.title, new.description or None))
     return answer(task, 201, {"Location": f"/api/tasks/{task['id']}"})
 
 
 @app.get("/api/tasks/{task_id}")
 async def get_task(task_id: UUID, user_id: UserId, pool: Database) -> Response:
-    return answer(found(await pool.fetchrow(GET_TASK, user_id, task_id)))
+    return answer(shown(await pool.fetchrow(GET_TASK, user_id, task_id)))
 
 
 @app.put("/api/tasks/{task_id}")
 async def update_task(task_id: UUID, changes: TaskChanges, user_id: UserId, pool: Database) -> Response:
     sent = changes.sent()
     values = {"user_id": user_id, "task_id": task_id} | sent
-    return answer(found(await pool.fetchrow(UPDATE_TASK, *update_arguments(values, sent))))
+    return answer(shown(await pool.fetchrow(UPDATE_TASK, *update_arguments(values, sent))))
 
 
 @app.delete("/api/tasks/{task_id}")

@@ -13,21 +13,29 @@ const postgres = require('postgres')
 
 const { BETTER_AUTH_SECRET, DATABASE_URL, POOL_MAX, PORT, WORKERS } = process.env
 const LIST_LIMIT = 1000
+const PRIORITIES = ['none', 'low', 'medium', 'high']
 const LIFETIME = 24 * 3600
 
 const read = (...path) => readFileSync(join(__dirname, ...path), 'utf8')
 const statement = (name) => read('../../../../sql', `${name}.sql`)
 const FIND_CREDENTIALS = statement('accounts/find_credentials')
 const LIST_TASKS = statement('tasks/list_tasks')
+const PAGE_NEWEST = statement('tasks/page_newest')
 const CREATE_TASK = read('../create_task.sql')
 const GET_TASK = statement('tasks/get_task')
 const UPDATE_TASK = statement('tasks/update_task')
 const DELETE_TASK = read('../delete_task.sql')
 
 // The names in the header, like `-- $3 set_title  boolean`. A field of sql/ that this peer does not know stays as it is.
-const UPDATE_PARAMETERS = Array.from(UPDATE_TASK.matchAll(/^-- \$\d+ (\w+)/gm), ([, name]) => name)
+const parameters = (text) => Array.from(text.matchAll(/^-- \$\d+ (\w+)/gm), ([, name]) => name)
+const UPDATE_PARAMETERS = parameters(UPDATE_TASK)
+const PAGE_PARAMETERS = parameters(PAGE_NEWEST)
 const updateArguments = (values) =>
   UPDATE_PARAMETERS.map((name) => values[name] ?? (name.startsWith('set_') ? false : null))
+
+const BEHIND_NOTHING = ['infinity', 'ffffffff-ffff-ffff-ffff-ffffffffffff']
+const cursorBehind = (task) => Buffer.from(JSON.stringify([task.created_at, task.id])).toString('base64url')
+const positionOf = (cursor) => JSON.parse(Buffer.from(cursor, 'base64url').toString())
 
 // What the server sends, 2026-01-31 12:00:00.123456+00, as the contract writes it. A Date would lose the microseconds.
 function timestamp(text) {
@@ -37,12 +45,22 @@ function timestamp(text) {
 }
 
 const string = { type: 'string' }
+const stringOrNull = { type: ['string', 'null'] }
 const title = { type: 'string', maxLength: 200, pattern: '\\S' }
 const description = { type: ['string', 'null'], maxLength: 2000 }
 const given = { type: 'string', minLength: 1 }
 const credentials = { type: 'object', required: ['email', 'password'], properties: { email: given, password: given } }
 const newTask = { type: 'object', required: ['title'], properties: { title, description } }
 const taskChanges = { type: 'object', properties: { title, description, is_completed: { type: 'boolean' } } }
+const listQuery = {
+  type: 'object',
+  properties: {
+    limit: { type: 'string', pattern: '^([1-9][0-9]{0,2}|1000)$' },
+    cursor: { type: 'string', maxLength: 300 },
+    is_completed: { enum: ['true', 'false'] },
+    q: { type: 'string', minLength: 1, maxLength: 100 },
+  },
+}
 const uuid = { type: 'string', pattern: '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' }
 const params = { type: 'object', properties: { taskId: uuid } }
 const task = {
@@ -51,13 +69,19 @@ const task = {
     id: string,
     user_id: string,
     title: string,
-    description: { type: ['string', 'null'] },
+    description: stringOrNull,
     is_completed: { type: 'boolean' },
+    due_on: stringOrNull,
+    due_time: stringOrNull,
+    time_zone: stringOrNull,
+    priority: string,
+    tags: { type: 'array', items: string },
     created_at: string,
     updated_at: string,
+    completed_at: stringOrNull,
   },
 }
-const tasks = { type: 'object', properties: { tasks: { type: 'array', items: task } } }
+const tasks = { type: 'object', properties: { tasks: { type: 'array', items: task }, next_cursor: stringOrNull } }
 const deleted = { type: 'object', properties: { message: string, id: string } }
 const user = { type: 'object', properties: { id: string, email: string, created_at: string } }
 const session = { type: 'object', properties: { token: string, user } }
@@ -112,9 +136,17 @@ async function serve() {
   const sql = postgres(DATABASE_URL, {
     max: Number(POOL_MAX),
     connection: { TimeZone: 'UTC' },
-    types: { timestamp: { to: 1184, from: [1184], serialize: (text) => text, parse: timestamp } },
+    types: {
+      timestamp: { to: 1184, from: [1184], serialize: (text) => text, parse: timestamp },
+      date: { to: 1082, from: [1082], serialize: (text) => text, parse: (text) => text }, // not a Date: it has no zone
+    },
   })
   const query = (text, values) => sql.unsafe(text, values, { prepare: true })
+  const shown = (row) => {
+    row.priority = PRIORITIES[row.priority]
+    row.due_time &&= row.due_time.slice(0, 5)
+    return row
+  }
   const one = async (text, values) => {
     const [row] = await query(text, values)
     if (row === undefined) throw taskNotFound()
@@ -163,19 +195,39 @@ async function serve() {
     return { token: app.jwt.sign(claims), user: found }
   })
 
-  app.get('/api/tasks', { onRequest, schema: { response: { 200: tasks } } }, async ({ userId }) => {
-    return { tasks: await query(LIST_TASKS, [userId, LIST_LIMIT]) }
+  const listing = { onRequest, schema: { querystring: listQuery, response: { 200: tasks } } }
+  app.get('/api/tasks', listing, async ({ userId, query: asked }) => {
+    const { cursor, is_completed, q } = asked
+    const limit = Number(asked.limit ?? LIST_LIMIT)
+    let rows
+    if (cursor === undefined && is_completed === undefined && q === undefined) {
+      rows = await query(LIST_TASKS, [userId, limit + 1])
+    } else {
+      const [createdAt, id] = cursor === undefined ? BEHIND_NOTHING : positionOf(cursor)
+      const values = {
+        user_id: userId,
+        is_completed: is_completed && is_completed === 'true',
+        search: q,
+        with_texts: true,
+        max_rows: limit + 1,
+        after_created_at: createdAt,
+        after_id: id,
+      }
+      rows = await query(PAGE_NEWEST, PAGE_PARAMETERS.map((name) => values[name] ?? null))
+    }
+    const page = rows.slice(0, limit).map(shown)
+    return { tasks: page, next_cursor: rows.length > limit ? cursorBehind(page[limit - 1]) : null }
   })
 
   const creating = { onRequest, schema: { body: newTask, response: { 201: task } } }
   app.post('/api/tasks', creating, async ({ userId, body }, reply) => {
-    const created = await one(CREATE_TASK, [userId, body.title.trim(), body.description?.trim() || null])
+    const created = shown(await one(CREATE_TASK, [userId, body.title.trim(), body.description?.trim() || null]))
     reply.code(201).header('Location', `/api/tasks/${created.id}`)
     return created
   })
 
   const reading = { onRequest, schema: { params, response: { 200: task } } }
-  app.get('/api/tasks/:taskId', reading, ({ userId, params }) => one(GET_TASK, [userId, params.taskId]))
+  app.get('/api/tasks/:taskId', reading, async ({ userId, params }) => shown(await one(GET_TASK, [userId, params.taskId])))
 
   const updating = { onRequest, schema: { params, body: taskChanges, response: { 200: task } } }
   app.put('/api/tasks/:taskId', updating, async ({ userId, params, body }) => {
@@ -193,7 +245,7 @@ async function serve() {
     if (!(values.set_title || values.set_description || values.set_is_completed)) {
       throw invalid([{ field: 'body', message: 'At least one field is required' }])
     }
-    return one(UPDATE_TASK, updateArguments(values))
+    return shown(await one(UPDATE_TASK, updateArguments(values)))
   })
 
   const deleting = { onRequest, schema: { params, response: { 200: deleted } } }

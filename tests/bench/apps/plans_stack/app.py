@@ -2,25 +2,29 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import bcrypt
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Query, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BeforeValidator, field_serializer
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlmodel import DateTime, Field, SQLModel, col, select
+from sqlmodel import DateTime, Field, SmallInteger, SQLModel, col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from tests.bench.apps.contract import (
     DATABASE_URL,
-    LIST_LIMIT,
     POOL_MAX,
+    PRIORITIES,
+    ListQuery,
     LogIn,
     NewTask,
     TaskChanges,
     UserId,
+    cursor_behind,
     issue_token,
     login_refused,
     new_app,
@@ -46,6 +50,10 @@ class TaskBase(SQLModel):
     title: str = Field(max_length=255)
     description: str | None = Field(default=None, max_length=2000)
     is_completed: bool = False
+    due_on: date | None = None
+    due_time: time | None = None
+    time_zone: str | None = None
+    tags: list[str] = Field(default=[], sa_type=JSONB)
 
 
 class Task(TaskBase, table=True):
@@ -56,6 +64,8 @@ class Task(TaskBase, table=True):
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     created_at: datetime = Field(default_factory=now, sa_type=DateTime(timezone=True))
     updated_at: datetime = Field(default_factory=now, sa_type=DateTime(timezone=True))
+    completed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    priority: int = Field(default=0, sa_type=SmallInteger)
 
 
 # pydantic writes a time with six digits and Z by itself, but for one in a million that has no fraction: the contract
@@ -63,12 +73,19 @@ class Task(TaskBase, table=True):
 class TaskPublic(TaskBase):
     id: UUID
     user_id: UUID
+    priority: Annotated[str, BeforeValidator(PRIORITIES.__getitem__)]
     created_at: datetime
     updated_at: datetime
+    completed_at: datetime | None
+
+    @field_serializer("due_time")
+    def to_the_minute(self, due_time: time | None) -> str | None:
+        return due_time and f"{due_time:%H:%M}"
 
 
 class TaskList(SQLModel):
     tasks: list[TaskPublic]
+    next_cursor: str | None
 
 
 class UserPublic(SQLModel):
@@ -131,10 +148,22 @@ async def log_in(given: LogIn, session: Database) -> Session:
 
 
 @app.get("/api/tasks", response_model=TaskList)
-async def list_tasks(user_id: UserId, session: Database) -> dict[str, list[Task]]:
+async def list_tasks(user_id: UserId, session: Database, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    wanted = select(Task).where(Task.user_id == user_id)
+    if query.is_completed is not None:
+        wanted = wanted.where(Task.is_completed == query.is_completed)
+    if query.q is not None:
+        wanted = wanted.where(
+            or_(*(col(each).icontains(query.q, autoescape=True) for each in (Task.title, Task.description)))
+        )
+    if after := query.after():
+        wanted = wanted.where(tuple_(col(Task.created_at), col(Task.id)) < after)
     newest_first = (col(Task.created_at).desc(), col(Task.id).desc())
-    found = await session.exec(select(Task).where(Task.user_id == user_id).order_by(*newest_first).limit(LIST_LIMIT))
-    return {"tasks": found.all()}
+    found = await session.exec(wanted.order_by(*newest_first).limit(query.limit + 1))
+    tasks = found.all()
+    page = tasks[: query.limit]
+    next_cursor = cursor_behind(page[-1].created_at, page[-1].id) if len(tasks) > query.limit else None
+    return {"tasks": page, "next_cursor": next_cursor}
 
 
 @app.post("/api/tasks", response_model=TaskPublic, status_code=201)
@@ -157,6 +186,7 @@ async def update_task(task_id: UUID, changes: TaskChanges, user_id: UserId, sess
     task = await find_task(session, user_id, task_id)
     task.sqlmodel_update(changes.sent())
     task.updated_at = now()
+    task.completed_at = (task.completed_at or task.updated_at) if task.is_completed else None
     session.add(task)
     await session.commit()
     await session.refresh(task)
