@@ -23,4 +23,4 @@ FROM
         LIMIT 1
     ) AS found
 ORDER BY wanted.ordinality
-LIMIT 1000
+LIMIT 1000;

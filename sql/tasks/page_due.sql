@@ -50,4 +50,4 @@ WHERE
         FALSE
     )
 ORDER BY coalesce(due_on, 'infinity'), coalesce(due_time, '24:00'), created_at DESC, id DESC
-LIMIT $9
+LIMIT $9;

@@ -43,4 +43,4 @@ WHERE
         FALSE
     )
 ORDER BY created_at DESC, id DESC
-LIMIT $9
+LIMIT $9;

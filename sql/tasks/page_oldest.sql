@@ -42,4 +42,4 @@ WHERE
         FALSE
     )
 ORDER BY created_at ASC, id DESC
-LIMIT $9
+LIMIT $9;

@@ -41,4 +41,4 @@ WHERE
         FALSE
     )
 ORDER BY updated_at DESC, created_at DESC, id DESC
-LIMIT $9
+LIMIT $9;
