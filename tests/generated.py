@@ -1,7 +1,8 @@
 """The files that are made from the code, and never edited: make generated.
 
 python -m tests.generated           writes migrations/schema.txt, sql/plans/ and `-- buffers:` of the statements, from
-                                    databases that it makes, then the index in sql/README.md and todo.http
+                                    databases that it makes, then the index in sql/README.md and todo.http; the plans
+                                    that differ in an older version where one is installed
 python -m tests.generated --check   prints the difference for the last two, which need no database, and exits with 1
 """
 
@@ -18,7 +19,7 @@ from service.cli import collection, embedded_postgres
 from service.db.statements import SQL
 from service.openapi.document import openapi
 from service.review.listing import listing
-from tests import buffers, plans, schema
+from tests import buffers, databases, plans, schema
 from tests.support import ROOT
 
 README = SQL / "README.md"
@@ -47,6 +48,9 @@ def write_measured() -> None:
             url, growth_url = (stack.enter_context(plans.seeded_database(server_url)) for _ in range(2))
             plans.write(url)
             buffers.write(buffers.costs_of(url, growth_url))
+            if (binaries := databases.installed_binaries()) is not None:
+                older_url = stack.enter_context(databases.installed_server(directory / "older", binaries, []))
+                plans.write_of_older_version(stack.enter_context(plans.seeded_database(older_url)))
     finally:
         shutil.rmtree(directory)
 

@@ -1,15 +1,15 @@
 """The database of a realistic size on which the golden plans are made, and the files that hold them."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 
 from service.db import migrations
 from service.db.admin_session import connected
-from service.db.statements import names, read
-from service.review.golden_plans import PLANS, reduced
+from service.db.statements import names, names_of_requests, read
+from service.review.golden_plans import PLANS, golden, is_of_older_version, reduced
 from service.review.plans import Plan, generic_plan, nodes
 from tests import databases
 
@@ -72,9 +72,26 @@ def indexes_of(plan: Plan) -> str:
 
 
 def write(url: str) -> None:
-    """Writes sql/plans/ from scratch: a file of a statement that is gone disappears."""
-    shutil.rmtree(PLANS, ignore_errors=True)
+    """Writes sql/plans/ from scratch, except the files of older versions: no file of a statement that is gone stays."""
+    for file in PLANS.rglob("*.txt"):
+        if not is_of_older_version(file):
+            file.unlink()
     for name, plan in plans_of(url).items():
-        file = PLANS / f"{name}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join([*reduced(plan), ""]))
+        _write(PLANS / f"{name}.txt", reduced(plan))
+
+
+def write_of_older_version(url: str) -> None:
+    """Writes a file for each statement of a request that this server plans in another way than the embedded one."""
+    with psycopg.connect(url) as connection:
+        version = connection.info.server_version // 10_000
+    for file in PLANS.rglob(f"*.{version}.txt"):
+        file.unlink()
+    plans = plans_of(url)
+    for name in names_of_requests():
+        if (lines := [*reduced(plans[name])]) != golden(name):
+            _write(PLANS / f"{name}.{version}.txt", lines)
+
+
+def _write(file: Path, lines: Iterable[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join([*lines, ""]))

@@ -49,7 +49,7 @@ def compare(url: str) -> Report:
     with connected(url) as connection:
         connection.read_only = True
         version = connection.info.server_version // 10_000
-        compared = [_compare(connection, name) for name in names_of_requests()]
+        compared = [_compare(connection, name, version) for name in names_of_requests()]
         refused = [each for each in compared if each.refusal is not None]
         missing = _missing_privileges(connection, refused)
         if not any(each.refusal is None and any(needed_privileges(each.golden)) for each in compared):
@@ -66,14 +66,14 @@ def compare(url: str) -> Report:
     return Report(lines, INCOMPLETE if refused else DIFFERS if different else SAME)
 
 
-def _compare(connection: AdminConnection, name: str) -> Compared:
+def _compare(connection: AdminConnection, name: str, version: int) -> Compared:
     """Each statement has a transaction of its own: its locks on the tables are released before the next one."""
     try:
         with connection.transaction():
             rows(connection, SET_TIME_LIMITS, **TIME_LIMITS, is_local=True)
-            return Compared(name, golden(name), list(reduced(generic_plan(connection, read(name)))), None)
+            return Compared(name, golden(name, version), list(reduced(generic_plan(connection, read(name)))), None)
     except PlanError as error:
-        return Compared(name, golden(name), [], str(error))
+        return Compared(name, golden(name, version), [], str(error))
 
 
 def _shown(compared: Compared) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """sql/plans/ holds the plan of each statement, so a change that alters a plan shows it in its diff."""
 
 from service.db.statements import names, read
-from service.review.golden_plans import PLANS, reduced
+from service.review.golden_plans import PLANS, is_of_older_version, reduced
 from tests.plans import indexes_of, plans_of
 
 
 def test_the_plans_are_those_that_sql_plans_shows(seeded_url: str) -> None:
-    shown = {file.relative_to(PLANS).with_suffix("").as_posix(): file.read_text() for file in PLANS.rglob("*.txt")}
+    files = [file for file in PLANS.rglob("*.txt") if not is_of_older_version(file)]
+    shown = {file.relative_to(PLANS).with_suffix("").as_posix(): file.read_text() for file in files}
 
     assert {name: "\n".join([*reduced(plan), ""]) for name, plan in plans_of(seeded_url).items()} == shown
 
