@@ -147,8 +147,8 @@ def test_every_statement_with_parameters_has_a_call_that_is_checked() -> None:
         ),
         (
             "domain/tasks.py",
-            "values = NO_CHANGES | changes",
-            "values = changes",
+            "values = NO_CHANGES | await",
+            "values = await",
             "tasks/update_task takes ",
         ),
         (

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from service.db.statements import SQL, names, read
+from service.domain.tasks import NO_FIELDS
 from tests import databases
 from tests.databases import Urls
 from tests.documents import DOCS, section
@@ -64,12 +65,10 @@ def use(url: str) -> None:
             read("accounts/create_user").text.encode(), [EMAIL, HASH, bytes(32)]
         ).fetchone() or [None]
         cursor.execute(read("accounts/find_credentials").text.encode(), [EMAIL])
-        for name, rest in (
-            ("create_task", [TITLE, None, 10]),
-            ("recount_tasks", []),
-            ("create_task", [TITLE, None, 10]),
-        ):
-            cursor.execute(read(f"tasks/{name}").text.encode(), [user_id, *rest])
+        new_task = NO_FIELDS | {"title": TITLE, "max_tasks": 10}
+        for name, values in (("create_task", new_task), ("recount_tasks", {}), ("create_task", new_task)):
+            statement = read(f"tasks/{name}")
+            cursor.execute(statement.text.encode(), statement.arguments({"user_id": user_id} | values))
         cursor.execute(read("accounts/change_password").text.encode(), [user_id, 0, HASH])
 
 
