@@ -11,14 +11,17 @@ STATEMENT = """\
 -- A statement of the test.
 -- $1 user_id   uuid
 -- $2 task_ids  uuid[]
--- -> id  uuid
+-- -> id       uuid
+-- -> user_id  uuid
 -- index: tasks_pkey
 -- buffers: 4
-SELECT /* tasks/new_statement */ found.id
+SELECT /* tasks/new_statement */ found.id, found.user_id
 FROM
     unnest($2::uuid[]) WITH ORDINALITY AS wanted (id),
     LATERAL (
-        SELECT tasks.id FROM tasks WHERE tasks.user_id = $1 AND tasks.id = wanted.id ORDER BY tasks.id LIMIT 1
+        SELECT tasks.id, tasks.user_id
+        FROM tasks
+        WHERE tasks.user_id = $1 AND tasks.id = wanted.id ORDER BY tasks.id LIMIT 1
     ) AS found
 ORDER BY wanted.ordinality
 LIMIT 9
