@@ -227,6 +227,6 @@ def test_trailing_slash_is_the_same_path(ann: User, contract: Contract) -> None:
 def test_unknown_query_parameters_are_ignored(ann: User, contract: Contract) -> None:
     task = ann.creates(contract)
 
-    answer = ann.get(f"{contract.prefix}/tasks?user_id=1&limit=x&offset=-1&id=%00&%ff=%ff")
+    answer = ann.get(f"{contract.prefix}/tasks?user_id=1&page=x&offset=-1&id=%00&%ff=%ff")
 
     assert (answer.status_code, answer.json()) == (200, contract.list_of(task))
