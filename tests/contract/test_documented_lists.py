@@ -12,7 +12,7 @@ from tests.support import FEBRUARY, User
 
 DOCUMENT = openapi(CONTRACTS)
 OPERATION = DOCUMENT["paths"]["/api/tasks"]["get"]
-PARAMETERS: dict[str, dict[str, Any]] = {each["name"]: each for each in OPERATION["parameters"]}
+PARAMETERS: dict[str, dict[str, Any]] = {each["name"]: each for each in OPERATION["parameters"] if "name" in each}
 EXAMPLES = {name: each["example"] for name, each in PARAMETERS.items() if "example" in each}
 
 
