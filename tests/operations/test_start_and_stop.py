@@ -331,15 +331,14 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
         ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 250", 1),
         ("service/http/json_stream.py", "MAX_PAGE_ROWS = 250", "MAX_PAGE_ROWS = 500", 2),
     ):
-        before = service.log.read_text().count("ready: ")
         path = checkout / changed
         changed_text = path.read_text().replace(was, becomes)
         deadline = time.monotonic() + 120
-        while service.log.read_text().count("ready: ") == before and time.monotonic() < deadline:
-            path.write_text(changed_text)  # written again in case the reloader had not looked at it yet
-            time.sleep(2)
         while (found := listed_by(user)) != listed and time.monotonic() < deadline:
-            time.sleep(0.1)
+            path.write_text(changed_text)  # written again in case the reloader had not looked at it yet
+            restarted = time.monotonic() + 20
+            while (found := listed_by(user)) != listed and time.monotonic() < restarted:
+                time.sleep(0.1)
         assert found == listed
     os.killpg(service.process.pid, signal.SIGINT)
     assert service.wait() == 0
