@@ -1,8 +1,8 @@
 """Cursors: the place in a list where the next page begins, as a text that is opaque to clients.
 
-A cursor holds no secret, and needs none: it is only taken for the list and the user that its digest names, and whoever
-makes one up moves within a list of their own. Every value in it is checked all the same, so that the database gets
-nothing that a task could not have.
+A cursor is valid for one user and one list (order and filters), which its digest covers. The digest has no key: a
+client that computes a cursor itself can only choose a position in its own list. Each value in a cursor is checked, so
+that the database never gets a value that no task can have.
 """
 
 import base64

@@ -22,7 +22,7 @@ OF_OUTSIDE_USERS = "deleted_outside_users"
 
 
 class Identity(NamedTuple):
-    """What a user is known by. Without a generation there is no such user, or no more."""
+    """What identifies a user. `token_generation` is None if there is no such user, or if the user was deleted."""
 
     user_id: UUID
     email: str | None = None

@@ -103,7 +103,7 @@ def _missing_privileges(connection: AdminConnection, refused: list[Compared]) ->
 
 
 def _tables(connection: AdminConnection, different: Iterable[Compared]) -> Iterator[str]:
-    """What the planner knows of the tables of the plans that differ."""
+    """The sizes that the planner assumes for the tables in the plans that differ, and when they were analyzed."""
     tables = sorted({table for each in different for _, table in needed_privileges([*each.golden, *each.here])})
     for row in rows(connection, LIST_TABLE_STATISTICS, table_names=tables) if tables else []:
         yield f"{row['table_name']}: {_size(row['row_count'], row['page_count'])}; {_analyzed(row['analyzed_at'])}"

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         3600.0,
         ge=0,
         le=86400,
-        description="seconds between two looks for expired rows when nobody signs in; 0: only beside sign-ins",
+        description="seconds between two deletions of expired rows while nobody signs in; 0: only after sign-ins",
     )
     tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
