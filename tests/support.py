@@ -171,7 +171,12 @@ class Service:
     def wait(self) -> int:
         """Waits for the end of the service and returns its exit code."""
         self.http.close()
-        return self.process.wait(timeout=60)
+        try:
+            return self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # or it would disturb every test after this one
+            self.process.wait()
+            raise
 
 
 def peak_of_memory(service: Service) -> int:

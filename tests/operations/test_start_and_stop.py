@@ -180,20 +180,26 @@ def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> 
 
 
 def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
+    service = begin_with_sanic(directory, *how, **settings)
+    service.wait_until_ready()
+    return service
+
+
+def begin_with_sanic(
+    directory: Path, *how: str, factory: str = "service.cli.factory:app_factory", **settings: object
+) -> Service:
     port = free_port()
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sanic", "service.cli.factory:app_factory", "--factory", f"--port={port}", *how],
+            [sys.executable, "-m", "sanic", factory, "--factory", f"--port={port}", *how],
             cwd=directory,
             env=support.environment(**settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    service = Service(port, process, log)
-    service.wait_until_ready()
-    return service
+    return Service(port, process, log)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -226,6 +232,33 @@ def test_sanics_own_command_line_serves_and_stops(tmp_path: Path, how: list[str]
     assert service.stop() == 0
     assert not (tmp_path / ".data" / POSTMASTER).exists()
     assert all(isinstance(json.loads(line), dict) for line in service.log.read_text().splitlines())
+
+
+def test_sanics_own_command_line_stops_while_its_workers_start(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "slow_start.py").write_text(
+        "import asyncio, pathlib\n"
+        "from service.cli.factory import app_factory as factory\n"
+        "async def wait(_):\n"
+        f"    pathlib.Path({str(started)!r}).touch()\n"
+        "    await asyncio.sleep(60)\n"
+        "def app_factory(_=None):\n"
+        "    app = factory()\n"
+        "    app.before_server_start(wait)\n"
+        "    return app\n"
+    )
+    paths = f"{tmp_path}:{ROOT}"
+    service = begin_with_sanic(tmp_path, "--workers=2", factory="slow_start:app_factory", PYTHONPATH=paths)
+    deadline = time.monotonic() + 60
+    try:
+        while not started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        ended = service.stop()
+
+    assert ended == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
 @pytest.mark.parametrize("how", ["--single-process", "--workers=1"])
