@@ -180,14 +180,12 @@ def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> 
 
 
 def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
-    service = begin_with_sanic(directory, *how, **settings)
+    service = begin_with_sanic(directory, "service.cli.factory:app_factory", *how, **settings)
     service.wait_until_ready()
     return service
 
 
-def begin_with_sanic(
-    directory: Path, *how: str, factory: str = "service.cli.factory:app_factory", **settings: object
-) -> Service:
+def begin_with_sanic(directory: Path, factory: str, *how: str, **settings: object) -> Service:
     port = free_port()
     log = directory / "log"
     with log.open("wb") as output:
@@ -248,7 +246,7 @@ def test_sanics_own_command_line_stops_while_its_workers_start(tmp_path: Path) -
         "    return app\n"
     )
     paths = f"{tmp_path}:{ROOT}"
-    service = begin_with_sanic(tmp_path, "--workers=2", factory="slow_start:app_factory", PYTHONPATH=paths)
+    service = begin_with_sanic(tmp_path, "slow_start:app_factory", "--workers=2", PYTHONPATH=paths)
     deadline = time.monotonic() + 60
     try:
         while not started.exists():
