@@ -38,7 +38,7 @@ def pooler_messages(service: Service) -> list[str]:
     return [line["message"] for line in service.lines() if "prepared statements" in line["message"]]
 
 
-# The contract tests that send every statement of accounts and tasks. What the others look at is the same behind a pooler.
+# The contract tests that send every statement of accounts and tasks. A pooler changes nothing that the others look at.
 ALL_STATEMENTS = (
     "account", "between_contracts", "export", "february", "january", "list_cursors", "lists", "planning", "quota",
     "task_fields", "written",
