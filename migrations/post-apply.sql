@@ -35,7 +35,15 @@ BEGIN
     END LOOP;
 
     -- Without task_counters: its rows go with their users, by the foreign key.
-    GRANT DELETE ON users, tasks, attempts, deleted_outside_users TO todo_runtime;
+    GRANT DELETE ON users, tasks, deleted_tasks, attempts, deleted_outside_users TO todo_runtime;
+
+    -- A deletion is never changed.
+    REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON deleted_tasks FROM todo_runtime;
+    GRANT SELECT, INSERT ON deleted_tasks TO todo_runtime;
+
+    -- A new history is begun by migrate, or by hand.
+    REVOKE ALL ON histories FROM todo_runtime;
+    GRANT SELECT ON histories TO todo_runtime;
 
     -- Whether the schema is behind, and whether a migration was edited after it was applied.
     REVOKE ALL ON _yoyo_migration, migration_checksums FROM todo_runtime;

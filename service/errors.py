@@ -28,6 +28,17 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = 405, "Method not allowed", "the path exists, the method does not; see `Allow`"
     EMAIL_EXISTS = 409, "Email already registered", "signup with a taken email"
     QUOTA_EXCEEDED = 409, "You have reached the limit of N tasks", "a create beyond `TASKS_PER_USER`, which is the N"
+    GONE = 410, "The task was deleted", "a create under an id whose task was deleted before"
+    CURSOR_EXPIRED = (
+        410,
+        "Start again without a cursor",
+        "a cursor of changes from more than `CHANGES_DAYS` ago, or from before a restore of the database",
+    )
+    PRECONDITION_FAILED = (
+        412,
+        "The task has changed",
+        "`If-Match` names another version, or `If-None-Match: *` a task that exists; `current` is the task",
+    )
     PAYLOAD_TOO_LARGE = 413, "Request body is too large", "a body over 1 MiB"
     RATE_LIMITED = (
         429,

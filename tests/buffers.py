@@ -26,7 +26,7 @@ from service.review.buffers import touched_buffers
 ISSUER = "https://issuer.example"
 PAGE_ROWS = 51  # of a page of 50, with the one that says whether there is a next page
 FEW, MANY, MOST = 10, 1_000, 10_000  # tasks of one owner
-VACUUM = b"VACUUM users, tasks, task_counters, attempts, deleted_outside_users"
+VACUUM = b"VACUUM users, tasks, task_counters, deleted_tasks, attempts, deleted_outside_users"
 
 # The list of a large owner is read from as many pages as in a table that grew over years: its order is not that of the
 # rows in the table.
@@ -115,15 +115,24 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
         "health/reach_tasks": {"user_id": UUID(int=0)},
         "tasks/count_tasks": user,
         "tasks/create_task": NO_FIELDS | user | {"title": "Buy milk", "max_tasks": NO_QUOTA},
-        "tasks/delete_task": task,
+        "tasks/delete_task": task | {"versions": None, "kept_days": 91},
+        "tasks/find_used_id": task,
+        "tasks/get_history": user,
+        "tasks/get_list_version": user,
         "tasks/get_task": task,
         "tasks/get_tasks": user | {"task_ids": [owner.task_id]},
         "tasks/list_tasks": user | {"max_rows": MAX_PAGE_ROWS},
         "tasks/list_tasks_after": task | {"created_at": owner.created_at, "max_rows": MAX_PAGE_ROWS},
+        "tasks/list_changed_tasks": user
+        | {"after_version": -1, "after_id": UUID(int=0), "newest": 1000, "max_rows": PAGE_ROWS},
+        "tasks/list_deleted_tasks": user | {"after_version": 0, "newest": 1000, "max_rows": PAGE_ROWS},
+        "tasks/lock_counter": user,
         "tasks/lower_tags": user | {"tags": '["Home", "garden"]'},
         **{sort.statement.name: user | first_page(sort) for sort in SORTS.values()},
         "tasks/recount_tasks": user,
-        "tasks/update_task": NO_CHANGES | task | {"set_is_completed": True, "is_completed": True},
+        "tasks/update_task": NO_CHANGES
+        | task
+        | {"set_is_completed": True, "is_completed": True, "versions": None},
     }  # fmt: skip
 
 

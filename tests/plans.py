@@ -35,8 +35,13 @@ SELECT
 FROM generate_series(1, {TASKS_EACH}) AS n, users
 ORDER BY n, md5(users.id::text);
 
-INSERT INTO task_counters (user_id, task_count, counted_at)
-SELECT id, {TASKS_EACH}, now() - interval '1 hour' FROM users;
+INSERT INTO task_counters (user_id, task_count, counted_at, version)
+SELECT id, {TASKS_EACH}, now() - interval '1 hour', 1000 FROM users;
+
+INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)
+SELECT users.id, md5(n || ' deleted by ' || users.email)::uuid, n, now() + n * interval '1 day'
+FROM generate_series(1, 5) AS n, users
+ORDER BY n, md5(users.id::text);
 
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'

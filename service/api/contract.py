@@ -1,5 +1,8 @@
-from service.api import accounts, models, tasks
+from typing import Any
+
+from service.api import accounts, changes, models, tasks
 from service.api.list_query import ListQuery
+from service.domain.tasks import TaskChanged
 from service.errors import Code, Problem
 from service.http.contract import Contract, Operation
 
@@ -7,6 +10,10 @@ from service.http.contract import Contract, Operation
 def error_text(_: str | None, problem: Problem) -> str:
     """February's clients read the error's own text, and look at `details` for the fields."""
     return problem.text
+
+
+def more_fields(problem: Problem) -> dict[str, Any]:
+    return {"current": tasks.task_body(problem.current)} if isinstance(problem, TaskChanged) else {}
 
 
 # A table, one operation a row; the formatter would make a column of it.
@@ -25,10 +32,17 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
     Operation("POST", "/auth/logout", accounts.log_out, "Log out", 204, needs_token=False),
     Operation("POST", "/auth/logout-all", accounts.log_out_everywhere, "Log out everywhere", 204),
     Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList, query=ListQuery,
-              headers=["Link"]),
+              headers=["ETag", "Link"], request_headers=["IfNoneMatch"], may_be_known=True),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.Task, models.NewTask,
-              [Code.QUOTA_EXCEEDED], headers=["Location"]),
-    Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task),
-    Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges),
-    Operation("DELETE", "/tasks/<task_id>", tasks.delete_task, "Delete a task", 200, models.Deleted),
-), has_strict_handling=True)
+              [Code.QUOTA_EXCEEDED], headers=["ETag", "Location"]),
+    Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task, headers=["ETag"],
+              request_headers=["IfNoneMatch"], may_be_known=True),
+    Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges,
+              [Code.QUOTA_EXCEEDED, Code.GONE, Code.PRECONDITION_FAILED], headers=["ETag"],
+              request_headers=["IfMatch", "OnlyNew"], may_create=True),
+    Operation("DELETE", "/tasks/<task_id>", tasks.delete_task, "Delete a task", 200, models.Deleted,
+              refusals=[Code.PRECONDITION_FAILED], request_headers=["IfMatch"]),
+    Operation("GET", "/changes", changes.list_changes, "List what has changed", 200, models.ChangeList,
+              refusals=[Code.CURSOR_EXPIRED], query=changes.ChangesQuery, headers=["ETag"],
+              request_headers=["IfNoneMatch"], may_be_known=True),
+), has_strict_handling=True, more_fields=more_fields)

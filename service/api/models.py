@@ -202,6 +202,19 @@ class Task(StrictModel):
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
+    version: Annotated[int, Field(ge=0)]
+
+
+class Change(StrictModel):
+    id: UUID
+    version: Annotated[int, Field(ge=0)]
+    task: Annotated[Task | None, Field(description="Null: it was deleted")]
+
+
+class ChangeList(StrictModel):
+    changes: Annotated[list[Change], Field(max_length=LIST_LIMIT)]
+    cursor: Annotated[str, Field(max_length=300, description="For the changes after these")]
+    has_more: bool
 
 
 class TaskList(StrictModel):

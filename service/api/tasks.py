@@ -11,6 +11,7 @@ from service.domain import task_lists, tasks
 from service.domain.task_lists import FIRST_PAGE
 from service.http.json_body import parse
 from service.http.json_stream import MAX_PAGE_ROWS, answer_page
+from service.http.preconditions import creates, expected_versions, list_tag, not_modified, task_tag, wants_news
 from service.http.query_string import has_query, next_link, parse_query
 from service.http.request import Request
 from service.http.responses import json_response
@@ -18,34 +19,56 @@ from service.http.responses import json_response
 
 async def list_tasks(request: Request) -> HTTPResponse | None:
     wanted = parse_query(ListQuery, request).page() if has_query(request) else FIRST_PAGE
-    user_id = request.ctx.user_id
-    page = await task_lists.read_page(request.app.ctx.database, user_id, wanted, MAX_PAGE_ROWS)
+    database, user_id = request.app.ctx.database, request.ctx.user_id
+    if wants_news(request):
+        known = list_tag(await task_lists.list_version(database, user_id))
+        if (answer := not_modified(request, known)) is not None:
+            return answer
+    page = await task_lists.read_page(database, user_id, wanted, MAX_PAGE_ROWS)
+    tag = list_tag(page.version)
     if page.end is None:
-        return await answer_page(request, page, task_body, None, {})
+        return await answer_page(request, page, task_body, None, tag)
     next_cursor = cursor.write(page.end, user_id, wanted.listed)
-    return await answer_page(request, page, task_body, next_cursor, next_link("/api/tasks", request, next_cursor))
+    return await answer_page(request, page, task_body, next_cursor, tag | next_link("/api/tasks", request, next_cursor))
 
 
 async def create_task(request: Request) -> HTTPResponse:
     new = parse(models.NewTask, request)
     context = request.app.ctx
     row = await tasks.create_task(context.database, request.ctx.user_id, new.fields(), context.max_tasks)
-    return json_response(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"})
+    return _created(row)
 
 
 async def get_task(request: Request, task_id: str) -> HTTPResponse:
     row = await tasks.get_task(request.app.ctx.database, request.ctx.user_id, task_id)
-    return json_response(task_body(row))
+    tag = task_tag(row["version"])
+    return not_modified(request, tag) or json_response(task_body(row), 200, tag)
 
 
 async def update_task(request: Request, task_id: str) -> HTTPResponse:
-    changes = parse(models.TaskChanges, request).changes()
-    row = await tasks.update_task(request.app.ctx.database, request.ctx.user_id, task_id, changes)
-    return json_response(task_body(row))
+    """Changes a task, or creates it under this id if the request says so."""
+    if creates(request):
+        return await _create_with_id(request, task_id)
+    changes, versions = parse(models.TaskChanges, request).changes(), expected_versions(request)
+    row = await tasks.update_task(request.app.ctx.database, request.ctx.user_id, task_id, changes, versions)
+    return json_response(task_body(row), 200, task_tag(row["version"]))
+
+
+async def _create_with_id(request: Request, task_id: str) -> HTTPResponse:
+    new, context = parse(models.NewTask, request), request.app.ctx
+    row = await tasks.create_task_with_id(
+        context.database, request.ctx.user_id, task_id, new.fields(), context.max_tasks
+    )
+    return _created(row)
+
+
+def _created(row: Row) -> HTTPResponse:
+    return json_response(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"} | task_tag(row["version"]))
 
 
 async def delete_task(request: Request, task_id: str) -> HTTPResponse:
-    row = await tasks.delete_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    context, versions = request.app.ctx, expected_versions(request)
+    row = await tasks.delete_task(context.database, request.ctx.user_id, task_id, context.changes_days, versions)
     return json_response({"message": "Task deleted successfully", "id": str(row["id"])})
 
 
@@ -63,6 +86,7 @@ _columns_of = tasks.columns_reader(
     "created_at",
     "updated_at",
     "completed_at",
+    "version",
 )
 
 
@@ -81,6 +105,7 @@ def task_body(row: Row) -> dict[str, Any]:
         created_at,
         updated_at,
         completed_at,
+        version,
     ) = _columns_of(row)
     # Most tasks were never changed, or last when they were completed: formatting a time once is cheaper.
     created = updated = formats.time_from_postgresql(created_at)
@@ -104,4 +129,5 @@ def task_body(row: Row) -> dict[str, Any]:
         "created_at": created,
         "updated_at": updated,
         "completed_at": completed,
+        "version": version,
     }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -14,7 +15,7 @@ from service.db.batching import Batches
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
-from service.db.statements import Statement, StatementCallError
+from service.db.statements import Statement, StatementCallError, statement
 from service.errors import Code, FieldError, Problem
 from service.field_rules import UNKNOWN_TIME_ZONE
 from service.settings.all_settings import Settings
@@ -37,6 +38,7 @@ class Refusal(NamedTuple):
 REFUSALS = {
     ("23505", "users_email_key"): Refusal(Code.EMAIL_EXISTS),
     ("23503", "tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
+    ("23503", "deleted_tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23503", "task_counters_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23514", "tasks_due_time_needs_due_on"): Refusal(
         Code.VALIDATION_ERROR, FieldError("due_time", "Due time needs a due date")
@@ -45,6 +47,8 @@ REFUSALS = {
         Code.VALIDATION_ERROR, FieldError("time_zone", "Time zone needs a due time")
     ),
 }
+
+LOCK_COUNTER = statement("tasks/lock_counter", "one")
 
 # The error of timezone() in a statement, for a name that this server does not know. It names no constraint, and its
 # message is in the server's language, so the statement tells by its parameters.
@@ -80,8 +84,28 @@ class ServerTrouble(NamedTuple):
     reason: str
 
 
+class Transaction:
+    """A transaction on one connection. A statement in it sees what was committed before that statement began."""
+
+    def __init__(self, connection: DatabaseConnection) -> None:
+        self._connection = connection
+
+    async def one(self, statement: Statement, **values: object) -> Row | None:
+        try:
+            return await self._connection.fetchrow(statement.text, *statement.arguments(values))
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            raise problem_of(error, statement) from None  # of this statement of the transaction
+
+    async def require_one(self, statement: Statement, **values: object) -> Row:
+        row = await self.one(statement, **values)
+        if row is None:
+            raise StatementCallError(f"sql/{statement.name}.sql returned no row")
+        return row
+
+
 class Database:
-    """Runs each statement in at most one round trip, unless it meets a lock: no BEGIN around it, no reset after it."""
+    """Runs each statement in at most one round trip, unless it meets a lock: no BEGIN around it, no reset after it. For
+    the few writes that need several statements there is in_locked_transaction()."""
 
     def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background) -> None:
         self._pool = pool
@@ -131,6 +155,19 @@ class Database:
     async def execute(self, statement: Statement, **values: object) -> None:
         arguments = statement.arguments(values)
         await self._run(statement, arguments, lambda connection: connection.execute(statement.text, *arguments))
+
+    async def in_locked_transaction(self, user_id: UUID, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """All that `work` does happens, or nothing. No other write to the owner's tasks happens meanwhile, and each
+        statement sees all that happened before. `work` is called again after a lock or a deadlock has undone it."""
+
+        async def send(connection: DatabaseConnection) -> Result:
+            transaction = Transaction(connection)
+            async with connection.transaction():
+                await transaction.one(LOCK_COUNTER, user_id=user_id)
+                return await work(transaction)
+
+        first = LOCK_COUNTER  # whose owner and lock are those of the transaction
+        return await self._run(first, first.arguments({"user_id": user_id}), send)
 
     async def _run(
         self,

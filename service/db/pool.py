@@ -100,7 +100,7 @@ class Pool:
         connection = await self._take(owner)
         try:
             result = await send(connection)
-        except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS):
+        except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS, Problem):
             self._queue.release(owner, connection)
             raise
         except BaseException:
@@ -185,7 +185,8 @@ class Pool:
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
                 await connection.execute(GET_SERVER_PID.text)
-            usable = connection
+            if not connection.is_in_transaction():  # a BEGIN may have been cancelled on its way, and happened
+                usable = connection
         except DRIVER_ERRORS:  # TimeoutError is an OSError
             pass
         finally:

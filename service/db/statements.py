@@ -26,7 +26,7 @@ _PATTERNS = {
     "-- $": _PARAMETER, "-- ->": _COLUMN, "-- index:": _INDEX, "-- buffers:": _BUFFERS, "-- across owners:": _REASON,
 }  # fmt: skip
 _END = re.compile(r"\s*;\s*\Z")
-_AS = "as"  # `-- -> as tasks/list_tasks`: the columns of that statement. SQL reserves the word: no column is named so.
+_AS = "as"  # `-- -> as tasks/get_task`: the columns of that statement. SQL reserves the word: no column is named so.
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
 

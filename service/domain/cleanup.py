@@ -13,8 +13,13 @@ from service.errors import Problem
 
 FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "one")
 FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "one")
+FORGET_DELETED_TASKS = statement("maintenance/forget_deleted_tasks", "one")
 # Each deletes a limited number of rows. Several processes may run them at the same moment.
-EXPIRED_ROWS = {"attempts": FORGET_ATTEMPTS, "deleted_outside_users": FORGET_DELETED_USERS}
+EXPIRED_ROWS = {
+    "attempts": FORGET_ATTEMPTS,
+    "deleted_outside_users": FORGET_DELETED_USERS,
+    "deleted_tasks": FORGET_DELETED_TASKS,
+}
 
 MIN_INTERVAL_SECONDS = 60.0
 

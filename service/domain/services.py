@@ -12,6 +12,7 @@ from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
 from service.background import Background
 from service.db.database import Database
+from service.domain.change_feed import ChangeFeed
 from service.domain.cleanup import Cleanup
 from service.domain.known_networks import KnownNetworks
 from service.domain.rate_limits import RateLimits
@@ -32,7 +33,9 @@ class Services(SimpleNamespace):
     rate_limits: RateLimits
     known_networks: KnownNetworks
     cleanup: Cleanup
+    change_feed: ChangeFeed
     max_tasks: int  # for each user
+    changes_days: int  # for which a cursor of changes is good
 
 
 async def open_services(services: Services, settings: Settings) -> None:
@@ -42,9 +45,11 @@ async def open_services(services: Services, settings: Settings) -> None:
     services.background = Background()
     services.database = await Database.connect(settings, services.background)
     services.cleanup = Cleanup(services.database, services.background, settings.cleanup_interval)
+    services.change_feed = ChangeFeed(services.database, settings.changes_days)
     services.cleanup.start()
     services.rate_limits = RateLimits(services.database, services.background, services.cleanup, settings)
     services.known_networks = KnownNetworks(services.database, services.background, settings)
+    services.changes_days = settings.changes_days
     services.max_tasks = settings.tasks_per_user or NO_QUOTA
     find_user = partial(token_users.find_or_create_outside_user, services.database)
     services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user)

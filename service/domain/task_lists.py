@@ -10,10 +10,11 @@ from uuid import UUID
 
 from service.db.database import Database, Row
 from service.db.statements import Statement, statement
-from service.domain.tasks import LIST_LIMIT, list_tasks
-from service.domain.users import require_user
+from service.domain.tasks import LIST_LIMIT, LIST_TASKS
+from service.domain.users import require_user, user_is_gone
 
 GET_TASKS = statement("tasks/get_tasks", "many")
+GET_LIST_VERSION = statement("tasks/get_list_version", "one")
 
 HIGHEST_ID = UUID(int=2**128 - 1)
 ABOVE_ALL_PRIORITIES = 4
@@ -105,29 +106,41 @@ class Page(NamedTuple):
     tasks: list[Row]  # the first tasks of the page
     ids: list[UUID]  # the ids of the others, whose rows were not read yet
     end: Position | None  # where the next page begins; None: this is the last one
+    version: int  # the highest number of the owner when the page was read, or a lower one
 
 
 async def read_page(database: Database, user_id: UUID, wanted: PageWanted, max_first: int) -> Page:
     """One task more than the limit is asked for, which says whether there is a next page. Of a long page only
     `max_first` tasks are read, and the positions of the others."""
     max_rows = min(wanted.limit + 1, max_first)
-    if wanted.after is None and wanted.listed == EVERYTHING:
-        tasks = await list_tasks(database, user_id, None, max_rows)
+    tasks = await _read(database, user_id, wanted, max_rows)
+    if tasks:
+        version = tasks[0]["list_version"]
     else:
+        # Nothing has the number of an empty page. It is read before the page that it is given to, because a client
+        # that gets a number believes to have seen everything up to it.
+        version = await list_version(database, user_id)
         tasks = await _read(database, user_id, wanted, max_rows)
-        if not tasks:
-            await require_user(database, user_id)  # a deleted account has no tasks either, and must get 401
     if len(tasks) < max_rows:
-        return Page(tasks, [], None)
+        return Page(tasks, [], None, version)
     if max_rows > wanted.limit:
-        return Page(tasks[:-1], [], Position.of(tasks[-2]))
+        return Page(tasks[:-1], [], Position.of(tasks[-2]), version)
     behind = wanted._replace(after=Position.of(tasks[-1]))
     rest = await _read(database, user_id, behind, wanted.limit + 1 - max_rows, with_texts=False)
     has_next = len(tasks) + len(rest) > wanted.limit
     if has_next:
         rest.pop()
     end = Position.of(rest[-1] if rest else tasks[-1])
-    return Page(tasks, [task["id"] for task in rest], end if has_next else None)
+    return Page(tasks, [task["id"] for task in rest], end if has_next else None, version)
+
+
+async def list_version(database: Database, user_id: UUID) -> int:
+    """The number of the newest write to any task of the owner."""
+    row = await database.one(GET_LIST_VERSION, user_id=user_id)
+    if row is None:
+        raise user_is_gone()  # a deleted account has no tasks either, and must get 401
+    version: int = row["list_version"]
+    return version
 
 
 async def get_tasks(database: Database, user_id: UUID, ids: list[UUID]) -> list[Row]:
@@ -141,6 +154,8 @@ async def get_tasks(database: Database, user_id: UUID, ids: list[UUID]) -> list[
 async def _read(
     database: Database, user_id: UUID, wanted: PageWanted, max_rows: int, *, with_texts: bool = True
 ) -> list[Row]:
+    if wanted.after is None and wanted.listed == EVERYTHING:
+        return await database.many(LIST_TASKS, user_id=user_id, max_rows=max_rows)
     sort, filters = wanted.listed
     # A page that takes long goes to the server alone, so that no other request waits for it.
     run = database.many_alone if wanted.listed.reads_all else database.many

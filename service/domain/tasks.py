@@ -3,20 +3,21 @@
 The owner's id is the first argument after the database in every function.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
 import orjson
 
-from service.db.database import Database, Row
+from service.db.database import Database, Row, Transaction
 from service.db.statements import Statement, statement
 from service.domain.users import require_user
-from service.errors import Code, Problem
+from service.errors import Code, FieldError, Problem
 from service.formats import parse_uuid
 
 CREATE_TASK = statement("tasks/create_task", "one")
+FIND_USED_ID = statement("tasks/find_used_id", "one")
 RECOUNT_TASKS = statement("tasks/recount_tasks", "one")
 LIST_TASKS = statement("tasks/list_tasks", "many")
 LIST_TASKS_AFTER = statement("tasks/list_tasks_after", "many")
@@ -30,6 +31,9 @@ NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
 Priority: TypeAlias = Literal["none", "low", "medium", "high"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)  # the database has the position
+Versions: TypeAlias = list[int] | None  # of which a task must have one; None: it may have any
+OWN_ID_VERSIONS = {4, 7}  # of UUIDs: random ones, and those that begin with the time
+SPARE_DAYS = 1  # the clock of this process may not be that of the database
 NO_TAGS = "[]"  # in the form in which tags go to the database and come back: as JSON
 
 # The fields of a task, from the parameters of the statements, each with the value for a request that does not send it.
@@ -43,6 +47,14 @@ NO_CHANGES: dict[str, Any] = {
     if flag.startswith("set_")
     for name, value in ((flag, False), (flag.removeprefix("set_"), None))
 }
+
+
+class TaskChanged(Problem):
+    """The task has another version than the client expects. `current` is the task as it is."""
+
+    def __init__(self, current: Row) -> None:
+        super().__init__(Code.PRECONDITION_FAILED)
+        self.current = current
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +72,48 @@ class Changes:
 
 
 def columns_reader(*names: str) -> Callable[[Row], tuple[Any, ...]]:
-    """A function that reads these columns of a task's row. Every statement that returns tasks has the same columns:
-    those of tasks/list_tasks (`-- -> as` in their headers)."""
-    return LIST_TASKS.columns_reader(*names)
+    """A function that reads these columns of a task's row. Every statement that returns tasks begins with the same
+    columns: those of tasks/get_task (`-- -> as` in their headers)."""
+    return GET_TASK.columns_reader(*names)
 
 
 async def create_task(database: Database, user_id: UUID, fields: dict[str, Any], max_tasks: int = NO_QUOTA) -> Row:
-    """QUOTA_EXCEEDED when the owner has `max_tasks` already; the tasks are counted again before that, at most once a
-    minute. INVALID_TOKEN when the owner was deleted: the foreign key refuses the row. VALIDATION_ERROR when the fields
-    do not fit together: a CHECK refuses the row."""
-    values = NO_FIELDS | await _stored(database, user_id, fields) | {"user_id": user_id, "max_tasks": max_tasks}
-    task = await database.one(CREATE_TASK, **values)
-    if task is None:
-        await database.one(RECOUNT_TASKS, user_id=user_id)
-        task = await database.one(CREATE_TASK, **values)
-    if task is None:
-        raise Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks")
-    return task
+    """QUOTA_EXCEEDED when the owner has `max_tasks` already. INVALID_TOKEN when the owner was deleted: the foreign key
+    refuses the row. VALIDATION_ERROR when the fields do not fit together: a CHECK refuses the row."""
+    stored = await _stored(database, user_id, fields)
+
+    async def create() -> Row | None:
+        values = NO_FIELDS | stored | {"user_id": user_id, "max_tasks": max_tasks}
+        return await database.one(CREATE_TASK, **values)
+
+    return await _within_quota(database, user_id, max_tasks, create)
+
+
+async def create_task_with_id(
+    database: Database, user_id: UUID, task_id: str, fields: dict[str, Any], max_tasks: int = NO_QUOTA
+) -> Row:
+    """As create_task, under an id that the client chose: a UUID of version 4 or 7. TaskChanged when the owner has a
+    task with this id, GONE when it was deleted. Tasks of other users do not count."""
+    own_id = parse_uuid(task_id)
+    if own_id is None:
+        return await _found(database, user_id, None)
+    if own_id.version not in OWN_ID_VERSIONS:
+        raise Problem(Code.VALIDATION_ERROR, details=[FieldError("id", "id must be a UUID of version 4 or 7")])
+    stored = await _stored(database, user_id, fields)
+
+    async def work(transaction: Transaction) -> Row | None:
+        used = await transaction.one(FIND_USED_ID, user_id=user_id, task_id=own_id)
+        if used is not None and used["is_deleted"]:
+            raise Problem(Code.GONE)
+        if used is not None:
+            raise TaskChanged(await transaction.require_one(GET_TASK, user_id=user_id, task_id=own_id))
+        values = NO_FIELDS | stored | {"user_id": user_id, "task_id": own_id, "max_tasks": max_tasks}
+        return await transaction.one(CREATE_TASK, **values)
+
+    async def create() -> Row | None:
+        return await database.in_locked_transaction(user_id, work)
+
+    return await _within_quota(database, user_id, max_tasks, create)
 
 
 async def list_tasks(
@@ -95,21 +132,28 @@ async def list_tasks(
 
 async def get_task(database: Database, user_id: UUID, task_id: str) -> Row:
     """NOT_FOUND if it does not exist, belongs to another user, or `task_id` is not a UUID."""
-    return await _one(database, GET_TASK, user_id, task_id)
+    task_uuid = parse_uuid(task_id)
+    row = None if task_uuid is None else await database.one(GET_TASK, user_id=user_id, task_id=task_uuid)
+    return await _found(database, user_id, row)
 
 
-async def update_task(database: Database, user_id: UUID, task_id: str, changes: Changes) -> Row:
+async def update_task(
+    database: Database, user_id: UUID, task_id: str, changes: Changes, versions: Versions = None
+) -> Row:
     """NOT_FOUND as in get_task. VALIDATION_ERROR as in create_task, judged on the task as it would be after the change.
-    Without any change the task stays as it is, `updated_at` included."""
+    TaskChanged when its version is none of `versions`. Without any change the task stays as it is, `updated_at` and
+    `version` included."""
     if not changes.sent:
         return await get_task(database, user_id, task_id)
     values = NO_CHANGES | await _stored(database, user_id, changes.flags_and_values())
-    return await _one(database, UPDATE_TASK, user_id, task_id, **values)
+    return await _write(database, UPDATE_TASK, user_id, task_id, versions, **values)
 
 
-async def delete_task(database: Database, user_id: UUID, task_id: str) -> Row:
-    """NOT_FOUND as in get_task."""
-    return await _one(database, DELETE_TASK, user_id, task_id)
+async def delete_task(
+    database: Database, user_id: UUID, task_id: str, changes_days: int, versions: Versions = None
+) -> Row:
+    """NOT_FOUND and TaskChanged as in update_task. The id is kept for longer than any cursor of changes is good."""
+    return await _write(database, DELETE_TASK, user_id, task_id, versions, kept_days=changes_days + SPARE_DAYS)
 
 
 async def _stored(database: Database, user_id: UUID, fields: dict[str, Any]) -> dict[str, Any]:
@@ -134,11 +178,35 @@ async def _distinct(database: Database, user_id: UUID, tags: list[str]) -> list[
     return list(first.values())
 
 
-async def _one(database: Database, statement: Statement, user_id: UUID, task_id: str, **values: object) -> Row:
-    task_uuid = parse_uuid(task_id)
+async def _write(
+    database: Database, statement: Statement, user_id: UUID, task_id: str, versions: Versions, **values: object
+) -> Row:
+    task_uuid, row = parse_uuid(task_id), None
     if task_uuid is not None:
-        row = await database.one(statement, user_id=user_id, task_id=task_uuid, **values)
-        if row is not None:
-            return row
-    await require_user(database, user_id)
-    raise Problem(Code.NOT_FOUND, "Task not found")
+        row = await database.one(statement, user_id=user_id, task_id=task_uuid, versions=versions, **values)
+        if row is None and versions is not None:
+            current = await database.one(GET_TASK, user_id=user_id, task_id=task_uuid)
+            if current is not None:
+                raise TaskChanged(current)
+    return await _found(database, user_id, row)
+
+
+async def _found(database: Database, user_id: UUID, row: Row | None) -> Row:
+    if row is None:
+        await require_user(database, user_id)
+        raise Problem(Code.NOT_FOUND, "Task not found")
+    return row
+
+
+async def _within_quota(
+    database: Database, user_id: UUID, max_tasks: int, create: Callable[[], Awaitable[Row | None]]
+) -> Row:
+    """`create` returns no row when the owner has `max_tasks`, or when they were not counted yet: they are counted, at
+    most once a minute, and it is tried again."""
+    task = await create()
+    if task is None:
+        await database.one(RECOUNT_TASKS, user_id=user_id)
+        task = await create()
+    if task is None:
+        raise Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks")
+    return task

@@ -9,7 +9,7 @@ from sanic import Blueprint, HTTPResponse
 
 from service.errors import Code
 from service.http.authenticate import authenticate
-from service.http.error_handler import ErrorText, error_handler
+from service.http.error_handler import ErrorText, MoreFields, error_handler, no_more_fields
 from service.http.query_string import QueryModel
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]  # None: it has streamed its response
@@ -29,6 +29,9 @@ class Operation:
     needs_body: bool = True  # if `body` is set
     query: type[QueryModel] | None = None  # the parameters of its query string
     headers: Sequence[str] = ()  # of its response, beyond those of every response
+    request_headers: Sequence[str] = ()  # by their names in the OpenAPI document
+    may_create: bool = False  # it can answer 201 as well, with `Location`
+    may_be_known: bool = False  # it can answer 304 as well, without a body
 
     @property
     def methods(self) -> list[str]:
@@ -44,6 +47,7 @@ class Contract:
     error_text: ErrorText
     operations: Sequence[Operation]
     has_strict_handling: bool = False  # http/strict_handling.py
+    more_fields: MoreFields = no_more_fields  # of its errors
 
     def blueprints(self) -> Iterator[Blueprint]:
         """One for the routes that need a token, and one for those that do not."""
@@ -53,7 +57,7 @@ class Contract:
             for operation in self.operations:
                 if operation.needs_token is needs_token:
                     blueprint.add_route(operation.handler, operation.path, operation.methods)
-            blueprint.exception(Exception)(error_handler(self.error_text))
+            blueprint.exception(Exception)(error_handler(self.error_text, self.more_fields))
             if needs_token:
                 blueprint.on_request(authenticate)
             yield blueprint

@@ -25,9 +25,17 @@ UNREADABLE = {
 
 # From the name of the operation's handler and the problem to the text of `error` in a contract.
 ErrorText = Callable[[str | None, Problem], str]
+# From a problem to fields that its answer has besides `error`, `code` and `details` in a contract.
+MoreFields = Callable[[Problem], dict[str, Any]]
 
 
-def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
+def no_more_fields(_: Problem) -> dict[str, Any]:
+    return {}
+
+
+def error_handler(
+    error_text: ErrorText, more_fields: MoreFields = no_more_fields
+) -> Callable[[Request, Exception], Coroutine[Any, Any, HTTPResponse]]:
     """The exception handler of one contract. `error_text` gets the name of the operation's handler."""
 
     async def handle(request: Request, exception: Exception) -> HTTPResponse:
@@ -38,7 +46,8 @@ def error_handler(error_text: ErrorText) -> Callable[[Request, Exception], Corou
         if problem.reason is not None:
             request.ctx.reason = problem.reason
         operation = request.route.handler.__name__ if request.route else None
-        return json_response(error_body(error_text, operation, problem), problem.status, headers_of(request, problem))
+        body = error_body(error_text, operation, problem) | more_fields(problem)
+        return json_response(body, problem.status, headers_of(request, problem))
 
     return handle
 

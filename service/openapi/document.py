@@ -12,7 +12,7 @@ from service.http.contract import Contract, Operation
 from service.http.error_handler import UNREADABLE, error_body
 from service.http.json_body import validate
 from service.http.strict_handling import NOT_KNOWN
-from service.openapi.parameters import PATH_PARAMETER, PREFER, parameters, refused_parameters
+from service.openapi.parameters import PATH_PARAMETER, PREFER, REQUEST_HEADERS, parameters, refused_parameters
 
 Json = dict[str, Any]
 
@@ -49,6 +49,7 @@ ERROR_SCHEMA: Json = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "current": {"$ref": "#/components/schemas/Task", "description": "The task as it is; PRECONDITION_FAILED alone"},
     },
 }
 HEADERS: Json = {
@@ -56,6 +57,11 @@ HEADERS: Json = {
         "description": "Names the request in the log; the client's own when it is 1 to 128 of A-Za-z0-9._-",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "ETag": {
+        "description": 'The version of the task, `"5"`; of a list `W/"7"`, the newest version of all tasks',
+        "required": True,
+        "schema": {"type": "string", "pattern": '^(W/)?"[0-9]+"$'},
     },
     "Link": {
         "description": 'The next page, as `</api/tasks?...>; rel="next"`. Absent on the last one',
@@ -104,7 +110,7 @@ def openapi(contracts: Sequence[Contract]) -> Json:
         "components": {
             "schemas": schemas,
             "headers": HEADERS,
-            "parameters": {"Prefer": PREFER},
+            "parameters": {"Prefer": PREFER} | REQUEST_HEADERS,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -159,7 +165,12 @@ def _success(contract: Contract, operation: Operation) -> Json:
     if operation.answer is not None:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.answer.__name__)}"}
         described["content"] = {"application/json": {"schema": schema}}
-    return {str(operation.status): described}
+    found = {str(operation.status): described}
+    if operation.may_create:
+        found["201"] = described | {"description": "Created", "headers": headers | _headers("Location")}
+    if operation.may_be_known:
+        found["304"] = {"description": "The client has this answer already", "headers": headers}
+    return found
 
 
 def _refusals(contract: Contract, operation: Operation) -> Json:

@@ -30,11 +30,42 @@ PREFER: Json = {
 }
 
 
+REQUEST_HEADERS: Json = {
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "required": False,
+        "description": "The `ETag` of the task as the client knows it: on another version nothing happens, and the "
+        "answer is PRECONDITION_FAILED with the task as it is",
+        "schema": {"type": "string"},
+        "example": '"5"',
+    },
+    "IfNoneMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "The `ETag` of the answer that the client has: 304 without a body if it is still the same",
+        "schema": {"type": "string"},
+        "example": '"5"',
+    },
+    "OnlyNew": {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "`*` creates the task under the id of the path, any UUID of version 4 or 7. The body is then "
+        "that of a new task, and the answer 201. GONE for the id of a task that was deleted",
+        "schema": {"type": "string", "pattern": r"^\*$"},
+    },
+}
+
+
 def parameters(contract: Contract, operation: Operation) -> Iterator[Json]:
     if PATH_PARAMETER in operation.path:
         yield TASK_ID
     if operation.query is not None:
         yield from query_parameters(operation.query)
+    for name in operation.request_headers:
+        yield {"$ref": f"#/components/parameters/{name}"}
     if contract.has_strict_handling:
         yield {"$ref": "#/components/parameters/Prefer"}
 

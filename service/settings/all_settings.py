@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         le=86400,
         description="seconds between two deletions of expired rows while nobody signs in; 0: only after sign-ins",
     )
+    changes_days: int = Field(
+        90, ge=1, le=3650, description="days for which a client can read what has changed since it last asked"
+    )
     tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
         0,

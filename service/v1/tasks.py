@@ -35,7 +35,8 @@ async def update_task(request: Request, task_id: str) -> HTTPResponse:
 
 
 async def delete_task(request: Request, task_id: str) -> HTTPResponse:
-    await tasks.delete_task(request.app.ctx.database, request.ctx.user_id, task_id)
+    context = request.app.ctx
+    await tasks.delete_task(context.database, request.ctx.user_id, task_id, context.changes_days)
     return no_content()
 
 

@@ -5,8 +5,9 @@
 -- -> in_users          bigint
 -- -> in_tasks          bigint
 -- -> in_task_counters  bigint
--- index: users_pkey, tasks_newest_first, task_counters_pkey
--- buffers: 10, grows with the owner's tasks
+-- -> in_deleted_tasks  bigint
+-- index: users_pkey, tasks_newest_first, task_counters_pkey, deleted_tasks_version_key
+-- buffers: 13, grows with the owner's tasks
 WITH /* accounts/count_rows_of_user */ of_users AS (
     SELECT count(*) AS row_count
     FROM users
@@ -23,12 +24,20 @@ of_task_counters AS (
     SELECT count(*) AS row_count
     FROM task_counters
     WHERE user_id = $1
+),
+
+of_deleted_tasks AS (
+    SELECT count(*) AS row_count
+    FROM deleted_tasks
+    WHERE user_id = $1
 )
 
 SELECT
     of_users.row_count AS in_users,
     of_tasks.row_count AS in_tasks,
-    of_task_counters.row_count AS in_task_counters
+    of_task_counters.row_count AS in_task_counters,
+    of_deleted_tasks.row_count AS in_deleted_tasks
 FROM of_users
 CROSS JOIN of_tasks
-CROSS JOIN of_task_counters;
+CROSS JOIN of_task_counters
+CROSS JOIN of_deleted_tasks;

@@ -4,7 +4,7 @@
 -- -> parent_name     text
 -- -> column_names    text[]
 -- -> parent_columns  text[]
--- index: pg_class_oid_index, pg_attribute_relid_attnum_index
+-- index: pg_attribute_relid_attnum_index, pg_class_oid_index
 WITH /* review/list_foreign_keys */ key_columns AS (
     SELECT
         pg_constraint.oid AS key_id,

@@ -6,7 +6,7 @@
 -- -> object_name  text
 -- -> table_name   text
 -- -> schema_name  text
--- index: pg_depend_depender_index, pg_class_oid_index, pg_rewrite_rel_rulename_index
+-- index: pg_class_oid_index, pg_rewrite_rel_rulename_index
 WITH /* review/list_objects */ ours AS (
     SELECT
         pg_class.oid,

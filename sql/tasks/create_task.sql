@@ -1,5 +1,7 @@
 -- name: create_task :one
--- Creates a task and counts it, in one statement. No row back: the owner has $4 tasks, or they are not counted yet.
+-- Creates a task, counts it, and takes the owner's next number for it, in one statement. No row back: the owner has $4
+-- tasks, or they are not counted yet.
+-- With an id of the client's choice it is run in a transaction, after lock_counter and find_used_id.
 -- Creates of one owner wait for each other at the counter's row lock, so the limit is exact. The first create of an
 -- owner makes the counter and no task: recount_tasks counts older tasks first. A deleted owner violates
 -- task_counters_user_id_fkey. A time zone that the server does not know is error 22023 of timezone().
@@ -12,37 +14,40 @@
 -- $7 time_zone    text
 -- $8 priority     smallint
 -- $9 tags         jsonb
--- -> as tasks/list_tasks
+-- $10 task_id     uuid
+-- -> as tasks/get_task
 -- index: none
 -- buffers: 21
 WITH /* tasks/create_task */ counted AS (
     INSERT INTO task_counters (user_id, task_count)
     VALUES ($1, 0)
     ON CONFLICT (user_id) DO UPDATE
-        SET task_count = task_counters.task_count + 1
+        SET task_count = task_counters.task_count + 1, version = task_counters.version + 1
         WHERE task_counters.task_count < $4 AND task_counters.counted_at > '-infinity'
-    RETURNING task_count
+    RETURNING task_count, version, coalesce($10, gen_random_uuid()) AS task_id
 ),
 
 created AS (
-    INSERT INTO tasks (user_id, title, description, due_on, due_time, time_zone, priority, tags)
+    INSERT INTO tasks (user_id, id, title, description, due_on, due_time, time_zone, priority, tags, version)
     SELECT
         $1 AS user_id,
+        task_id AS id,
         $2 AS title,
         $3 AS description,
         $5 AS due_on,
         $6 AS due_time,
         $7 AS time_zone,
         $8 AS priority,
-        $9 AS tags
+        $9 AS tags,
+        version
     FROM counted
     WHERE task_count > 0 AND ($7::text IS NULL OR timezone($7, timestamptz 'epoch') IS NOT NULL)
     RETURNING
         id, user_id, title, description, is_completed, created_at, updated_at,
-        due_on, due_time, time_zone, priority, tags, completed_at
+        due_on, due_time, time_zone, priority, tags, completed_at, version
 )
 
 SELECT
     id, user_id, title, description, is_completed, created_at, updated_at,
-    due_on, due_time, time_zone, priority, tags, completed_at
+    due_on, due_time, time_zone, priority, tags, completed_at, version
 FROM created;

@@ -1,13 +1,17 @@
 -- name: delete_task :one
--- Deletes one task of the owner and lowers the counter, in one statement. No row back: there is no such task.
--- The counter is locked before the task, as in every statement that needs both. An account without a counter gets one,
--- with its tasks counted, at its next create.
--- $1 user_id  uuid
--- $2 task_id  uuid
+-- Deletes one task of the owner and lowers the count. Its id stays in deleted_tasks for $4 days, under the owner's next
+-- number.
+-- No row back: there is no such task, or its version is none of $3. That takes no number.
+-- The counter is locked before the task, as in every statement that needs both. An owner without one has not written
+-- since there are counters; it is made here, and the tasks are counted at the next create.
+-- $1 user_id   uuid
+-- $2 task_id   uuid
+-- $3 versions  bigint[]
+-- $4 kept_days  integer
 -- -> id       uuid
 -- -> user_id  uuid
 -- index: task_counters_pkey, tasks_pkey
--- buffers: 19
+-- buffers: 31
 WITH /* tasks/delete_task */ counter AS (
     SELECT user_id
     FROM task_counters
@@ -18,15 +22,31 @@ WITH /* tasks/delete_task */ counter AS (
 gone AS (
     DELETE FROM tasks
     USING (SELECT count(*) AS counters FROM counter) AS held
-    WHERE tasks.user_id = $1 AND tasks.id = $2
+    WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($3::bigint[] IS NULL OR tasks.version = any($3))
     RETURNING tasks.id, tasks.user_id
 ),
 
 uncounted AS (
-    UPDATE task_counters
-    SET task_count = greatest(task_counters.task_count - 1, 0)
+    INSERT INTO task_counters (user_id, task_count, version)
+    SELECT
+        $1 AS user_id,
+        0 AS task_count,
+        1 AS version
     FROM gone
-    WHERE task_counters.user_id = $1
+    ON CONFLICT (user_id) DO UPDATE
+        SET task_count = greatest(task_counters.task_count - 1, 0), version = task_counters.version + 1
+    RETURNING version
+),
+
+remembered AS (
+    INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)
+    SELECT
+        $1 AS user_id,
+        gone.id,
+        uncounted.version,
+        now() + make_interval(days => $4) AS forget_at
+    FROM gone
+    CROSS JOIN uncounted
 )
 
 SELECT id, user_id

@@ -16,16 +16,25 @@
 -- $11 after_due_time   time
 -- $12 after_created_at timestamptz
 -- $13 after_id         uuid
--- -> as tasks/list_tasks
--- index: tasks_newest_first
--- buffers: 23, grows with the owner's tasks
+-- -> as tasks/get_task
+-- -> list_version     bigint
+-- index: task_counters_pkey, tasks_newest_first
+-- buffers: 26, grows with the owner's tasks
 SELECT /* tasks/page_due */
     id, user_id,
     CASE WHEN $8 THEN title END AS title,
     CASE WHEN $8 THEN description END AS description,
     is_completed, created_at, updated_at, due_on, due_time, time_zone, priority,
     CASE WHEN $8 THEN tags END AS tags,
-    completed_at
+    completed_at, version,
+    coalesce(
+        (
+            SELECT counter.version
+            FROM task_counters AS counter
+            WHERE counter.user_id = $1
+        ),
+        0
+    ) AS list_version
 FROM tasks
 WHERE
     user_id = $1

@@ -41,6 +41,7 @@ UPDATED = {name: "NULL" if value is None else "false" for name, value in NO_CHAN
     "title": f"'{TITLE}, again'",
     "set_is_completed": "true",
     "is_completed": "true",
+    "versions": "NULL",
 }
 PAGED = {
     "user_id": USER,

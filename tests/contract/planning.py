@@ -19,7 +19,7 @@ def read(ann: User, task: dict[str, Any]) -> Any:
 
 
 def changed(ann: User, task: dict[str, Any], **fields: Any) -> Any:
-    """The task after a change, which must have changed these fields and `updated_at`."""
+    """The task after a change, which must have changed these fields, `updated_at` and `version`."""
     answer = ann.put(f"/api/tasks/{task['id']}", fields)
     assert answer.status_code == 200, answer.text
     assert read(ann, task) == answer.json()

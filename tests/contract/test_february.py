@@ -80,6 +80,7 @@ def test_create_task_returns_201_with_the_unwrapped_task_and_its_location(ann: U
         "created_at": task["created_at"],
         "updated_at": task["created_at"],
         "completed_at": None,
+        "version": 1,
     }
     assert UUID4.fullmatch(task["id"])
     assert TIMESTAMP.fullmatch(task["created_at"])
@@ -104,7 +105,7 @@ def test_get_task_accepts_the_id_in_either_case(ann: User) -> None:
         assert (answer.status_code, answer.json()) == (200, task)
 
 
-def test_update_changes_only_the_sent_fields_and_updated_at(ann: User) -> None:
+def test_update_changes_only_the_sent_fields_updated_at_and_version(ann: User) -> None:
     task = ann.post("/api/tasks", {"title": "Buy milk", "description": "two litres"}).json()
 
     answer = ann.put(f"/api/tasks/{task['id']}", {"is_completed": True})
@@ -112,7 +113,13 @@ def test_update_changes_only_the_sent_fields_and_updated_at(ann: User) -> None:
     changed = answer.json()
     assert (answer.status_code, changed) == (
         200,
-        task | {"is_completed": True, "updated_at": changed["updated_at"], "completed_at": changed["updated_at"]},
+        task
+        | {
+            "is_completed": True,
+            "updated_at": changed["updated_at"],
+            "completed_at": changed["updated_at"],
+            "version": 2,
+        },
     )
     assert changed["updated_at"] > task["updated_at"]
     assert ann.get(f"/api/tasks/{task['id']}").json() == changed
@@ -140,6 +147,7 @@ def test_update_of_all_fields_keeps_id_owner_and_created_at(ann: User) -> None:
         "tags": ["home"],
         "updated_at": changed["updated_at"],
         "completed_at": changed["updated_at"],
+        "version": 2,
     }
 
 

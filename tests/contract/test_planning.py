@@ -73,7 +73,7 @@ def test_update_changes_the_sent_fields_and_a_cleared_date_clears_time_and_zone(
 
     now = changed(ann, task, **sent)
 
-    assert now == task | after | {"updated_at": now["updated_at"]}
+    assert now == task | after | {"updated_at": now["updated_at"], "version": 2}
     assert now["updated_at"] > task["updated_at"]
 
 
@@ -119,7 +119,8 @@ def test_completed_at_is_the_time_at_which_the_task_became_completed(ann: User) 
     assert task["completed_at"] is None
 
     done = changed(ann, task, is_completed=True)
-    assert done == task | {"is_completed": True, "completed_at": done["updated_at"], "updated_at": done["updated_at"]}
+    completed = {"is_completed": True, "completed_at": done["updated_at"]}
+    assert done == task | completed | {"updated_at": done["updated_at"], "version": 2}
 
     for sent in ({"is_completed": True}, {"title": "Bread", "completed_at": None}, PLAN):
         now = changed(ann, task, **sent)

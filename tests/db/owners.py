@@ -29,6 +29,11 @@ class Owner(NamedTuple):
     def task(self) -> str:
         return str(self.tasks[0]["id"])
 
+    @property
+    def listed(self) -> list[dict[str, Any]]:
+        """The tasks as a list returns them, before any other write: the second create took the number 2."""
+        return [dict(task) | {"list_version": len(self.tasks)} for task in self.tasks]
+
 
 @asynccontextmanager
 async def database_at(url: str, pool: int = 4, **settings: object) -> AsyncIterator[Database]:

@@ -66,7 +66,7 @@ def test_fields_that_the_server_refuses_are_a_validation_error_of_their_field(
             assert [(code_of(each), each.details, each.reason) for each in refused] == [
                 (Code.VALIDATION_ERROR, [detail], None)
             ] * 2
-            assert await tasks.list_tasks(database, owner.id) == owner.tasks
+            assert [dict(row) for row in await tasks.list_tasks(database, owner.id)] == owner.listed
 
     run_async(scenario())
 

@@ -100,7 +100,7 @@ def test_a_lock_held_beyond_statement_timeout_is_a_database_error_and_changes_no
 
             assert [code_of(answer) for answer in answers[3:4]] == [Code.DATABASE_ERROR]
             assert answers[3].reason == lock_waits.LOCK_TIMEOUT_REASON
-            assert await tasks.list_tasks(database, owners[3].id) == owners[3].tasks
+            assert [dict(row) for row in await tasks.list_tasks(database, owners[3].id)] == owners[3].listed
             del answers[3], owners[3]
             assert [row["user_id"] for row in answers] == [owner.id for owner in owners]
 

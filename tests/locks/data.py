@@ -8,7 +8,7 @@ from psycopg import sql
 from tests.capacity import DESCRIPTION, TITLE
 
 USERS, TASKS_EACH = 100_000, 10
-MADE_BY_MIGRATE = "migration_checksums"
+MADE_BY_MIGRATE = {"migration_checksums", "histories"}  # with the rows that they have
 
 ROWS = {
     "users": """
@@ -25,6 +25,10 @@ ORDER BY n DESC
     "task_counters": f"""
 INSERT INTO task_counters (user_id, task_count, counted_at) SELECT id, {TASKS_EACH}, now() FROM users
 """,
+    "deleted_tasks": """
+INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)
+SELECT id, gen_random_uuid(), 1, now() + interval '91 days' FROM users
+""",
     "attempts": """
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + interval '1 hour' FROM generate_series(1, %(users)s) AS n
@@ -40,6 +44,6 @@ def fill(url: str, tables: Iterable[str], users: int = USERS) -> None:
     """Fills the tables, and leaves nothing to do for an autovacuum."""
     with psycopg.connect(url, autocommit=True) as connection:
         for table in tables:
-            if table != MADE_BY_MIGRATE:
+            if table not in MADE_BY_MIGRATE:
                 connection.execute((ROWS[table] % {"users": users}).encode())
                 connection.execute(sql.SQL("VACUUM ANALYZE {}").format(sql.Identifier(table)))

@@ -158,7 +158,7 @@ def test_a_locks_line_is_compared_with_the_locks(
 
 def test_make_locks_has_rows_for_each_declared_table() -> None:
     declared, _ = tables.read(SQL)
-    without_rows = declared.of_kind(tables.MIGRATIONS) | {data.MADE_BY_MIGRATE}
+    without_rows = declared.of_kind(tables.MIGRATIONS) | data.MADE_BY_MIGRATE
 
     assert set(data.ROWS) == set(declared.tables) - without_rows
 

@@ -54,6 +54,11 @@ def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
         "UPDATE users SET created_at = now()",
         "UPDATE task_counters SET user_id = gen_random_uuid()",
         "DELETE FROM task_counters",
+        "UPDATE deleted_tasks SET user_id = gen_random_uuid()",
+        "UPDATE deleted_tasks SET version = 0",
+        "INSERT INTO histories DEFAULT VALUES",
+        "UPDATE histories SET started_at = now()",
+        "DELETE FROM histories",
         "INSERT INTO _yoyo_migration (migration_id) VALUES ('9999_mine')",
         "DELETE FROM _yoyo_migration",
         "UPDATE migration_checksums SET sha256 = ''",
@@ -159,8 +164,8 @@ def test_member_of_pg_monitor_sees_no_value_of_a_column(urls: Urls, monitor: psy
     "statement",
     [
         *(f"SELECT FROM {table}" for table in (
-            "users", "tasks", "task_counters", "attempts", "deleted_outside_users", "migration_checksums",
-            "_yoyo_migration",
+            "users", "tasks", "task_counters", "deleted_tasks", "histories", "attempts", "deleted_outside_users",
+            "migration_checksums", "_yoyo_migration",
         )),
         "INSERT INTO tasks (user_id, title) VALUES (gen_random_uuid(), 'x')",
         "UPDATE tasks SET title = 'x'",
@@ -206,7 +211,7 @@ def test_grants_are_given_only_once_every_table_exists(empty_database: str) -> N
     assert migrations.apply(empty_database, migrations.known()[0]) == migrations.known()[:1]
     assert granted(empty_database) == 0
     migrations.apply(empty_database)
-    assert granted(empty_database) == 7
+    assert granted(empty_database) == 9
 
 
 def granted(url: str) -> int:

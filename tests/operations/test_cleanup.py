@@ -23,6 +23,10 @@ EXPIRED = {
     "deleted_outside_users": "INSERT INTO deleted_outside_users (issuer, subject, deleted_at)"
     " SELECT 'https://issuer.example', gen_random_uuid(), now() - interval '1 day' - n * interval '1 second'"
     " FROM generate_series(1, %s) AS n",
+    "deleted_tasks": "WITH of AS (INSERT INTO users (email, password_hash)"
+    " VALUES (concat(gen_random_uuid(), '@example.com'), 'x') RETURNING id)"
+    " INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)"
+    " SELECT of.id, gen_random_uuid(), n, now() - n * interval '1 second' FROM of, generate_series(1, %s) AS n",
 }
 
 
@@ -33,17 +37,23 @@ def database(own_database: Urls) -> Iterator[psycopg.Connection]:
 
 
 def expire(database: psycopg.Connection, number: int) -> None:
-    """Adds expired rows to both tables, and to each one row whose time is not over."""
+    """Adds expired rows to each table, and one row whose time is not over."""
     for insert in EXPIRED.values():
         database.execute(insert.encode(), [number])
     attempt = "INSERT INTO attempts (bucket, attempted_at, ends_at) VALUES (sha256(%s), %s, now() + interval '1 hour')"
     database.execute(attempt.encode(), [uuid4().bytes, []])
     deleted = "INSERT INTO deleted_outside_users (issuer, subject, deleted_at) VALUES ('https://a', %s, now())"
     database.execute(deleted.encode(), [uuid4().hex])
+    kept = (
+        "WITH of AS (INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id)"
+        " INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)"
+        " SELECT of.id, gen_random_uuid(), 1, now() + interval '1 hour' FROM of"
+    )
+    database.execute(kept.encode(), [f"{uuid4()}@example.com"])
 
 
 def left(database: psycopg.Connection) -> dict[str, int]:
-    counts = "SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM deleted_outside_users)"
+    counts = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in EXPIRED)
     [row] = database.execute(counts.encode()).fetchall()
     return dict(zip(EXPIRED, row, strict=True))
 
@@ -148,7 +158,7 @@ def test_clean_deletes_all_expired_rows_in_one_run(
     runs = [support.command(tmp_path, "clean", DATABASE_URL=own_database.runtime) for _ in range(2)]
 
     assert [(run.returncode, run.stderr, run.stdout) for run in runs] == [
-        (0, "", f"attempts: {number}\ndeleted_outside_users: {number}\n") for number in (MANY, 0)
+        (0, "", "".join(f"{table}: {number}\n" for table in EXPIRED)) for number in (MANY, 0)
     ]
     assert left(database) == dict.fromkeys(EXPIRED, 1)
 

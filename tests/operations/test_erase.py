@@ -53,7 +53,7 @@ def report(user_id: str, deleted: list[str], remembered: str | None = None, unkn
     """The report but its first line, with TIME for each time. `remembered` is the subject of an outside user."""
     belongs_to_none = {name: f"belongs to no user: {why}" for name, why in WITHOUT_USERS.items()}
     lines = [*deleted, "rows of the user in each table of sql/tables.md:"]
-    lines += ["  users: 0", "  tasks: 0", "  task_counters: 0"]
+    lines += ["  users: 0", "  tasks: 0", "  task_counters: 0", "  deleted_tasks: 0"]
     if remembered is not None:
         lines.append("  deleted_outside_users: 1")
         del belongs_to_none["deleted_outside_users"]
@@ -89,16 +89,18 @@ def test_erase_reports_what_it_deleted_and_that_no_row_of_the_user_is_left(
 ) -> None:
     kept = bob.creates(FEBRUARY)
     ann.creates(FEBRUARY)
+    ann.delete(f"/api/tasks/{ann.creates(FEBRUARY)['id']}")
     database.execute(MANY_TASKS, [ann.id, 2 * MAX_TASKS_PER_DELETE])
 
     done = erase(f" {ann.email.upper()} ")
 
     tasks = 2 * MAX_TASKS_PER_DELETE + 1
-    deleted = ["deleted, in 3 pieces:", "  users: 1", f"  tasks: {tasks}", "  task_counters: 1"]
+    deleted = ["deleted, in 3 pieces:", "  users: 1", f"  tasks: {tasks}", "  task_counters: 1", "  deleted_tasks: 1"]
     assert outcome(done) == (0, "", f"erasing {ann.id}, email '{ann.email}'", report(ann.id, deleted))
     assert bob.get("/api/tasks").json() == FEBRUARY.list_of(kept)
-    [[left]] = database.execute("SELECT count(*) FROM tasks WHERE user_id = %s", [ann.id]).fetchall()
-    assert left == 0
+    for table in (b"tasks", b"deleted_tasks"):
+        [[left]] = database.execute(b"SELECT count(*) FROM %s WHERE user_id = %%s" % table, [ann.id]).fetchall()
+        assert (table, left) == (table, 0)
 
 
 @pytest.mark.parametrize("by_id", [True, False], ids=["id", "issuer and subject"])
@@ -109,7 +111,7 @@ def test_erase_of_an_outside_user_says_what_is_remembered_and_until_when(
 
     done = erase(user_id) if by_id else erase(ISSUER, subject)
 
-    deleted = ["deleted, in 1 piece:", "  users: 1", "  tasks: 1", "  task_counters: 0"]
+    deleted = ["deleted, in 1 piece:", "  users: 1", "  tasks: 1", "  task_counters: 0", "  deleted_tasks: 0"]
     first = f"erasing {user_id}, email '{email}', issuer '{ISSUER}', subject '{subject}'"
     assert outcome(done) == (0, "", first, report(user_id, deleted, remembered=subject))
     until = "SELECT to_char(deleted_at + interval '1 day', 'YYYY-MM-DD HH24:MI:SS \"UTC\"') FROM deleted_outside_users"
@@ -123,6 +125,7 @@ def test_an_erased_user_is_nowhere_in_the_database_and_the_email_is_nowhere_in_t
     limited = start_service(LOGIN_FAILURES=5, LOGIN_FAILURES_PER_EMAIL=5, SIGNUPS_PER_ADDRESS=1000)
     ann = sign_up(limited.http)
     ann.creates(FEBRUARY, title=f"Write to {ann.email}")
+    ann.delete(f"/api/tasks/{ann.creates(FEBRUARY)['id']}")
     answers = [
         limited.http.post("/api/auth/login", json={"email": ann.email, "password": password}).status_code
         for password in (PASSWORD, "wrong horse", *["wrong horse"] * 5)

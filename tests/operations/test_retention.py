@@ -7,6 +7,7 @@ import pytest
 
 from service.db.statements import SQL
 from service.domain.rate_limits import SIGN_UP_WINDOW
+from service.domain.tasks import SPARE_DAYS
 from service.review import tables
 from service.settings.all_settings import Settings
 from tests.documents import DOCS, rows, section
@@ -49,5 +50,6 @@ def test_the_times_are_those_of_the_settings_and_the_statements() -> None:
     assert f"digests of the newest {networks} networks" in row_of("users")[0]
     assert f"`JWT_EXPIRATION_HOURS` ({default['jwt_expiration_hours']})" in text
     assert f"`TOKEN_RECHECK` ({default['token_recheck']:g} seconds)" in text
-    assert limits == [["10000"]] * 2
+    assert limits == [["10000"]] * 3
+    assert (row_of("deleted_tasks")[1], SPARE_DAYS) == (f"`CHANGES_DAYS` ({default['changes_days']}) and a day", 1)
     assert "deletes expired rows, 10 000 at a time" in text

@@ -117,7 +117,7 @@ def test_sigterm_makes_health_503_serves_on_during_drain_and_finishes_running_re
         threads = stack.enter_context(ThreadPoolExecutor())
         blocker = stack.enter_context(psycopg.connect(own_urls.admin))
         wait_until_all_are_up(service, settings)
-        user = sign_up(service.http)
+        user, other = sign_up(service.http), sign_up(service.http)  # the writes of one user wait for each other
         task = user.creates(FEBRUARY)
         blocker.execute(FILL, [user.id])
         blocker.commit()
@@ -137,7 +137,7 @@ def test_sigterm_makes_health_503_serves_on_during_drain_and_finishes_running_re
         logged_in = threads.submit(
             service.http.post, "/api/auth/login", json={"email": user.email, "password": PASSWORD}
         )
-        on_kept = User(kept, user.id, user.email, user.token).post("/api/tasks", {"title": "in time"})
+        on_kept = User(kept, other.id, other.email, other.token).post("/api/tasks", {"title": "in time"})
         pipelining.sendall(LIVE + LIVE)
 
         assert health.json() == {"status": "unhealthy"}

@@ -7,7 +7,16 @@ from uuid import UUID
 import asyncpg
 
 from service.domain.accounts import CREATE_USER
-from service.domain.tasks import CREATE_TASK, NO_FIELDS, NO_QUOTA, RECOUNT_TASKS
+from service.domain.tasks import (
+    CREATE_TASK,
+    DELETE_TASK,
+    NO_CHANGES,
+    NO_FIELDS,
+    NO_QUOTA,
+    RECOUNT_TASKS,
+    UPDATE_TASK,
+    Versions,
+)
 from tests.support import new_email
 
 HOME = b"h" * 16
@@ -27,3 +36,16 @@ def new_task(
     given = NO_FIELDS | {"user_id": owner, "title": title, "description": description, "max_tasks": NO_QUOTA} | fields
     [task] = run(CREATE_TASK, **given) or [*run(RECOUNT_TASKS, user_id=owner), *run(CREATE_TASK, **given)][1:]
     return task
+
+
+def update(
+    run: Run, owner: UUID, task: asyncpg.Record, versions: Versions = None, **change: Any
+) -> list[asyncpg.Record]:
+    flags = {f"set_{column}": True for column in change}
+    return run(UPDATE_TASK, user_id=owner, task_id=task["id"], versions=versions, **NO_CHANGES | change | flags)
+
+
+def delete(
+    run: Run, owner: UUID, task_id: UUID, versions: Versions = None, kept_days: int = 90
+) -> list[asyncpg.Record]:
+    return run(DELETE_TASK, user_id=owner, task_id=task_id, versions=versions, kept_days=kept_days)

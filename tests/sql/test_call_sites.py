@@ -159,9 +159,9 @@ def test_every_statement_with_parameters_has_a_call_that_is_checked() -> None:
         ),
         (
             "domain/tasks.py",
-            "task_id=task_uuid, **values",
-            "id=task_uuid, **values",
-            "tasks/get_task takes task_id, user_id, not id, user_id",
+            "task_id=task_uuid, versions=versions, **values",
+            "id=task_uuid, versions=versions, **values",
+            "tasks/delete_task takes kept_days, task_id, user_id, versions, not id, kept_days, user_id, versions",
         ),
         (
             "domain/tasks.py",

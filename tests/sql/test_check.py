@@ -401,16 +401,14 @@ def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(own_databas
     arguments = ("sql", "check", "--database-url", own_database.runtime)
 
     good = command(tree, *arguments, PYTHONPATH=tree)
-    file = tree / "sql" / "tasks" / "update_task.sql"
+    file = tree / "sql" / "tasks" / "get_task.sql"
     file.write_text(file.read_text().replace("user_id = $1 AND id = $2", "id = $2 AND user_id <> $1"))
     bad = command(tree, *arguments, PYTHONPATH=tree)
     offline = command(tree, "sql", "check", "--no-server", PYTHONPATH=tree)
 
     assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
     assert (bad.returncode, bad.stderr) == (1, "")
-    assert re.fullmatch(
-        r"sql/tasks/update_task\.sql:\d+: tasks must be bound by tasks\.user_id = \$1: .*\n", bad.stdout
-    )
+    assert re.fullmatch(r"sql/tasks/get_task\.sql:\d+: tasks must be bound by tasks\.user_id = \$1: .*\n", bad.stdout)
     assert (offline.returncode, offline.stdout) == (0, "")
 
 

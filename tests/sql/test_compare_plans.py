@@ -177,8 +177,8 @@ def test_a_role_that_may_only_read_compares_what_reads_and_is_told_what_it_lacks
     assert report.lines[-1].endswith(f", {len(refused)} not planned")
     assert report.lines[-2] == (
         f"the role {role} lacks INSERT, UPDATE on attempts; INSERT, UPDATE on deleted_outside_users; "
-        "INSERT, UPDATE on task_counters; DELETE, INSERT, UPDATE on tasks; DELETE, INSERT, UPDATE on users: "
-        "run this as a role that has them, such as todo_runtime"
+        "INSERT on deleted_tasks; INSERT, UPDATE on task_counters; DELETE, INSERT, UPDATE on tasks; "
+        "DELETE, INSERT, UPDATE on users: run this as a role that has them, such as todo_runtime"
     )
 
 
@@ -194,7 +194,8 @@ def test_a_role_without_privileges_is_told_so_in_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"the role {role} lacks SELECT on _yoyo_migration; INSERT, SELECT, UPDATE on attempts; "
-        f"INSERT, SELECT, UPDATE on deleted_outside_users{schema}INSERT, SELECT, UPDATE on task_counters; "
+        "INSERT, SELECT, UPDATE on deleted_outside_users; INSERT, SELECT on deleted_tasks; "
+        f"SELECT on histories{schema}INSERT, SELECT, UPDATE on task_counters; "
         "DELETE, INSERT, SELECT, UPDATE on tasks; DELETE, INSERT, SELECT, UPDATE on users: "
         "run this as a role that has them, such as todo_runtime\n"
     )
@@ -211,7 +212,9 @@ def test_the_golden_plans_show_exactly_what_the_runtime_role_may_do(own_database
             "WHERE grantee = 'todo_runtime'"
         ).fetchall()
     # Sent at start and at sign-in: the checksums of migrations, and what maintenance/ deletes.
-    not_of_requests = {("SELECT", "migration_checksums"), ("DELETE", "attempts"), ("DELETE", "deleted_outside_users")}
+    not_of_requests = {("SELECT", "migration_checksums")} | {
+        ("DELETE", table) for table in ("attempts", "deleted_outside_users", "deleted_tasks")
+    }
     assert needed == set(granted) - not_of_requests
 
 

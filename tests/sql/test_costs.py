@@ -55,11 +55,10 @@ def test_sql_explain_in_the_same_database_touches_the_buffers_of_the_header(seed
 def test_a_statement_of_a_request_without_its_cost_is_a_finding_and_one_of_the_review_with_it(plant: Plant) -> None:
     good = read("tasks/get_task").text
     plant("tasks/get_task", new=good.replace("-- buffers: 4\n", ""))
-    plant("tasks/list_tasks", new=read("tasks/list_tasks").text)
     root = plant("review/get_task", new=good.replace("tasks/get_task", "review/get_task"))
 
     assert [str(finding) for finding in check_texts(root)] == [
-        "sql/review/get_task.sql:7: must not say a cost: only statements of requests are measured",
+        "sql/review/get_task.sql:20: must not say a cost: only statements of requests are measured",
         f"sql/tasks/get_task.sql:1: {NO_COST}",
     ]
 
@@ -73,15 +72,16 @@ def test_the_buffers_are_those_that_pg_stat_statements_counts(installed_url: str
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         [user] = rows(connection, CREATE_USER, email="costs@example.com", password_hash="x", network=b"x")
         new_task = NO_FIELDS | {"user_id": user["id"], "title": "x", "max_tasks": 9}
+        gone = {"user_id": user["id"], "versions": None, "kept_days": 91}
         rows(connection, CREATE_TASK, **new_task)
         rows(connection, RECOUNT_TASKS, user_id=user["id"])
         # The first execution of a session also reads the server's own tables.
         deleted, kept = (rows(connection, CREATE_TASK, **new_task)[0]["id"] for _ in range(2))
-        rows(connection, DELETE_TASK, user_id=user["id"], task_id=deleted)
+        rows(connection, DELETE_TASK, **gone | {"task_id": deleted})
         connection.execute("SELECT pg_stat_statements_reset()")
         with connection.transaction():
             before = touched_buffers(connection)
-            rows(connection, DELETE_TASK, user_id=user["id"], task_id=kept)
+            rows(connection, DELETE_TASK, **gone | {"task_id": kept})
             between = touched_buffers(connection)
             rows(connection, CREATE_TASK, **new_task)
             touched = [between - before, touched_buffers(connection) - between]

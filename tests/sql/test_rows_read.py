@@ -110,9 +110,9 @@ def task(find: Find, user: UUID) -> UUID:
     return newest
 
 
-def test_a_list_reads_only_the_rows_that_it_returns(read: Read, user: UUID, tasks: int) -> None:
-    assert read(LIST_TASKS, user_id=user, max_rows=1000) == (tasks, tasks)
-    assert read(LIST_TASKS, user_id=user, max_rows=1) == (1, 1)
+def test_a_list_reads_only_the_rows_that_it_returns_and_the_counter(read: Read, user: UUID, tasks: int) -> None:
+    assert read(LIST_TASKS, user_id=user, max_rows=1000) == (tasks + 1, tasks)
+    assert read(LIST_TASKS, user_id=user, max_rows=1) == (1 + 1, 1)
 
 
 def test_a_page_reads_only_the_rows_that_it_returns(read: Read, find: Find, user: UUID, task: UUID, tasks: int) -> None:
@@ -121,12 +121,18 @@ def test_a_page_reads_only_the_rows_that_it_returns(read: Read, find: Find, user
     assert read(LIST_TASKS_AFTER, user_id=user, **after, max_rows=1000) == (tasks - 1, tasks - 1)
 
 
-def test_a_statement_about_one_task_reads_one_row_and_a_delete_three(read: Read, user: UUID, task: UUID) -> None:
-    changed = NO_CHANGES | {"set_is_completed": True, "is_completed": True}
+def test_a_read_of_one_task_reads_one_row_and_a_write_two(read: Read, user: UUID, task: UUID) -> None:
+    changed = NO_CHANGES | {"set_is_completed": True, "is_completed": True, "versions": None}
 
     assert read(GET_TASK, user_id=user, task_id=task) == (1, 1)
-    assert read(UPDATE_TASK, user_id=user, task_id=task, **changed) == (1, 1)
-    assert read(DELETE_TASK, user_id=user, task_id=task) == (3, 1)
+    assert read(UPDATE_TASK, user_id=user, task_id=task, **changed) == (
+        2,
+        1,
+    )  # the task, before and after the counter is locked
+    assert read(DELETE_TASK, user_id=user, task_id=task, versions=None, kept_days=91) == (
+        2,
+        1,
+    )  # the counter and the task
 
 
 def test_a_create_reads_no_row(read: Read, user: UUID) -> None:

@@ -16,6 +16,7 @@ from service.db.batching import IS_DISTRIBUTED
 from service.db.checksums import LIST_CHECKSUMS, RECORD_CHECKSUMS
 from service.db.concurrent_migrations import GET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES, SET_TIME_LIMITS
 from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
+from service.db.database import LOCK_COUNTER
 from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK
 from service.db.schema_drift import DESCRIPTIONS
 from service.domain.account_changes import (
@@ -27,13 +28,15 @@ from service.domain.account_changes import (
     REVOKE_TOKENS,
 )
 from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
-from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_USERS
+from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS
+from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_TASKS, FORGET_DELETED_USERS
 from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
-from service.domain.task_lists import GET_TASKS, SORTS
+from service.domain.task_lists import GET_LIST_VERSION, GET_TASKS, SORTS
 from service.domain.tasks import (
     CREATE_TASK,
     DELETE_TASK,
+    FIND_USED_ID,
     GET_TASK,
     LIST_TASKS,
     LIST_TASKS_AFTER,
@@ -54,9 +57,10 @@ from service.review.catalog import (
     LIST_OPAQUE_OBJECTS,
 )
 from service.review.compare_plans import LIST_MISSING_PRIVILEGES, LIST_TABLE_STATISTICS
-from tests.sql.owners import Run, new_task
+from tests.sql.owners import Run, delete, new_task
 
-TASK_COLUMNS = [name for name, _ in LIST_TASKS.columns]
+TASK_COLUMNS = [name for name, _ in GET_TASK.columns]
+LIST_VERSION = ("list_version", "bigint")
 
 
 def test_create_task_makes_an_open_task_of_the_owner(run: Run, owner: UUID) -> None:
@@ -90,9 +94,9 @@ def test_a_deleted_task_leaves_room_for_one_and_a_missing_one_for_none(run: Run,
     other = new_task(run, stranger)
 
     for task_id in (uuid4(), other["id"]):
-        assert run(DELETE_TASK, user_id=owner, task_id=task_id) == run(CREATE_TASK, **given) == []
-    assert len(run(DELETE_TASK, user_id=owner, task_id=first["id"])) == 1
-    assert run(DELETE_TASK, user_id=owner, task_id=first["id"]) == []
+        assert delete(run, owner, task_id) == run(CREATE_TASK, **given) == []
+    assert len(delete(run, owner, first["id"])) == 1
+    assert delete(run, owner, first["id"]) == []
     assert len(run(CREATE_TASK, **given)) == 1
     assert run(CREATE_TASK, **given) == []
 
@@ -118,7 +122,7 @@ def test_delete_tasks_takes_whole_pieces_in_the_order_of_ids(run: Run, owner: UU
     assert [row["id"] for row in run(DELETE_TASKS, after_id=ids[1], **given)] == [ids[3]]
     assert run(DELETE_TASKS, after_id=ids[3], **given) == []
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=9)] == [ids[4]]
-    assert run(LIST_TASKS, user_id=stranger, max_rows=9) == [kept]
+    assert [dict(row) for row in run(LIST_TASKS, user_id=stranger, max_rows=9)] == [dict(kept) | {"list_version": 1}]
     room_for_one = NO_FIELDS | {"user_id": owner, "title": "x", "max_tasks": 2}
     assert [len(run(CREATE_TASK, **room_for_one)) for _ in range(2)] == [1, 0]
 
@@ -134,13 +138,12 @@ def test_list_tasks_returns_the_owners_newest_first_up_to_a_limit(run: Run, owne
 
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=1000)] == ids
     assert [row["id"] for row in run(LIST_TASKS, user_id=owner, max_rows=2)] == ids[:2]
-    assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == TASK_COLUMNS
+    assert list(run(LIST_TASKS, user_id=owner, max_rows=1)[0].keys()) == [*TASK_COLUMNS, "list_version"]
 
 
 def test_list_tasks_after_starts_after_a_task(run: Run, owner: UUID, stranger: UUID) -> None:
-    for _ in range(5):
-        new_task(run, owner)
-    tasks = run(LIST_TASKS, user_id=owner, max_rows=9)
+    # In one transaction now() stands still, so the ids decide.
+    tasks = sorted((new_task(run, owner) for _ in range(5)), key=lambda task: task["id"], reverse=True)
 
     def after(user: UUID, task: asyncpg.Record, max_rows: int) -> list[asyncpg.Record]:
         place = {"created_at": task["created_at"], "task_id": task["id"]}
@@ -151,10 +154,12 @@ def test_list_tasks_after_starts_after_a_task(run: Run, owner: UUID, stranger: U
     assert after(owner, tasks[4], 9) == after(stranger, tasks[0], 9) == []
 
 
-def test_every_statement_that_returns_tasks_has_the_columns_of_the_list_in_its_order() -> None:
-    """The contracts read the columns of a task by the positions in the list."""
-    for statement in (CREATE_TASK, GET_TASK, UPDATE_TASK, LIST_TASKS_AFTER):
-        assert statement.columns == LIST_TASKS.columns
+def test_every_statement_that_returns_tasks_begins_with_the_columns_of_get_task_in_its_order() -> None:
+    """The contracts read the columns of a task by the positions in get_task."""
+    for statement in (CREATE_TASK, UPDATE_TASK, LIST_TASKS_AFTER, GET_TASKS, LIST_CHANGED_TASKS):
+        assert statement.columns == GET_TASK.columns
+    for statement in (LIST_TASKS, *(sort.statement for sort in SORTS.values())):
+        assert statement.columns == (*GET_TASK.columns, LIST_VERSION)
 
 
 def test_count_tasks_counts_the_owners(run: Run, owner: UUID, stranger: UUID) -> None:
@@ -175,8 +180,8 @@ def test_get_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None
 def test_delete_task_needs_the_owner_and_returns_the_id(run: Run, owner: UUID, stranger: UUID) -> None:
     task = new_task(run, owner)
 
-    assert run(DELETE_TASK, user_id=stranger, task_id=task["id"]) == []
-    [gone] = run(DELETE_TASK, user_id=owner, task_id=task["id"])
+    assert delete(run, stranger, task["id"]) == []
+    [gone] = delete(run, owner, task["id"])
     assert dict(gone) == {"id": task["id"], "user_id": owner}
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == []
 
@@ -247,8 +252,9 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             DELETE_USER,
             CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, LOWER_TAGS, COUNT_TASKS, GET_TASK, UPDATE_TASK,
             DELETE_TASK,
-            *(sort.statement for sort in SORTS.values()), GET_TASKS,
-            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS,
+            *(sort.statement for sort in SORTS.values()), GET_TASKS, GET_LIST_VERSION,
+            LOCK_COUNTER, FIND_USED_ID, GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS,
+            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS, FORGET_DELETED_TASKS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from service.db import statements
-from service.domain.tasks import GET_TASK, LIST_TASKS, LOWER_TAGS, NO_CHANGES, UPDATE_TASK
-from tests.sql.owners import Run, new_task
+from service.domain.tasks import GET_TASK, LIST_TASKS, LOWER_TAGS
+from tests.sql.owners import Run, new_task, update
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PLAN: dict[str, Any] = {
@@ -66,10 +66,9 @@ def test_a_time_zone_that_the_server_does_not_know_is_an_invalid_parameter(run: 
 
 def test_update_to_a_time_zone_that_the_server_does_not_know_is_an_invalid_parameter(run: Run, owner: UUID) -> None:
     task = new_task(run, owner, **PLAN)
-    change = NO_CHANGES | {"set_time_zone": True, "time_zone": "Nowhere/Town"}
 
     with pytest.raises(asyncpg.InvalidParameterValueError):
-        run(UPDATE_TASK, user_id=owner, task_id=task["id"], **change)
+        update(run, owner, task, time_zone="Nowhere/Town")
 
 
 @pytest.mark.parametrize(
@@ -97,14 +96,9 @@ def test_update_task_changes_the_flagged_fields_and_nothing_else(run: Run, owner
 
     [changed] = update(run, owner, task, **change)
 
-    assert dict(changed) == dict(task) | change
+    assert dict(changed) == dict(task) | change | {"version": 3}  # after those of the two creates
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
     assert run(GET_TASK, user_id=owner, task_id=other["id"]) == [other]
-
-
-def update(run: Run, owner: UUID, task: asyncpg.Record, **change: Any) -> list[asyncpg.Record]:
-    flags = {f"set_{column}": True for column in change}
-    return run(UPDATE_TASK, user_id=owner, task_id=task["id"], **NO_CHANGES | change | flags)
 
 
 def test_update_task_sets_completed_at_when_the_task_becomes_completed(run: Run, owner: UUID) -> None:
@@ -112,7 +106,8 @@ def test_update_task_sets_completed_at_when_the_task_becomes_completed(run: Run,
 
     [done] = update(run, owner, task, is_completed=True)
 
-    assert dict(done) == dict(task) | {"is_completed": True, "completed_at": task["created_at"]}  # now() stands still
+    completed = {"is_completed": True, "completed_at": task["created_at"], "version": 2}  # now() stands still
+    assert dict(done) == dict(task) | completed
 
 
 def test_update_task_keeps_completed_at_until_the_task_becomes_open(run: Run, owner: UUID) -> None:
@@ -140,7 +135,6 @@ def test_lower_tags_lowers_the_texts_of_a_list_and_leaves_it_json(run: Run, owne
 
 def test_update_task_needs_the_owner(run: Run, owner: UUID, stranger: UUID) -> None:
     task = new_task(run, owner)
-    change = NO_CHANGES | {"set_title": True, "title": "Mine"}
 
-    assert run(UPDATE_TASK, user_id=stranger, task_id=task["id"], **change) == []
+    assert update(run, stranger, task, title="Mine") == []
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [task]

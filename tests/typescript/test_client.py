@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None or shutil.which("node") is None, reason="node and npm are not installed"
 )
 
-PROGRAMS = ("client.ts", "pages.ts", "todo.ts", "endless.ts", "due.ts")
+PROGRAMS = ("client.ts", "pages.ts", "todo.ts", "endless.ts", "due.ts", "two_devices.ts")
 FILES = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", *PROGRAMS)
 
 FILL = """
@@ -99,6 +99,27 @@ def test_documented_fetch_wrapper_compiles_and_runs(compiled: Path, service: Ser
     said = run(compiled, "node", "use.js", NEXT_PUBLIC_API_URL=service.url)
 
     assert said == "Task deleted successfully\nNOT_FOUND Task not found\n"
+
+
+def test_documented_replica_has_what_another_device_has_written(compiled: Path, service: Service, ann: User) -> None:
+    (compiled / "devices.js").write_text(
+        'import { replica } from "./two_devices.js";\n'
+        'import { todo } from "./todo.js";\n'
+        "const token = process.env.TOKEN;\n"
+        "const copy = replica(token);\n"
+        "const all = () => [...copy.tasks.values()].map((each) => each.title).join();\n"
+        "const titles = async () => (await copy.refresh(), all());\n"
+        'const make = (title) => todo("POST", "/api/tasks", token, { title });\n'
+        'const [milk, bread] = [await make("milk"), await make("bread")];\n'
+        "console.log(await titles());\n"
+        "await todo('PUT', `/api/tasks/${milk.id}`, token, { title: 'oat milk' });\n"
+        "await todo('DELETE', `/api/tasks/${bread.id}`, token);\n"
+        "console.log(await titles(), await titles());\n"
+    )
+
+    said = run(compiled, "node", "devices.js", NEXT_PUBLIC_API_URL=service.url, TOKEN=ann.token)
+
+    assert said == "milk,bread\noat milk oat milk\n"
 
 
 def test_documented_endless_list_shows_each_task_once_while_others_are_created(

@@ -18,6 +18,7 @@ _TASK = {
     "created_at": "2026-01-01T00:00:00.000000Z",
     "updated_at": "2026-01-01T00:00:00.000000Z",
     "completed_at": None,
+    "version": 1,
 }
 _BODY = orjson.dumps({"tasks": [_TASK] * 20, "next_cursor": None})
 

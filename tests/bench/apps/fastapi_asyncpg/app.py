@@ -100,6 +100,7 @@ def found(row: asyncpg.Record | None) -> dict[str, Any]:
 
 def shown(row: asyncpg.Record | None) -> dict[str, Any]:
     task = found(row)
+    task.pop("list_version", None)
     task["priority"] = PRIORITIES[task["priority"]]
     if task["due_time"] is not None:
         task["due_time"] = f"{task['due_time']:%H:%M}"

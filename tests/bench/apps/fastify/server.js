@@ -79,6 +79,7 @@ const task = {
     created_at: string,
     updated_at: string,
     completed_at: stringOrNull,
+    version: { type: 'integer' },
   },
 }
 const tasks = { type: 'object', properties: { tasks: { type: 'array', items: task }, next_cursor: stringOrNull } }

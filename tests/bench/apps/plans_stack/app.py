@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BeforeValidator, field_serializer
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlmodel import DateTime, Field, SmallInteger, SQLModel, col, or_, select, tuple_
+from sqlmodel import BigInteger, DateTime, Field, SmallInteger, SQLModel, col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from tests.bench.apps.contract import (
@@ -66,6 +66,7 @@ class Task(TaskBase, table=True):
     updated_at: datetime = Field(default_factory=now, sa_type=DateTime(timezone=True))
     completed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     priority: int = Field(default=0, sa_type=SmallInteger)
+    version: int = Field(default=0, sa_type=BigInteger)
 
 
 # pydantic writes a time with six digits and Z by itself, but for one in a million that has no fraction: the contract
@@ -77,6 +78,7 @@ class TaskPublic(TaskBase):
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
+    version: int
 
     @field_serializer("due_time")
     def to_the_minute(self, due_time: time | None) -> str | None:
