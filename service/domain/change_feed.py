@@ -1,6 +1,6 @@
-"""What has changed in a user's tasks since a client last asked: the tasks themselves, and the ids of deleted ones.
+"""Changes in a user's tasks since a client last asked: the tasks themselves, and the ids of deleted ones.
 
-Every write takes the next number of its user, under a lock that it holds until its commit. So whoever sees a number
+Every write takes the next number of its user, under a lock that it holds until its commit. So a reader of a number
 sees all lower ones, and a place in the feed is a number.
 """
 

@@ -1,5 +1,5 @@
 -- name: get_history :one
--- What a cursor of changes is checked with: the owner's highest number, and the history that the numbers belong to.
+-- Checks a cursor of changes: the owner's highest number, and the history that the numbers belong to.
 -- No row back: no such user.
 -- $1 user_id  uuid
 -- -> user_id       uuid
