@@ -18,7 +18,9 @@ BEGIN
         RETURN;
     END IF;
 
-    FOREACH granted_table IN ARRAY ARRAY['users', 'tasks', 'task_counters', 'attempts', 'deleted_outside_users'] LOOP
+    FOREACH granted_table IN ARRAY ARRAY[
+        'users', 'tasks', 'task_counters', 'idempotency_keys', 'attempts', 'deleted_outside_users'
+    ] LOOP
         -- UPDATE of a table includes that of its columns: both go, and the columns come back below.
         EXECUTE format('REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON %I FROM todo_runtime', granted_table);
         EXECUTE format('GRANT SELECT, INSERT ON %I TO todo_runtime', granted_table);
@@ -35,7 +37,7 @@ BEGIN
     END LOOP;
 
     -- Without task_counters: its rows go with their users, by the foreign key.
-    GRANT DELETE ON users, tasks, deleted_tasks, attempts, deleted_outside_users TO todo_runtime;
+    GRANT DELETE ON users, tasks, deleted_tasks, idempotency_keys, attempts, deleted_outside_users TO todo_runtime;
 
     -- A deletion is never changed.
     REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON deleted_tasks FROM todo_runtime;

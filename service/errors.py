@@ -28,6 +28,11 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = 405, "Method not allowed", "the path exists, the method does not; see `Allow`"
     EMAIL_EXISTS = 409, "Email already registered", "signup with a taken email"
     QUOTA_EXCEEDED = 409, "You have reached the limit of N tasks", "a create beyond `TASKS_PER_USER`, which is the N"
+    IDEMPOTENCY_KEY_REUSED = (
+        409,
+        "The idempotency key was used for another request",
+        "the `Idempotency-Key` has an answer already, to another path or body",
+    )
     GONE = 410, "The task was deleted", "a create under an id whose task was deleted before"
     CURSOR_EXPIRED = (
         410,
@@ -43,7 +48,7 @@ class Code(Enum):
     RATE_LIMITED = (
         429,
         "Too many attempts, try again later",
-        "too many failed logins, or sign-ups; `Retry-After` says how many seconds to wait",
+        "too many failed logins, sign-ups, or idempotency keys; `Retry-After` says how many seconds to wait",
     )
     INTERNAL_ERROR = 500, "An internal server error occurred", "anything unexpected"
     DATABASE_ERROR = 500, "A database error occurred", "the database is away, timed out, or refused"

@@ -22,6 +22,8 @@ FIRST_DATE, LAST_DATE = date(1900, 1, 1), date(2999, 12, 31)
 MAX_TAGS = 20
 MAX_TAG_CHARACTERS = 50
 UNKNOWN_TIME_ZONE = "Time zone must be a name like Europe/Berlin"
+NEEDS_DUE_DATE = "Due time needs a due date"
+NEEDS_DUE_TIME = "Time zone needs a due time"
 
 # The names of the IANA database as the tzdata package has them: the same on every machine, and none of the POSIX rules
 # and abbreviations that PostgreSQL takes as well.

@@ -42,7 +42,7 @@ BEGIN
     FOREACH made_before IN ARRAY ARRAY[
         to_regclass('public.users'), to_regclass('public.tasks'), to_regclass('public.task_counters'),
         to_regclass('public.deleted_tasks'), to_regclass('public.histories'), to_regclass('public.attempts'),
-        to_regclass('public.deleted_outside_users'),
+        to_regclass('public.deleted_outside_users'), to_regclass('public.idempotency_keys'),
         to_regclass('public.migration_checksums'), to_regclass('public._yoyo_migration'), to_regclass('public._yoyo_log'),
         to_regclass('public._yoyo_version'), to_regclass('public.yoyo_lock')
     ] LOOP

@@ -26,7 +26,14 @@ from service.review.buffers import touched_buffers
 ISSUER = "https://issuer.example"
 PAGE_ROWS = 51  # of a page of 50, with the one that says whether there is a next page
 FEW, MANY, MOST = 10, 1_000, 10_000  # tasks of one owner
-VACUUM = b"VACUUM users, tasks, task_counters, deleted_tasks, attempts, deleted_outside_users"
+VACUUM = b"VACUUM users, tasks, task_counters, deleted_tasks, idempotency_keys, attempts, deleted_outside_users"
+
+# A batch of a create and a change.
+BATCH = """[
+  {"place": 1, "op": "create", "task_id": "0b3f0f5e-5d6d-4a55-9d3a-0f3c4f1f7a10", "version": null,
+   "fields": {"title": "Buy milk", "tags": ["Home", "garden"]}},
+  {"place": 2, "op": "update", "task_id": "%s", "version": null, "fields": {"is_completed": true}}
+]"""
 
 # The list of a large owner is read from as many pages as in a table that grew over years: its order is not that of the
 # rows in the table.
@@ -116,8 +123,13 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
         "tasks/count_tasks": user,
         "tasks/create_task": NO_FIELDS | user | {"title": "Buy milk", "max_tasks": NO_QUOTA},
         "tasks/delete_task": task | {"versions": None, "kept_days": 91},
+        "tasks/find_answer": user | {"key": "key 3"},
         "tasks/find_used_id": task,
         "tasks/get_history": user,
+        "tasks/keep_answer": user
+        | {
+            "key": "new", "request_digest": b"\1" * 32, "answer": "x" * 600, "kept_hours": 24, "begins_window": False,
+        },
         "tasks/get_list_version": user,
         "tasks/get_task": task,
         "tasks/get_tasks": user | {"task_ids": [owner.task_id]},
@@ -130,6 +142,10 @@ def values_of(owner: Owner) -> dict[str, dict[str, object]]:
         "tasks/lower_tags": user | {"tags": '["Home", "garden"]'},
         **{sort.statement.name: user | first_page(sort) for sort in SORTS.values()},
         "tasks/recount_tasks": user,
+        "tasks/write_batch": user
+        | {
+            "operations": BATCH % owner.task_id, "time_zone": ["Europe/Berlin"], "max_tasks": NO_QUOTA, "kept_days": 91,
+        },
         "tasks/update_task": NO_CHANGES
         | task
         | {"set_is_completed": True, "is_completed": True, "versions": None},

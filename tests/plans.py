@@ -43,6 +43,11 @@ SELECT users.id, md5(n || ' deleted by ' || users.email)::uuid, n, now() + n * i
 FROM generate_series(1, 5) AS n, users
 ORDER BY n, md5(users.id::text);
 
+INSERT INTO idempotency_keys (user_id, key, request_digest, answer, forget_at)
+SELECT users.id, 'key ' || n, sha256(n::text::bytea), repeat('x', 600), now() + n * interval '1 hour'
+FROM generate_series(1, 5) AS n, users
+ORDER BY n, md5(users.id::text);
+
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + n * interval '1 second' - interval '1 hour'
 FROM generate_series(1, {USERS}) AS n;

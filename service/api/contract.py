@@ -1,6 +1,6 @@
 from typing import Any
 
-from service.api import accounts, changes, models, tasks
+from service.api import accounts, batch, batch_models, changes, models, tasks
 from service.api.list_query import ListQuery
 from service.domain.tasks import TaskChanged
 from service.errors import Code, Problem
@@ -34,7 +34,12 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
     Operation("GET", "/tasks", tasks.list_tasks, "List tasks, newest first", 200, models.TaskList, query=ListQuery,
               headers=["ETag", "Link"], request_headers=["IfNoneMatch"], may_be_known=True),
     Operation("POST", "/tasks", tasks.create_task, "Create a task", 201, models.Task, models.NewTask,
-              [Code.QUOTA_EXCEEDED], headers=["ETag", "Location"]),
+              [Code.QUOTA_EXCEEDED, Code.IDEMPOTENCY_KEY_REUSED, Code.RATE_LIMITED],
+              headers=["ETag", "Location", "Idempotency-Replayed"], request_headers=["IdempotencyKey"]),
+    Operation("POST", "/tasks/batch", batch.change_tasks, "Create, change and delete several tasks, all or none", 200,
+              batch_models.BatchAnswer, batch_models.Batch,
+              [Code.NOT_FOUND, Code.QUOTA_EXCEEDED, Code.IDEMPOTENCY_KEY_REUSED, Code.GONE, Code.PRECONDITION_FAILED,
+               Code.RATE_LIMITED], headers=["Idempotency-Replayed"], request_headers=["IdempotencyKey"]),
     Operation("GET", "/tasks/<task_id>", tasks.get_task, "Read a task", 200, models.Task, headers=["ETag"],
               request_headers=["IfNoneMatch"], may_be_known=True),
     Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges,

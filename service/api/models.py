@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -129,8 +129,11 @@ class NewTask(BaseModel):
     priority: _OptionalPriority = None
     tags: _OptionalTags = None
 
+    # Fields of the body that are none of the task, in a model that inherits from this one.
+    besides: ClassVar[set[str]] = set()
+
     def fields(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_unset=True, exclude=self.besides)
 
 
 class TaskChanges(BaseModel):
@@ -151,14 +154,16 @@ class TaskChanges(BaseModel):
     priority: _OptionalPriority = None
     tags: _OptionalTags = None
 
+    besides: ClassVar[set[str]] = set()  # as in NewTask
+
     @model_validator(mode="after")
     def _has_a_field(self) -> Self:
-        if not self.model_fields_set:
+        if self.model_fields_set <= self.besides:
             raise rules.rule_error("At least one field is required")
         return self
 
     def changes(self) -> Changes:
-        return Changes(self.model_dump(exclude_unset=True))
+        return Changes(self.model_dump(exclude_unset=True, exclude=self.besides))
 
 
 class StrictModel(BaseModel):

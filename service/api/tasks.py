@@ -8,13 +8,15 @@ from service.api import cursor, models
 from service.api.list_query import ListQuery
 from service.db.database import Row
 from service.domain import task_lists, tasks
+from service.domain.idempotency import AnswerOnce
 from service.domain.task_lists import FIRST_PAGE
+from service.http.idempotency import idempotency_key, replayed
 from service.http.json_body import parse
 from service.http.json_stream import MAX_PAGE_ROWS, answer_page
 from service.http.preconditions import creates, expected_versions, list_tag, not_modified, task_tag, wants_news
 from service.http.query_string import has_query, next_link, parse_query
 from service.http.request import Request
-from service.http.responses import json_response
+from service.http.responses import json_response, json_text_response
 
 
 async def list_tasks(request: Request) -> HTTPResponse | None:
@@ -33,8 +35,14 @@ async def list_tasks(request: Request) -> HTTPResponse | None:
 
 
 async def create_task(request: Request) -> HTTPResponse:
-    new = parse(models.NewTask, request)
-    context = request.app.ctx
+    new, key, context = parse(models.NewTask, request), idempotency_key(request), request.app.ctx
+    if key is not None:
+        once = AnswerOnce(key, _as_text)
+        answer = await tasks.create_task_once(
+            context.database, request.ctx.user_id, new.fields(), context.max_tasks, once
+        )
+        task = orjson.loads(answer.body)
+        return json_text_response(answer.body, 201, _place_of(task["id"], task["version"]) | replayed(answer))
     row = await tasks.create_task(context.database, request.ctx.user_id, new.fields(), context.max_tasks)
     return _created(row)
 
@@ -63,7 +71,15 @@ async def _create_with_id(request: Request, task_id: str) -> HTTPResponse:
 
 
 def _created(row: Row) -> HTTPResponse:
-    return json_response(task_body(row), 201, {"Location": f"/api/tasks/{row['id']}"} | task_tag(row["version"]))
+    return json_response(task_body(row), 201, _place_of(row["id"], row["version"]))
+
+
+def _place_of(task_id: object, version: int) -> dict[str, str]:
+    return {"Location": f"/api/tasks/{task_id}"} | task_tag(version)
+
+
+def _as_text(row: Row) -> str:
+    return orjson.dumps(task_body(row)).decode()
 
 
 async def delete_task(request: Request, task_id: str) -> HTTPResponse:

@@ -17,7 +17,7 @@ from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement, StatementCallError, statement
 from service.errors import Code, FieldError, Problem
-from service.field_rules import UNKNOWN_TIME_ZONE
+from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME, UNKNOWN_TIME_ZONE
 from service.settings.all_settings import Settings
 
 Row: TypeAlias = asyncpg.Record
@@ -40,11 +40,10 @@ REFUSALS = {
     ("23503", "tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23503", "deleted_tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23503", "task_counters_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
-    ("23514", "tasks_due_time_needs_due_on"): Refusal(
-        Code.VALIDATION_ERROR, FieldError("due_time", "Due time needs a due date")
-    ),
+    ("23503", "idempotency_keys_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
+    ("23514", "tasks_due_time_needs_due_on"): Refusal(Code.VALIDATION_ERROR, FieldError("due_time", NEEDS_DUE_DATE)),
     ("23514", "tasks_time_zone_needs_due_time"): Refusal(
-        Code.VALIDATION_ERROR, FieldError("time_zone", "Time zone needs a due time")
+        Code.VALIDATION_ERROR, FieldError("time_zone", NEEDS_DUE_TIME)
     ),
 }
 
@@ -101,6 +100,12 @@ class Transaction:
         if row is None:
             raise StatementCallError(f"sql/{statement.name}.sql returned no row")
         return row
+
+    async def many(self, statement: Statement, **values: object) -> list[Row]:
+        try:
+            return await self._connection.fetch(statement.text, *statement.arguments(values))
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            raise problem_of(error, statement) from None
 
 
 class Database:

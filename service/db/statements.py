@@ -164,16 +164,17 @@ def parse(name: str, text: str, columns_of: Callable[[str], Fields] | None = Non
     cost = file.cost()
     across_owners = next((match[1] for match in file.all(_REASON)), None)
     only_reads = file.only_reads()
-    key = _key([name for name, _ in parameters], {name for name, _ in columns}, reads_one=kind == "one" and only_reads)
+    key = _key(kind, [name for name, _ in parameters], {name for name, _ in columns}, only_reads=only_reads)
     return Statement(name, kind, purpose, parameters, columns, index, cost, across_owners, only_reads, key, text)
 
 
-def _key(parameters: list[str], columns: set[str], *, reads_one: bool) -> BatchKey | None:
+def _key(kind: str, parameters: list[str], columns: set[str], *, only_reads: bool) -> BatchKey | None:
     """A batch of writes holds one write per owner, sorted by owner. So it never holds one task's lock while it waits
-    for another task of the same owner, and cannot deadlock with the deletion of that owner's account."""
-    if parameters[:1] != ["user_id"] or "user_id" not in columns:
+    for another task of the same owner, and cannot deadlock with the deletion of that owner's account. A write of many
+    rows is alone in its message: it takes long, and others would wait for it."""
+    if parameters[:1] != ["user_id"] or "user_id" not in columns or (kind == "many" and not only_reads):
         return None
-    return OF_TASK if reads_one and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
+    return OF_TASK if kind == "one" and only_reads and parameters[1:2] == ["task_id"] and "id" in columns else OF_OWNER
 
 
 class _File:

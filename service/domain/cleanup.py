@@ -1,5 +1,5 @@
-"""Deletes expired rows: old attempts, and records of deleted users. Runs in the background of other requests, and at
-an interval, so that they go when no request comes; `python -m service clean` does the same once."""
+"""Deletes expired rows: old attempts, records of deleted users and tasks, and kept answers. Runs in the background of
+other requests, and at an interval, so that they go when no request comes; `python -m service clean` does it once."""
 
 import asyncio
 import logging
@@ -14,11 +14,13 @@ from service.errors import Problem
 FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "one")
 FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "one")
 FORGET_DELETED_TASKS = statement("maintenance/forget_deleted_tasks", "one")
+FORGET_IDEMPOTENCY_KEYS = statement("maintenance/forget_idempotency_keys", "one")
 # Each deletes a limited number of rows. Several processes may run them at the same moment.
 EXPIRED_ROWS = {
     "attempts": FORGET_ATTEMPTS,
     "deleted_outside_users": FORGET_DELETED_USERS,
     "deleted_tasks": FORGET_DELETED_TASKS,
+    "idempotency_keys": FORGET_IDEMPOTENCY_KEYS,
 }
 
 MIN_INTERVAL_SECONDS = 60.0

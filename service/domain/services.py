@@ -36,6 +36,7 @@ class Services(SimpleNamespace):
     change_feed: ChangeFeed
     max_tasks: int  # for each user
     changes_days: int  # for which a cursor of changes is good
+    idempotency_hours: int  # for which an answer is kept
 
 
 async def open_services(services: Services, settings: Settings) -> None:
@@ -50,6 +51,7 @@ async def open_services(services: Services, settings: Settings) -> None:
     services.rate_limits = RateLimits(services.database, services.background, services.cleanup, settings)
     services.known_networks = KnownNetworks(services.database, services.background, settings)
     services.changes_days = settings.changes_days
+    services.idempotency_hours = settings.idempotency_hours
     services.max_tasks = settings.tasks_per_user or NO_QUOTA
     find_user = partial(token_users.find_or_create_outside_user, services.database)
     services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user)

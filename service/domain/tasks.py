@@ -3,15 +3,16 @@
 The owner's id is the first argument after the database in every function.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
 import orjson
 
 from service.db.database import Database, Row, Transaction
 from service.db.statements import Statement, statement
+from service.domain.idempotency import Answer, AnswerOnce
 from service.domain.users import require_user
 from service.errors import Code, FieldError, Problem
 from service.formats import parse_uuid
@@ -33,8 +34,12 @@ Priority: TypeAlias = Literal["none", "low", "medium", "high"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)  # the database has the position
 Versions: TypeAlias = list[int] | None  # of which a task must have one; None: it may have any
 OWN_ID_VERSIONS = {4, 7}  # of UUIDs: random ones, and those that begin with the time
+NOT_AN_OWN_ID = "id must be a UUID of version 4 or 7"
 SPARE_DAYS = 1  # the clock of this process may not be that of the database
 NO_TAGS = "[]"  # in the form in which tags go to the database and come back: as JSON
+TASK_NOT_FOUND = "Task not found"
+
+Result = TypeVar("Result")
 
 # The fields of a task, from the parameters of the statements, each with the value for a request that does not send it.
 # At creation it is NULL, or the default of the column; a change has a flag for each, `set_title` for `title`.
@@ -52,8 +57,8 @@ NO_CHANGES: dict[str, Any] = {
 class TaskChanged(Problem):
     """The task has another version than the client expects. `current` is the task as it is."""
 
-    def __init__(self, current: Row) -> None:
-        super().__init__(Code.PRECONDITION_FAILED)
+    def __init__(self, current: Row, details: Sequence[FieldError] = ()) -> None:
+        super().__init__(Code.PRECONDITION_FAILED, details=details)
         self.current = current
 
 
@@ -64,10 +69,13 @@ class Changes:
 
     sent: dict[str, Any]
 
+    def values(self) -> dict[str, Any]:
+        if self.sent.get("due_on", ...) is None:
+            return {"due_time": None, "time_zone": None} | self.sent
+        return self.sent
+
     def flags_and_values(self) -> dict[str, Any]:
-        changed = self.sent
-        if changed.get("due_on", ...) is None:
-            changed = {"due_time": None, "time_zone": None} | changed
+        changed = self.values()
         return {f"set_{field}": True for field in changed} | changed
 
 
@@ -86,7 +94,26 @@ async def create_task(database: Database, user_id: UUID, fields: dict[str, Any],
         values = NO_FIELDS | stored | {"user_id": user_id, "max_tasks": max_tasks}
         return await database.one(CREATE_TASK, **values)
 
-    return await _within_quota(database, user_id, max_tasks, create)
+    return await _require_room(database, user_id, max_tasks, create)
+
+
+async def create_task_once(
+    database: Database, user_id: UUID, fields: dict[str, Any], max_tasks: int, once: AnswerOnce[Row]
+) -> Answer:
+    """As create_task. The answer is kept for a repetition."""
+    stored = await _stored(database, user_id, fields)
+
+    async def work(transaction: Transaction) -> Answer | None:
+        async def write() -> Row | None:
+            values = NO_FIELDS | stored | {"user_id": user_id, "max_tasks": max_tasks}
+            return await transaction.one(CREATE_TASK, **values)
+
+        return await once.answer(transaction, user_id, write)
+
+    async def create() -> Answer | None:
+        return await database.in_locked_transaction(user_id, work)
+
+    return await _require_room(database, user_id, max_tasks, create)
 
 
 async def create_task_with_id(
@@ -98,7 +125,7 @@ async def create_task_with_id(
     if own_id is None:
         return await _found(database, user_id, None)
     if own_id.version not in OWN_ID_VERSIONS:
-        raise Problem(Code.VALIDATION_ERROR, details=[FieldError("id", "id must be a UUID of version 4 or 7")])
+        raise Problem(Code.VALIDATION_ERROR, details=[FieldError("id", NOT_AN_OWN_ID)])
     stored = await _stored(database, user_id, fields)
 
     async def work(transaction: Transaction) -> Row | None:
@@ -113,7 +140,7 @@ async def create_task_with_id(
     async def create() -> Row | None:
         return await database.in_locked_transaction(user_id, work)
 
-    return await _within_quota(database, user_id, max_tasks, create)
+    return await _require_room(database, user_id, max_tasks, create)
 
 
 async def list_tasks(
@@ -194,19 +221,30 @@ async def _write(
 async def _found(database: Database, user_id: UUID, row: Row | None) -> Row:
     if row is None:
         await require_user(database, user_id)
-        raise Problem(Code.NOT_FOUND, "Task not found")
+        raise Problem(Code.NOT_FOUND, TASK_NOT_FOUND)
     return row
 
 
-async def _within_quota(
-    database: Database, user_id: UUID, max_tasks: int, create: Callable[[], Awaitable[Row | None]]
-) -> Row:
-    """`create` returns no row when the owner has `max_tasks`, or when they were not counted yet: they are counted, at
-    most once a minute, and it is tried again."""
-    task = await create()
-    if task is None:
+async def _require_room(
+    database: Database, user_id: UUID, max_tasks: int, create: Callable[[], Awaitable[Result | None]]
+) -> Result:
+    created = await within_quota(database, user_id, create)
+    if created is None:
+        raise over_quota(max_tasks)
+    return created
+
+
+async def within_quota(
+    database: Database, user_id: UUID, create: Callable[[], Awaitable[Result | None]]
+) -> Result | None:
+    """`create` returns None when the owner has as many tasks as they may, or when they were not counted yet: they are
+    counted, at most once a minute, and it is tried again."""
+    created = await create()
+    if created is None:
         await database.one(RECOUNT_TASKS, user_id=user_id)
-        task = await create()
-    if task is None:
-        raise Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks")
-    return task
+        created = await create()
+    return created
+
+
+def over_quota(max_tasks: int, details: Sequence[FieldError] = ()) -> Problem:
+    return Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks", details=details)

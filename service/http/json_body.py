@@ -12,8 +12,18 @@ from service.http.request import Request
 
 JSON = "application/json"
 MAX_BODY = 1024 * 1024  # bytes
+WHOLE_BODY = "body"  # the name of what is no single field
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class NestedModel(BaseModel):
+    """A model with a field that holds models of their own."""
+
+    @classmethod
+    def unknown_names(cls, sent: dict[str, Any]) -> list[str]:
+        """The names in those that they do not know, as `details` calls them."""
+        raise NotImplementedError
 
 
 def parse(model: type[Model], request: Request) -> Model:
@@ -31,7 +41,7 @@ def validate(model: type[Model], sent: dict[str, Any]) -> Model:
 def errors_of(error: ValidationError) -> list[FieldError]:
     """The error of each field. One without a field is of the body as a whole."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [FieldError(str(detail["loc"][0]) if detail["loc"] else "body", detail["msg"]) for detail in found]
+    return [FieldError(str(detail["loc"][0]) if detail["loc"] else WHOLE_BODY, detail["msg"]) for detail in found]
 
 
 @cache

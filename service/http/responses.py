@@ -37,5 +37,10 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     return JsonResponse(orjson.dumps(body), status, headers, "application/json")
 
 
+def json_text_response(text: str, status: int, headers: dict[str, str]) -> HTTPResponse:
+    """Of a body that is JSON already."""
+    return JsonResponse(text.encode(), status, headers, "application/json")
+
+
 def no_content() -> HTTPResponse:
     return HTTPResponse(status=204)

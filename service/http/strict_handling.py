@@ -13,7 +13,7 @@ from sanic_ext import Extension
 
 from service.errors import Code, FieldError, Problem
 from service.http.contract import Contract, Operation
-from service.http.json_body import read_object, validate
+from service.http.json_body import WHOLE_BODY, NestedModel, read_object, validate
 from service.http.prefer import preference
 from service.http.query_string import parse_query, read_query
 from service.http.request import Request
@@ -51,8 +51,10 @@ class StrictHandling(Extension):
         if sent is None:
             return
         of_body, of_query = _not_of(operation.body, sent), _not_of(operation.query, read_query(request))
+        if operation.body is not None and issubclass(operation.body, NestedModel):
+            of_body += operation.body.unknown_names(sent)
         if of_body or of_query:
-            errors = [error for error in _errors(request, operation, sent) if error.field != "body" or not of_body]
+            errors = [error for error in _errors(request, operation, sent) if error.field != WHOLE_BODY or not of_body]
             raise Problem(Code.VALIDATION_ERROR, details=[*errors, *_not_known([*of_body, *of_query], errors)])
 
     def say_applied(self, request: Request, response: HTTPResponse) -> None:

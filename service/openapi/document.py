@@ -72,6 +72,10 @@ HEADERS: Json = {
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Idempotency-Replayed": {
+        "description": "The answer is that of an earlier request with this `Idempotency-Key`",
+        "schema": {"type": "string", "const": "true"},
+    },
     "WWW-Authenticate": {
         "description": "On errors about tokens",
         "required": True,

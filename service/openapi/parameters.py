@@ -48,6 +48,14 @@ REQUEST_HEADERS: Json = {
         "schema": {"type": "string"},
         "example": '"5"',
     },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Chosen by the client, anew for each request that is no repetition. A repetition with the same "
+        "path and body has the same answer, and nothing is done again",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    },
     "OnlyNew": {
         "name": "If-None-Match",
         "in": "header",

@@ -7,6 +7,7 @@ from postgast import unwrap_node
 from postgast.pg_query_pb2 import (
     A_Const,
     ColumnRef,
+    DeleteStmt,
     FuncCall,
     InsertStmt,
     JoinExpr,
@@ -26,6 +27,8 @@ MAINTENANCE = "maintenance/"
 UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 NO_COST = "must say its cost in a line '-- buffers: <number>', which make generated writes"
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
+
+WRITES = (InsertStmt, UpdateStmt, DeleteStmt)
 
 # Functions that run SQL given as text or as the name of a table: the review cannot see it.
 RUN_SQL = {
@@ -93,7 +96,9 @@ def _no_limit_without_order(reviewed: Reviewed) -> Iterator[Finding]:
         if is_cut(select) and not select.sort_clause:
             yield reviewed.finding("must have an ORDER BY with its LIMIT")
     top = reviewed.tree.stmts[0].stmt.select_stmt
-    is_list = reviewed.statement.kind == "many" and reviewed.tree.stmts[0].stmt.HasField("select_stmt")
+    # A write in a WITH returns what it wrote, as one without a WITH does.
+    writes = any(any(reviewed.nodes(kind)) for kind in WRITES)
+    is_list = reviewed.statement.kind == "many" and reviewed.tree.stmts[0].stmt.HasField("select_stmt") and not writes
     if is_list and not top.HasField("limit_count") and not reviewed.statement.name.startswith(UNLIMITED):
         yield reviewed.finding("must have a LIMIT: a list of the service never returns all there is")
 

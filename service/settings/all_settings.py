@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     changes_days: int = Field(
         90, ge=1, le=3650, description="days for which a client can read what has changed since it last asked"
     )
+    idempotency_hours: int = Field(
+        24,
+        ge=1,
+        le=720,
+        description="hours for which a repeated request with its `Idempotency-Key` has the same answer",
+    )
     tasks_per_user: int = Field(10_000, ge=0, le=1_000_000, description="tasks that a user may have; 0: no limit")
     trusted_proxies: int = Field(
         0,

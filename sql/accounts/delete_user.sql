@@ -6,7 +6,7 @@
 -- $2 token_generation  bigint
 -- -> id  uuid
 -- index: task_counters_pkey, users_pkey
--- buffers: 100, grows with the owner's tasks
+-- buffers: 118, grows with the owner's tasks
 WITH /* accounts/delete_user */ counter AS (
     SELECT user_id
     FROM task_counters

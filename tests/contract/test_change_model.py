@@ -6,42 +6,37 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.replica import Replica
 from tests.support import FEBRUARY, JANUARY, User
 
 ONLY_NEW = {"If-None-Match": "*"}
-WRITES = ("create", "create in january", "create with id", "edit", "edit in january", "edit that version", "delete")
+WRITES = (
+    "create", "create in january", "create with id", "create twice with a key", "edit", "edit in january",
+    "edit that version", "delete", "batch", "batch twice with a key",
+)  # fmt: skip
 
 
-class Replica:
-    """A client's copy of the tasks of one user."""
+class Client:
+    """A device of a user, with its copy of the tasks."""
 
     def __init__(self, user: User) -> None:
         self._user = user
-        self._cursor: str | None = None
-        self._newest = -1
-        self.tasks: dict[str, dict[str, Any]] = {}
+        self._replica = Replica()
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        return self._replica.tasks
 
     def poll(self, limit: int) -> bool:
         """Reads one page. Whether there is another one."""
-        parameters: dict[str, Any] = {"limit": limit} | ({"cursor": self._cursor} if self._cursor else {})
-        answer = self._user.get("/api/changes", params=parameters)
+        answer = self._user.get("/api/changes", params=self._replica.wanted(limit))
         assert answer.status_code == 200, answer.text
-        page = answer.json()
-        for change in page["changes"]:
-            assert change["version"] > self._newest, "a number was seen after a higher one"
-            self._newest = change["version"]
-            if change["task"] is None:
-                self.tasks.pop(change["id"], None)
-            else:
-                assert change["task"]["version"] == change["version"]
-                self.tasks[change["id"]] = change["task"]
-        self._cursor = page["cursor"]
-        more: bool = page["has_more"]
-        return more
+        return self._replica.apply(answer.json())
 
     def poll_to_the_end(self, limit: int) -> None:
         while self.poll(limit):
@@ -62,29 +57,48 @@ def write(user: User, what: str, choose: Callable[[list[Any]], Any]) -> int:
         "edit in january": lambda: user.put(f"/v1{path}", {"completed": choose([True, False])}),
         "edit that version": lambda: user.put(path, {"title": "f"}, headers={"If-Match": choose([tag, '"1"'])}),
         "delete": lambda: user.delete(choose([path, f"/v1{path}"])),
+        "create twice with a key": lambda: repeated(user, "/api/tasks", {"title": "g"}),
+        "batch": lambda: user.post("/api/tasks/batch", {"operations": operations(known, choose)}),
+        "batch twice with a key": lambda: repeated(user, "/api/tasks/batch", {"operations": operations(known, choose)}),
     }[what]()
     return answer.status_code
 
 
-def assert_equal(user: User, replica: Replica) -> None:
-    assert replica.tasks == {task["id"]: task for task in user.get("/api/tasks").json()["tasks"]}
+def repeated(user: User, path: str, body: object) -> httpx.Response:
+    """Sent twice with one key: the second answer is that of the first if it was a success."""
+    first, second = (user.post(path, body, headers=key) for key in [{"Idempotency-Key": str(uuid4())}] * 2)
+    assert not first.is_success or first.content == second.content
+    return second
+
+
+def operations(known: list[str], choose: Callable[[list[Any]], Any]) -> list[dict[str, Any]]:
+    """Up to three operations, the last two on tasks of the user."""
+    on_tasks = [
+        choose([{"op": "delete", "id": task_id}, {"op": "update", "id": task_id, "title": choose(["h", "i"])}])
+        for task_id in known[:2]
+    ]
+    return [{"op": "create", "title": "j"}, *on_tasks][:: choose([1, -1])]
+
+
+def assert_equal(user: User, client: Client) -> None:
+    assert client.tasks == {task["id"]: task for task in user.get("/api/tasks").json()["tasks"]}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_replicas_equal_the_server_at_every_quiet_point(new_user: Callable[[], User], data: st.DataObject) -> None:
     users = [new_user(), new_user()]
-    replicas = [Replica(user) for user in users for _ in range(2)]
+    clients = [Client(user) for user in users for _ in range(2)]
     limits = st.sampled_from([1, 2, 5, 1000])
     for _ in range(data.draw(st.integers(5, 25))):
         if data.draw(st.booleans()):
-            data.draw(st.sampled_from(replicas)).poll(data.draw(limits))
+            data.draw(st.sampled_from(clients)).poll(data.draw(limits))
         else:
             what = data.draw(st.sampled_from(WRITES))
             write(data.draw(st.sampled_from(users)), what, lambda values: data.draw(st.sampled_from(values)))
-    for number, replica in enumerate(replicas):
-        replica.poll_to_the_end(data.draw(limits))
-        assert_equal(users[number // 2], replica)
+    for number, client in enumerate(clients):
+        client.poll_to_the_end(data.draw(limits))
+        assert_equal(users[number // 2], client)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -92,7 +106,7 @@ def test_replicas_that_poll_while_others_write_equal_the_server_in_the_end(
     new_user: Callable[[], User], seed: int
 ) -> None:
     users = [new_user(), new_user()]
-    replicas = [Replica(user) for user in users for _ in range(2)]
+    clients = [Client(user) for user in users for _ in range(2)]
 
     def writes(number: int) -> set[int]:
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - picks what a test does
@@ -101,27 +115,27 @@ def test_replicas_that_poll_while_others_write_equal_the_server_in_the_end(
     def polls(number: int) -> None:
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - picks what a test does
         for _ in range(40):
-            replicas[number].poll(chance.choice([1, 3, 1000]))
+            clients[number].poll(chance.choice([1, 3, 1000]))
 
     with ThreadPoolExecutor(10) as threads:
-        polling = [threads.submit(polls, number) for number in range(len(replicas))]
+        polling = [threads.submit(polls, number) for number in range(len(clients))]
         statuses = set[int]().union(*threads.map(writes, range(6)))
         for each in polling:
             each.result()
 
     assert statuses <= {200, 201, 204, 404, 410, 412}
-    for number, replica in enumerate(replicas):
-        replica.poll_to_the_end(3)
-        assert_equal(users[number // 2], replica)
+    for number, client in enumerate(clients):
+        client.poll_to_the_end(3)
+        assert_equal(users[number // 2], client)
 
 
 def test_both_contracts_write_what_a_replica_reads(ann: User) -> None:
-    replica = Replica(ann)
+    client = Client(ann)
     for contract in (FEBRUARY, JANUARY):
         task = ann.creates(contract)
         ann.put(f"{contract.prefix}/tasks/{task['id']}", {"title": "changed"})
-        replica.poll(1000)
-        assert_equal(ann, replica)
+        client.poll(1000)
+        assert_equal(ann, client)
         ann.delete(f"{contract.prefix}/tasks/{task['id']}")
-        replica.poll(1000)
-        assert_equal(ann, replica)
+        client.poll(1000)
+        assert_equal(ann, client)

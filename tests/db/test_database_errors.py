@@ -1,6 +1,7 @@
 """Errors of the Database object: a server without disk space, fields that it refuses, a statement without its row."""
 
 from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -8,7 +9,12 @@ import pytest
 from service.db.database import Database, problem_of
 from service.db.statements import StatementCallError
 from service.domain import tasks
+from service.domain.idempotency import AnswerOnce
+from service.domain.services import Services
+from service.domain.task_batch import Operation, write_batch
+from service.domain.tasks import NO_QUOTA
 from service.errors import Code, FieldError, Problem
+from service.field_rules import UNKNOWN_TIME_ZONE
 from tests.databases import Urls
 from tests.db.event_loop import run_async
 from tests.db.owners import Owner, code_of, database_at, gather_all, new_owners
@@ -66,6 +72,29 @@ def test_fields_that_the_server_refuses_are_a_validation_error_of_their_field(
             assert [(code_of(each), each.details, each.reason) for each in refused] == [
                 (Code.VALIDATION_ERROR, [detail], None)
             ] * 2
+            assert [dict(row) for row in await tasks.list_tasks(database, owner.id)] == owner.listed
+
+    run_async(scenario())
+
+
+def test_a_batch_names_the_operations_whose_time_zone_the_server_does_not_know(urls: Urls) -> None:
+    async def scenario() -> None:
+        async with database_at(urls.runtime) as database:
+            [owner] = await new_owners(database, 1)
+            due = {"due_on": "2026-12-24", "due_time": "09:30"}
+            operations = [
+                Operation("create", uuid4(), {"title": "a"}),
+                Operation("create", uuid4(), {"title": "b"} | due | {"time_zone": "Nowhere/Town"}),
+                Operation("update", UUID(owner.task), due | {"time_zone": "Nowhere/Town"}),
+                Operation("delete", uuid4(), {}),
+            ]
+            services = Services(database=database, max_tasks=NO_QUOTA, changes_days=90)
+            with pytest.raises(Problem) as refused:
+                await write_batch(services, owner.id, operations, AnswerOnce(None, str))
+            assert (refused.value.code, refused.value.details) == (
+                Code.VALIDATION_ERROR,
+                [FieldError(f"operations[{place}].time_zone", UNKNOWN_TIME_ZONE) for place in (1, 2)],
+            )
             assert [dict(row) for row in await tasks.list_tasks(database, owner.id)] == owner.listed
 
     run_async(scenario())

@@ -40,8 +40,8 @@ def pooler_messages(service: Service) -> list[str]:
 
 # The contract tests that send every statement of accounts and tasks. A pooler changes nothing that the others look at.
 ALL_STATEMENTS = (
-    "account", "between_contracts", "changes", "export", "february", "january", "list_cursors", "lists", "planning",
-    "quota", "task_fields", "versions", "written",
+    "account", "batch", "between_contracts", "change_model", "changes", "export", "february", "idempotency", "january",
+    "list_cursors", "lists", "planning", "quota", "task_fields", "versions", "written",
 )  # fmt: skip
 
 

@@ -101,6 +101,26 @@ def test_two_tags_or_more_cost_a_second_statement(message_counter: MessageCounte
             assert (number, status // 100, messages) == (number, 2, expected)
 
 
+def transaction(number: int) -> dict[str, int]:
+    """BEGIN, COMMIT, and as many statements between them."""
+    return statements(number) | {"Query": 2}
+
+
+@pytest.mark.parametrize("number", [1, 100])
+def test_a_batch_costs_two_statements_in_a_transaction_and_a_key_two_more(
+    message_counter: MessageCounter, user: User, number: int
+) -> None:
+    body = {"operations": [{"op": "create", "title": "x", "tags": ["a", "A", "b"]} for _ in range(number)]}
+    for path, given in (("/api/tasks/batch", body), ("/api/tasks", {"title": "x"})):
+        for _ in range(2):  # the first prepares the statements
+            key = {"Idempotency_Key": str(uuid4())}
+            with_a_key = cost(message_counter, user, "POST", path, given, **key)
+            replayed = cost(message_counter, user, "POST", path, given, **key)
+        assert (path, with_a_key[0] // 100, with_a_key[1]) == (path, 2, transaction(4))
+        assert (path, replayed[0] // 100, replayed[1]) == (path, 2, transaction(2))
+    assert cost(message_counter, user, "POST", "/api/tasks/batch", body) == (200, transaction(2))
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [

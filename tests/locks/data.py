@@ -29,6 +29,10 @@ INSERT INTO task_counters (user_id, task_count, counted_at) SELECT id, {TASKS_EA
 INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)
 SELECT id, gen_random_uuid(), 1, now() + interval '91 days' FROM users
 """,
+    "idempotency_keys": """
+INSERT INTO idempotency_keys (user_id, key, request_digest, answer, forget_at)
+SELECT id, 'key', sha256(''), repeat('x', 600), now() + interval '1 day' FROM users
+""",
     "attempts": """
 INSERT INTO attempts (bucket, attempted_at, ends_at)
 SELECT sha256(n::text::bytea), ARRAY[now()], now() + interval '1 hour' FROM generate_series(1, %(users)s) AS n

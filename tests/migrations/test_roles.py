@@ -56,6 +56,7 @@ def runtime(urls: Urls) -> Iterator[psycopg.Connection]:
         "DELETE FROM task_counters",
         "UPDATE deleted_tasks SET user_id = gen_random_uuid()",
         "UPDATE deleted_tasks SET version = 0",
+        "UPDATE idempotency_keys SET user_id = gen_random_uuid()",
         "INSERT INTO histories DEFAULT VALUES",
         "UPDATE histories SET started_at = now()",
         "DELETE FROM histories",
@@ -164,8 +165,8 @@ def test_member_of_pg_monitor_sees_no_value_of_a_column(urls: Urls, monitor: psy
     "statement",
     [
         *(f"SELECT FROM {table}" for table in (
-            "users", "tasks", "task_counters", "deleted_tasks", "histories", "attempts", "deleted_outside_users",
-            "migration_checksums", "_yoyo_migration",
+            "users", "tasks", "task_counters", "deleted_tasks", "idempotency_keys", "histories", "attempts",
+            "deleted_outside_users", "migration_checksums", "_yoyo_migration",
         )),
         "INSERT INTO tasks (user_id, title) VALUES (gen_random_uuid(), 'x')",
         "UPDATE tasks SET title = 'x'",
@@ -211,7 +212,7 @@ def test_grants_are_given_only_once_every_table_exists(empty_database: str) -> N
     assert migrations.apply(empty_database, migrations.known()[0]) == migrations.known()[:1]
     assert granted(empty_database) == 0
     migrations.apply(empty_database)
-    assert granted(empty_database) == 9
+    assert granted(empty_database) == 10
 
 
 def granted(url: str) -> int:

@@ -1,4 +1,8 @@
-"""Records every acknowledged, refused and unknown write of several clients, and compares them with the database."""
+"""Records every acknowledged, refused and unknown write of several clients, and compares them with the database.
+
+Every second create has an idempotency key, and is repeated until it is answered. Each client keeps a copy of its tasks
+by GET /api/changes.
+"""
 
 import threading
 import time
@@ -12,6 +16,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
+from tests.replica import Replica
 from tests.support import TRUST, User
 
 CLIENTS = 4
@@ -31,17 +36,22 @@ class WrittenTask:
     id: str | None = None
 
 
+def with_own_connection(user: User) -> User:
+    http = httpx.Client(base_url=user.http.base_url, timeout=REQUEST_TIMEOUT_SECONDS, verify=TRUST)
+    return User(http, user.id, user.email, user.token)
+
+
 class Client(threading.Thread):
     """Creates, reads, changes and deletes tasks, one request after the other, and records each outcome."""
 
     def __init__(self, ledger: "Ledger", user: User) -> None:
         super().__init__(daemon=True)
         self.ledger = ledger
-        http = httpx.Client(base_url=user.http.base_url, timeout=REQUEST_TIMEOUT_SECONDS, verify=TRUST)
-        self.user = User(http, user.id, user.email, user.token)
+        self.user = with_own_connection(user)
         self.tasks: list[WrittenTask] = []
         self.served_in_a_row = 0
         self.turned_away = 0
+        self.replica = Replica()
         self.stopped = threading.Event()
 
     def run(self) -> None:
@@ -51,7 +61,7 @@ class Client(threading.Thread):
 
     def run_task_lifecycle(self, task: WrittenTask) -> None:
         self.tasks.append(task)
-        created = self.write(task, task.title, "POST", "/api/tasks", {"title": task.title})
+        created = self.create(task)
         if created is None or self.stopped.is_set():
             return
         task.id = created["id"]
@@ -61,10 +71,44 @@ class Client(threading.Thread):
         self.read(path, task)
         if len(self.tasks) % 3 == 0:
             self.write(task, None, "DELETE", path)
+        self.poll()
 
-    def write(self, task: WrittenTask, becomes: str | None, method: str, path: str, body: object = None) -> Any:
+    def create(self, task: WrittenTask) -> Any:
+        body = {"title": task.title}
+        if len(self.tasks) % 2:
+            return self.write(task, task.title, "POST", "/api/tasks", body)
+        key = {"Idempotency-Key": task.title}
+        while (created := self.write(task, task.title, "POST", "/api/tasks", body, key)) is None:
+            if self.stopped.is_set():
+                break
+        return created
+
+    def poll(self) -> bool:
+        """Whether there is more to read."""
+        outcome, answer = self.send("GET", "/api/changes", params=self.replica.wanted(50))
+        self.ledger.reads[outcome] += 1
+        return self.replica.apply(answer) if outcome == "acknowledged" else False
+
+    def has_what_the_server_has(self) -> bool:
+        """To be asked after the load, of a service that answers."""
+        self.user = with_own_connection(self.user)
+        while self.poll():
+            pass
+        export = self.user.get("/api/auth/me/export").json()
+        self.user.http.close()
+        return self.replica.tasks == {task["id"]: task for task in export["tasks"]}
+
+    def write(
+        self,
+        task: WrittenTask,
+        becomes: str | None,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
         """The answer to a write, if any. Refused: it was not executed. Unknown: it may have been."""
-        outcome, answer = self.send(method, path, body)
+        outcome, answer = self.send(method, path, json=body, headers=headers or {})
         self.ledger.writes[outcome] += 1
         if outcome == "acknowledged":
             task.may_be = {becomes}
@@ -78,16 +122,17 @@ class Client(threading.Thread):
         if outcome == "acknowledged" and answer["title"] not in task.may_be:
             self.ledger.unexpected.append(f"{answer['title']} is none of {task.may_be}")
 
-    def send(self, method: str, path: str, body: object = None) -> tuple[str, Any]:
+    def send(self, method: str, path: str, **arguments: Any) -> tuple[str, Any]:
         time.sleep(PAUSE_SECONDS)
         try:
-            answer = self.user.request(method, path, json=body)
+            answer = self.user.request(method, path, **arguments)
         except httpx.TransportError as error:
             self.served_in_a_row = 0
             self.ledger.unexpected.append(f"{method} {path}: {error!r}")
             return "unknown", None
         if answer.is_success:
             self.served_in_a_row += 1
+            self.ledger.replayed += "Idempotency-Replayed" in answer.headers
             return "acknowledged", answer.json()
         self.served_in_a_row = 0
         self.turned_away += 1
@@ -101,6 +146,7 @@ class Ledger:
     def __init__(self, users: list[User]) -> None:
         self.writes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
+        self.replayed = 0  # writes whose answer was lost the first time
         self.unexpected: list[str] = []  # answers outside the contract, and broken connections
         self.clients = [Client(self, user) for user in users]
 
@@ -120,13 +166,17 @@ class Ledger:
             assert time.monotonic() < deadline, (self.writes, self.reads, self.unexpected)
             time.sleep(0.01)
 
+    def wrong_replicas(self) -> list[str]:
+        """The users whose copy is not what the server has, after every client has ended."""
+        return [client.user.id for client in self.clients if not client.has_what_the_server_has()]
+
     def compare(self, database_url: str) -> dict[str, int]:
         """Counts of writes that were lost, done twice or never asked for, after every client has ended."""
         there: dict[str, Counter[str]] = {client.user.id: Counter() for client in self.clients}
         with psycopg.connect(database_url) as connection:
             for user_id, title in connection.execute("SELECT user_id, title FROM tasks"):
                 there.get(str(user_id), Counter())[title] += 1
-        counts = dict(self.writes) | {"lost": 0, "doubled": 0, "out of nothing": 0}
+        counts = dict(self.writes) | {"lost": 0, "doubled": 0, "out of nothing": 0, "replayed": self.replayed}
         for client in self.clients:
             found = there[client.user.id]
             for task in client.tasks:

@@ -17,6 +17,7 @@ from service.db import migrations
 from tests import databases, support
 from tests.databases import Urls
 from tests.documents import DOCS, block, section
+from tests.replica import Replica
 from tests.support import FEBRUARY, PASSWORD, ROOT, SECRET, Service, User, sign_up
 
 SECTION = section(DOCS / "operating.md", "Backup")
@@ -48,7 +49,8 @@ class Backup(NamedTuple):
     said: str
     ann: User  # has tasks in the backup
     tasks: list[dict[str, Any]]
-    bob: User  # revoked all tokens after the backup
+    bob: User  # changed the tasks after the backup, and revoked all tokens
+    copies: list[Replica]  # of Bob's tasks: from before the backup, and from after the changes
     cleo: User  # deleted the account after the backup
 
 
@@ -97,8 +99,13 @@ def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
                 task = ann.creates(FEBRUARY, title, description="two\nlines")
                 ann.put(f"/api/tasks/{task['id']}", {"is_completed": is_completed})
             tasks = ann.get("/api/tasks").json()["tasks"]
+            bobs = [bob.creates(FEBRUARY) for _ in range(2)]
+            copies = [copy_of(bob)]
             in_the_shell(f"{variables}\n{dumping}")
             ann.creates(FEBRUARY, "after the backup")
+            bob.delete(f"/api/tasks/{bobs[0]['id']}")
+            bob.put(f"/api/tasks/{bobs[1]['id']}", {"title": "after the backup"})
+            copies.append(copy_of(bob))
             assert bob.post("/api/auth/logout-all").status_code == 204
             assert cleo.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
         with psycopg.connect(server, autocommit=True) as connection:
@@ -106,10 +113,17 @@ def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
                 said = in_the_shell(f"{variables}\n{restoring}").stdout
                 yield Backup(
                     live, Urls(*(databases.url_of_database(each, "todo_restored") for each in live)),
-                    dump, said, ann, tasks, bob, cleo,
+                    dump, said, ann, tasks, bob, copies, cleo,
                 )  # fmt: skip
             finally:
                 connection.execute("DROP DATABASE IF EXISTS todo_restored WITH (FORCE)")
+
+
+def copy_of(user: User) -> Replica:
+    replica = Replica()
+    while replica.apply(user.get("/api/changes", params=replica.wanted(1)).json()):
+        pass
+    return replica
 
 
 def log_in(service: Service, user: User) -> User:
@@ -136,6 +150,18 @@ def test_a_user_logs_in_on_the_restored_database_and_finds_the_tasks(backup: Bac
     with serving(backup.restored.runtime, tmp_path, BETTER_AUTH_SECRET=SECRET[::-1]) as service:
         assert [with_token(service, each) for each in (backup.ann, backup.bob, backup.cleo)] == [401, 401, 401]
         assert log_in(service, backup.ann).get("/api/tasks").status_code == 200
+
+
+def test_a_copy_of_tasks_from_before_the_restore_is_found_out_and_made_anew(backup: Backup, tmp_path: Path) -> None:
+    """Also one from before the backup: the restored database would go on with the numbers of the changes it lost."""
+    expired = {"error": "Start again without a cursor", "code": "CURSOR_EXPIRED"}
+    with serving(backup.restored.runtime, tmp_path) as service:
+        bob = log_in(service, backup.bob)
+        answers = [bob.get("/api/changes", params=copy.wanted(1000)) for copy in backup.copies]
+        listed = bob.get("/api/tasks").json()["tasks"]
+
+        assert [(each.status_code, each.json()) for each in answers] == [(410, expired)] * 2
+        assert copy_of(bob).tasks == {task["id"]: task for task in listed} == backup.copies[0].tasks
 
 
 def test_no_migration_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> None:

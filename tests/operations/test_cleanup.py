@@ -27,6 +27,10 @@ EXPIRED = {
     " VALUES (concat(gen_random_uuid(), '@example.com'), 'x') RETURNING id)"
     " INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)"
     " SELECT of.id, gen_random_uuid(), n, now() - n * interval '1 second' FROM of, generate_series(1, %s) AS n",
+    "idempotency_keys": "WITH of AS (INSERT INTO users (email, password_hash)"
+    " VALUES (concat(gen_random_uuid(), '@example.com'), 'x') RETURNING id)"
+    " INSERT INTO idempotency_keys (user_id, key, request_digest, answer, forget_at)"
+    " SELECT of.id, n::text, '', '{}', now() - n * interval '1 second' FROM of, generate_series(1, %s) AS n",
 }
 
 
@@ -48,6 +52,12 @@ def expire(database: psycopg.Connection, number: int) -> None:
         "WITH of AS (INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id)"
         " INSERT INTO deleted_tasks (user_id, task_id, version, forget_at)"
         " SELECT of.id, gen_random_uuid(), 1, now() + interval '1 hour' FROM of"
+    )
+    database.execute(kept.encode(), [f"{uuid4()}@example.com"])
+    kept = (
+        "WITH of AS (INSERT INTO users (email, password_hash) VALUES (%s, 'x') RETURNING id)"
+        " INSERT INTO idempotency_keys (user_id, key, request_digest, answer, forget_at)"
+        " SELECT of.id, 'key', '', '{}', now() + interval '1 hour' FROM of"
     )
     database.execute(kept.encode(), [f"{uuid4()}@example.com"])
 

@@ -140,6 +140,7 @@ def check(ledger: Ledger, setup: Setup, fault: str) -> None:
     counts = ledger.compare(setup.urls.admin)
     print(fault, counts, dict(ledger.reads))  # noqa: T201 - shown with -s
     assert ledger.unexpected == []
+    assert ledger.wrong_replicas() == []
     assert {name: counts[name] for name in ("lost", "doubled", "out of nothing")} == {
         "lost": 0, "doubled": 0, "out of nothing": 0,
     }  # fmt: skip

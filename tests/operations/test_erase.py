@@ -53,7 +53,7 @@ def report(user_id: str, deleted: list[str], remembered: str | None = None, unkn
     """The report but its first line, with TIME for each time. `remembered` is the subject of an outside user."""
     belongs_to_none = {name: f"belongs to no user: {why}" for name, why in WITHOUT_USERS.items()}
     lines = [*deleted, "rows of the user in each table of sql/tables.md:"]
-    lines += ["  users: 0", "  tasks: 0", "  task_counters: 0", "  deleted_tasks: 0"]
+    lines += ["  users: 0", "  tasks: 0", "  task_counters: 0", "  deleted_tasks: 0", "  idempotency_keys: 0"]
     if remembered is not None:
         lines.append("  deleted_outside_users: 1")
         del belongs_to_none["deleted_outside_users"]
@@ -90,15 +90,25 @@ def test_erase_reports_what_it_deleted_and_that_no_row_of_the_user_is_left(
     kept = bob.creates(FEBRUARY)
     ann.creates(FEBRUARY)
     ann.delete(f"/api/tasks/{ann.creates(FEBRUARY)['id']}")
+    key = {"Idempotency-Key": "key"}
+    gone = ann.post("/api/tasks", {"title": "x"}, headers=key).json()["id"]
+    database.execute("DELETE FROM tasks WHERE id = %s", [gone])
     database.execute(MANY_TASKS, [ann.id, 2 * MAX_TASKS_PER_DELETE])
 
     done = erase(f" {ann.email.upper()} ")
 
     tasks = 2 * MAX_TASKS_PER_DELETE + 1
-    deleted = ["deleted, in 3 pieces:", "  users: 1", f"  tasks: {tasks}", "  task_counters: 1", "  deleted_tasks: 1"]
+    deleted = [
+        "deleted, in 3 pieces:",
+        "  users: 1",
+        f"  tasks: {tasks}",
+        "  task_counters: 1",
+        "  deleted_tasks: 1",
+        "  idempotency_keys: 1",
+    ]
     assert outcome(done) == (0, "", f"erasing {ann.id}, email '{ann.email}'", report(ann.id, deleted))
     assert bob.get("/api/tasks").json() == FEBRUARY.list_of(kept)
-    for table in (b"tasks", b"deleted_tasks"):
+    for table in (b"tasks", b"deleted_tasks", b"idempotency_keys"):
         [[left]] = database.execute(b"SELECT count(*) FROM %s WHERE user_id = %%s" % table, [ann.id]).fetchall()
         assert (table, left) == (table, 0)
 
@@ -111,7 +121,14 @@ def test_erase_of_an_outside_user_says_what_is_remembered_and_until_when(
 
     done = erase(user_id) if by_id else erase(ISSUER, subject)
 
-    deleted = ["deleted, in 1 piece:", "  users: 1", "  tasks: 1", "  task_counters: 0", "  deleted_tasks: 0"]
+    deleted = [
+        "deleted, in 1 piece:",
+        "  users: 1",
+        "  tasks: 1",
+        "  task_counters: 0",
+        "  deleted_tasks: 0",
+        "  idempotency_keys: 0",
+    ]
     first = f"erasing {user_id}, email '{email}', issuer '{ISSUER}', subject '{subject}'"
     assert outcome(done) == (0, "", first, report(user_id, deleted, remembered=subject))
     until = "SELECT to_char(deleted_at + interval '1 day', 'YYYY-MM-DD HH24:MI:SS \"UTC\"') FROM deleted_outside_users"

@@ -50,6 +50,7 @@ def test_the_times_are_those_of_the_settings_and_the_statements() -> None:
     assert f"digests of the newest {networks} networks" in row_of("users")[0]
     assert f"`JWT_EXPIRATION_HOURS` ({default['jwt_expiration_hours']})" in text
     assert f"`TOKEN_RECHECK` ({default['token_recheck']:g} seconds)" in text
-    assert limits == [["10000"]] * 3
+    assert limits == [["10000"]] * 4
+    assert row_of("idempotency_keys")[1] == f"`IDEMPOTENCY_HOURS` ({default['idempotency_hours']})"
     assert (row_of("deleted_tasks")[1], SPARE_DAYS) == (f"`CHANGES_DAYS` ({default['changes_days']}) and a day", 1)
     assert "deletes expired rows, 10 000 at a time" in text

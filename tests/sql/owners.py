@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from service.domain.accounts import CREATE_USER
+from service.domain.idempotency import KEEP_ANSWER
 from service.domain.tasks import (
     CREATE_TASK,
     DELETE_TASK,
@@ -49,3 +50,9 @@ def delete(
     run: Run, owner: UUID, task_id: UUID, versions: Versions = None, kept_days: int = 90
 ) -> list[asyncpg.Record]:
     return run(DELETE_TASK, user_id=owner, task_id=task_id, versions=versions, kept_days=kept_days)
+
+
+def keep_answer(run: Run, owner: UUID, key: str, answer: str = "{}", hours: int = 24, **more: Any) -> None:
+    given = {"request_digest": b"1" * 32, "begins_window": False} | more
+    [kept] = run(KEEP_ANSWER, user_id=owner, key=key, answer=answer, kept_hours=hours, **given)
+    assert kept["user_id"] == owner

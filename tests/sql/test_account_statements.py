@@ -15,7 +15,7 @@ from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.tasks import LIST_TASKS
 from service.domain.users import GET_USER, USER_EXISTS
 from service.http.health import NOBODY
-from tests.sql.owners import HOME, Run, delete, new_task, new_user
+from tests.sql.owners import HOME, Run, delete, keep_answer, new_task, new_user
 from tests.support import new_email
 
 EMAIL = new_email()
@@ -89,11 +89,12 @@ def test_the_rows_of_a_user_are_counted_without_those_of_a_stranger(run: Run, ow
     for user in (owner, owner, owner, stranger):
         delete(run, user, new_task(run, user)["id"])
     new_task(run, stranger)
+    keep_answer(run, owner, "key")
 
     counted = [dict(row) for user_id in (owner, stranger, NOBODY) for row in run(COUNT_ROWS, user_id=user_id)]
 
-    names = ["in_users", "in_tasks", "in_task_counters", "in_deleted_tasks"]
-    assert counted == [dict(zip(names, each, strict=True)) for each in ([1, 2, 1, 3], [1, 1, 1, 1], [0] * 4)]
+    names = ["in_users", "in_tasks", "in_task_counters", "in_deleted_tasks", "in_idempotency_keys"]
+    assert counted == [dict(zip(names, each, strict=True)) for each in ([1, 2, 1, 3, 1], [1, 1, 1, 1, 0], [0] * 5)]
 
 
 def test_only_an_outside_user_is_given_the_email_of_a_token(run: Run, owner: UUID) -> None:

@@ -297,6 +297,17 @@ def test_a_statement_has_the_finding_or_none(
         assert f"sql/tasks/new_statement.sql:{finding}" in found
 
 
+def test_a_write_of_many_rows_needs_no_limit_and_a_list_in_a_with_does(small_url: str, plant: Plant) -> None:
+    write = "WITH gone AS (DELETE FROM tasks WHERE user_id = $1 RETURNING id)\nSELECT id FROM gone"
+    read = "WITH found AS (SELECT id FROM tasks WHERE user_id = $1)\nSELECT id FROM found"
+    plant("tasks/write_all", new=new_statement("tasks/write_all", write, OWNER, ID).replace(":one", ":many"))
+    root = plant("tasks/read_all", new=new_statement("tasks/read_all", read, OWNER, ID).replace(":one", ":many"))
+
+    assert findings(small_url, root) == [
+        "sql/tasks/read_all.sql:6: must have a LIMIT: a list of the service never returns all there is"
+    ]
+
+
 def test_a_list_without_a_limit_and_an_exec_that_returns_rows_are_findings(small_url: str, plant: Plant) -> None:
     body = "SELECT id FROM tasks WHERE user_id = $1"
     plant("tasks/all_tasks", new=new_statement("tasks/all_tasks", body, OWNER, ID).replace(":one", ":many"))

@@ -107,8 +107,10 @@ def test_what_planning_would_write_is_refused_and_nothing_is_written(any_own_mig
         written = connection.execute("SELECT count(*) FROM written").fetchone()
 
     assert (report.exit_code, written) == (INCOMPLETE, (0,))
-    refused = "tasks/create_task: cannot be planned: cannot execute INSERT in a read-only transaction"
-    assert [line for line in report.lines if "cannot be planned" in line] == [refused]
+    refused = "cannot be planned: cannot execute INSERT in a read-only transaction"
+    assert [line for line in report.lines if "cannot be planned" in line] == [
+        f"tasks/{name}: {refused}" for name in ("create_task", "write_batch")
+    ]
 
 
 def test_a_locked_table_is_waited_for_a_second_and_the_others_are_planned(any_own_migrated_url: str) -> None:
@@ -177,7 +179,8 @@ def test_a_role_that_may_only_read_compares_what_reads_and_is_told_what_it_lacks
     assert report.lines[-1].endswith(f", {len(refused)} not planned")
     assert report.lines[-2] == (
         f"the role {role} lacks INSERT, UPDATE on attempts; INSERT, UPDATE on deleted_outside_users; "
-        "INSERT on deleted_tasks; INSERT, UPDATE on task_counters; DELETE, INSERT, UPDATE on tasks; "
+        "INSERT on deleted_tasks; INSERT, UPDATE on idempotency_keys; INSERT, UPDATE on task_counters; "
+        "DELETE, INSERT, UPDATE on tasks; "
         "DELETE, INSERT, UPDATE on users: run this as a role that has them, such as todo_runtime"
     )
 
@@ -195,7 +198,8 @@ def test_a_role_without_privileges_is_told_so_in_one_line(
     assert done.stderr == (
         f"the role {role} lacks SELECT on _yoyo_migration; INSERT, SELECT, UPDATE on attempts; "
         "INSERT, SELECT, UPDATE on deleted_outside_users; INSERT, SELECT on deleted_tasks; "
-        f"SELECT on histories{schema}INSERT, SELECT, UPDATE on task_counters; "
+        f"SELECT on histories; INSERT, SELECT, UPDATE on idempotency_keys{schema}"
+        "INSERT, SELECT, UPDATE on task_counters; "
         "DELETE, INSERT, SELECT, UPDATE on tasks; DELETE, INSERT, SELECT, UPDATE on users: "
         "run this as a role that has them, such as todo_runtime\n"
     )
@@ -213,7 +217,7 @@ def test_the_golden_plans_show_exactly_what_the_runtime_role_may_do(own_database
         ).fetchall()
     # Sent at start and at sign-in: the checksums of migrations, and what maintenance/ deletes.
     not_of_requests = {("SELECT", "migration_checksums")} | {
-        ("DELETE", table) for table in ("attempts", "deleted_outside_users", "deleted_tasks")
+        ("DELETE", table) for table in ("attempts", "deleted_outside_users", "deleted_tasks", "idempotency_keys")
     }
     assert needed == set(granted) - not_of_requests
 

@@ -29,9 +29,11 @@ from service.domain.account_changes import (
 )
 from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
 from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS
-from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_TASKS, FORGET_DELETED_USERS
+from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_TASKS, FORGET_DELETED_USERS, FORGET_IDEMPOTENCY_KEYS
+from service.domain.idempotency import FIND_ANSWER, KEEP_ANSWER
 from service.domain.known_networks import REMEMBER_NETWORK
 from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
+from service.domain.task_batch import WRITE_BATCH
 from service.domain.task_lists import GET_LIST_VERSION, GET_TASKS, SORTS
 from service.domain.tasks import (
     CREATE_TASK,
@@ -251,10 +253,11 @@ def test_every_file_is_used_and_read_as_it_stands() -> None:
             UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_TASKS,
             DELETE_USER,
             CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, LOWER_TAGS, COUNT_TASKS, GET_TASK, UPDATE_TASK,
-            DELETE_TASK,
+            DELETE_TASK, WRITE_BATCH, FIND_ANSWER, KEEP_ANSWER,
             *(sort.statement for sort in SORTS.values()), GET_TASKS, GET_LIST_VERSION,
             LOCK_COUNTER, FIND_USED_ID, GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS,
             COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS, FORGET_DELETED_TASKS,
+            FORGET_IDEMPOTENCY_KEYS,
             CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
             LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
             LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,

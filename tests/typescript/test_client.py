@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None or shutil.which("node") is None, reason="node and npm are not installed"
 )
 
-PROGRAMS = ("client.ts", "pages.ts", "todo.ts", "endless.ts", "due.ts", "two_devices.ts")
+PROGRAMS = ("client.ts", "pages.ts", "todo.ts", "endless.ts", "due.ts", "create_once.ts", "two_devices.ts")
 FILES = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", *PROGRAMS)
 
 FILL = """
@@ -120,6 +120,30 @@ def test_documented_replica_has_what_another_device_has_written(compiled: Path, 
     said = run(compiled, "node", "devices.js", NEXT_PUBLIC_API_URL=service.url, TOKEN=ann.token)
 
     assert said == "milk,bread\noat milk oat milk\n"
+
+
+def test_documented_create_makes_one_task_though_answers_are_lost(compiled: Path, service: Service, ann: User) -> None:
+    (compiled / "once.js").write_text(
+        'import { createOnce } from "./create_once.js";\n'
+        "const send = globalThis.fetch;\n"
+        "let lost = 2;\n"
+        "globalThis.fetch = async (...request) => {\n"
+        "  const answer = await send(...request);\n"
+        '  if (lost-- > 0) throw new TypeError("fetch failed");\n'
+        '  console.log(answer.status, answer.headers.get("Idempotency-Replayed"));\n'
+        "  return answer;\n"
+        "};\n"
+        "const token = process.env.TOKEN;\n"
+        'console.log((await createOnce(token, { title: "milk" })).title);\n'
+        'await createOnce(token, { title: "" }).catch((error) => console.log(error.code));\n'
+        "lost = 9;\n"
+        'await createOnce(token, { title: "bread" }, 2).catch((error) => console.log(error.message, 7 - lost));\n'
+    )
+
+    said = run(compiled, "node", "once.js", NEXT_PUBLIC_API_URL=service.url, TOKEN=ann.token)
+
+    assert said.splitlines() == ["201 true", "milk", "400 null", "VALIDATION_ERROR", "fetch failed 0"]
+    assert [task["title"] for task in ann.get("/api/tasks").json()["tasks"]] == ["bread", "milk"]
 
 
 def test_documented_endless_list_shows_each_task_once_while_others_are_created(

@@ -1,0 +1,185 @@
+"""The body of a batch and its answer. Each operation is checked by the rules of its request alone, and says which it is
+in `op`."""
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic.json_schema import SkipJsonSchema
+
+from service import field_rules as rules
+from service import formats
+from service.api.models import NewTask, StrictModel, Task, TaskChanges
+from service.domain.task_batch import Operation, name_of
+from service.domain.tasks import NOT_AN_OWN_ID, OWN_ID_VERSIONS
+from service.errors import Code, FieldError, Problem
+from service.field_rules import may_be_absent
+from service.http.json_body import WHOLE_BODY, NestedModel, validate
+
+MAX_OPERATIONS = 100
+MAX_VERSION = 2**63 - 1  # the largest bigint
+
+
+def _task_id(value: object) -> UUID:
+    found = formats.parse_uuid(value) if isinstance(value, str) else None
+    if found is None:
+        raise rules.rule_error("id must be a UUID")
+    return found
+
+
+def _own_id(value: object) -> UUID:
+    found = formats.parse_uuid(value) if isinstance(value, str) else None
+    if found is None or found.version not in OWN_ID_VERSIONS:
+        raise rules.rule_error(NOT_AN_OWN_ID)
+    return found
+
+
+def _version(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_VERSION:
+        raise rules.rule_error("version must be that of a task, such as 5")
+    return value
+
+
+_Absent = SkipJsonSchema[None]
+_TaskId = Annotated[UUID, BeforeValidator(_task_id)]
+_OptionalVersion = Annotated[
+    Annotated[int, Field(ge=0)] | _Absent,
+    BeforeValidator(_version),
+    may_be_absent,
+    Field(description="That the task must have. Without it any will do"),
+]
+
+
+class CreateOperation(NewTask):
+    besides: ClassVar = {"op", "id"}
+
+    op: Literal["create"]
+    id: Annotated[
+        UUID | _Absent,
+        BeforeValidator(_own_id),
+        may_be_absent,
+        Field(description="Any UUID of version 4 or 7 that the client chooses. Without it the service does"),
+    ] = None
+
+    def operation(self) -> Operation:
+        return Operation("create", self.id or uuid4(), self.fields())
+
+
+class UpdateOperation(TaskChanges):
+    besides: ClassVar = {"op", "id", "version"}
+
+    op: Literal["update"]
+    id: _TaskId
+    version: _OptionalVersion = None
+
+    def operation(self) -> Operation:
+        return Operation("update", self.id, self.changes().values(), self.version)
+
+
+class DeleteOperation(BaseModel):
+    op: Literal["delete"]
+    id: _TaskId
+    version: _OptionalVersion = None
+
+    def operation(self) -> Operation:
+        return Operation("delete", self.id, {}, self.version)
+
+
+AnyOperation: TypeAlias = CreateOperation | UpdateOperation | DeleteOperation
+MODELS: dict[str, type[AnyOperation]] = {
+    "create": CreateOperation,
+    "update": UpdateOperation,
+    "delete": DeleteOperation,
+}
+
+
+def _operations(value: object) -> list[Operation]:
+    """Raises the errors of all operations together: pydantic would name them by other rules."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_OPERATIONS:
+        raise rules.rule_error(f"Operations must be a list of 1 to {MAX_OPERATIONS}")
+    found: list[Operation] = []
+    errors: list[FieldError] = []
+    used: set[UUID] = set()
+    for place, sent in enumerate(value):
+        try:
+            operation = _operation(sent)
+        except Problem as problem:
+            errors += [FieldError(_name(place, field), message) for field, message in problem.details]
+            continue
+        if operation.task_id in used:
+            errors.append(FieldError(name_of(place, "id"), "id must not be used twice in a batch"))
+        used.add(operation.task_id)
+        found.append(operation)
+    if errors:
+        raise Problem(Code.VALIDATION_ERROR, details=errors)
+    return found
+
+
+def _operation(sent: object) -> Operation:
+    if not isinstance(sent, dict):
+        raise _problem(WHOLE_BODY, "An operation must be an object")
+    model = _model_of(sent)
+    if model is None:
+        raise _problem("op", f"op must be one of {', '.join(MODELS)}")
+    return validate(model, sent).operation()
+
+
+def _model_of(sent: dict[str, Any]) -> type[AnyOperation] | None:
+    op = sent.get("op")
+    return MODELS.get(op) if isinstance(op, str) else None
+
+
+def _problem(field: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_ERROR, details=[FieldError(field, message)])
+
+
+def _name(place: int, field: str) -> str:
+    return name_of(place, "" if field == WHOLE_BODY else field)
+
+
+class Batch(NestedModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "operations": [
+                        {"op": "create", "title": "Buy milk", "due_on": "2026-12-24"},
+                        {"op": "create", "id": "018f2f3c-6a4e-7c1d-9b43-5a6f0d2e8c71", "title": "Buy bread"},
+                    ]
+                }
+            ]
+        }
+    )
+
+    operations: Annotated[
+        list[Operation],
+        PlainValidator(
+            _operations,
+            json_schema_input_type=Annotated[
+                list[Annotated[AnyOperation, Field(discriminator="op")]],
+                Field(min_length=1, max_length=MAX_OPERATIONS),
+            ],
+        ),
+    ]
+
+    @classmethod
+    def unknown_names(cls, sent: dict[str, Any]) -> list[str]:
+        operations = sent.get("operations")
+        return [
+            name_of(place, name)
+            for place, each in enumerate(operations if isinstance(operations, list) else [])
+            if isinstance(each, dict) and (model := _model_of(each)) is not None
+            for name in each
+            if name not in model.model_fields
+        ]
+
+
+class BatchResult(StrictModel):
+    op: Literal["create", "update", "delete"]
+    id: UUID
+    version: Annotated[int, Field(ge=0)]
+    task: Annotated[Task | None, Field(description="Null: it is deleted")]
+
+
+class BatchAnswer(StrictModel):
+    results: Annotated[list[BatchResult], Field(max_length=MAX_OPERATIONS)]

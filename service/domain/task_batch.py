@@ -1,0 +1,131 @@
+"""A batch: several creates, changes and deletions of one user's tasks, all of them or none."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from service.db.database import Row, Transaction
+from service.db.statements import statement
+from service.domain.idempotency import Answer, AnswerOnce
+from service.domain.services import Services
+from service.domain.tasks import (
+    GET_TASK,
+    PRIORITIES,
+    SPARE_DAYS,
+    TASK_NOT_FOUND,
+    TaskChanged,
+    over_quota,
+    within_quota,
+)
+from service.errors import Code, FieldError, Problem
+from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME
+
+WRITE_BATCH = statement("tasks/write_batch", "many")
+
+FIELD_REFUSALS = {"due_time": NEEDS_DUE_DATE, "time_zone": NEEDS_DUE_TIME}
+OVER_QUOTA, CHANGED = "quota", "changed"
+
+
+class Operation(NamedTuple):
+    op: Literal["create", "update", "delete"]
+    task_id: UUID
+    fields: dict[str, Any]  # by column; None clears one
+    version: int | None = None  # that the task must have; None: any
+
+
+async def write_batch(
+    services: Services, user_id: UUID, operations: Sequence[Operation], once: AnswerOnce[list[Row]]
+) -> Answer:
+    """The answer is made of a row for each operation, in their order. Raises the problem of the first operation that
+    is refused; where fields do not fit together, with those of all operations."""
+    beyond_quota: list[FieldError] = []
+
+    async def work(transaction: Transaction) -> Answer | None:
+        async def write() -> list[Row] | None:
+            rows = await _write(transaction, services, user_id, operations)
+            refused = next((row for row in rows if row["refusal"] is not None), None)
+            if refused is None:
+                return rows
+            if refused["refusal"] == OVER_QUOTA:
+                beyond_quota[:] = [FieldError(name_of(refused["place"] - 1), over_quota(services.max_tasks).text)]
+                return None
+            if refused["refusal"] == CHANGED:
+                task_id = operations[refused["place"] - 1].task_id
+                current = await transaction.require_one(GET_TASK, user_id=user_id, task_id=task_id)
+                raise TaskChanged(current, [FieldError(name_of(refused["place"] - 1), Code.PRECONDITION_FAILED.text)])
+            raise _problem(refused, rows)
+
+        return await once.answer(transaction, user_id, write)
+
+    async def in_transaction() -> Answer | None:
+        return await services.database.in_locked_transaction(user_id, work)
+
+    answer = await within_quota(services.database, user_id, in_transaction)
+    if answer is None:
+        raise over_quota(services.max_tasks, beyond_quota)
+    return answer
+
+
+def name_of(place: int, field: str = "") -> str:
+    """What `details` calls an operation, or a field of it."""
+    return f"operations[{place}].{field}" if field else f"operations[{place}]"
+
+
+def _as_json(operations: Sequence[Operation]) -> str:
+    return orjson.dumps(
+        [
+            {
+                "place": place,
+                "op": each.op,
+                "task_id": str(each.task_id),
+                "version": each.version,
+                "fields": _stored(each.fields),
+            }
+            for place, each in enumerate(operations, 1)
+        ]
+    ).decode()
+
+
+def _stored(fields: dict[str, Any]) -> dict[str, Any]:
+    """The database has the position of a priority. It drops tags that differ in case alone itself."""
+    return fields | {"priority": PRIORITIES.index(fields["priority"])} if "priority" in fields else fields
+
+
+async def _write(
+    transaction: Transaction, services: Services, user_id: UUID, operations: Sequence[Operation]
+) -> list[Row]:
+    try:
+        return await transaction.many(
+            WRITE_BATCH,
+            user_id=user_id,
+            operations=_as_json(operations),
+            time_zone=sorted({each.fields["time_zone"] for each in operations if each.fields.get("time_zone")}),
+            max_tasks=services.max_tasks,
+            kept_days=services.changes_days + SPARE_DAYS,
+        )
+    except Problem as problem:
+        # A time zone that the server does not know: the statement does not say which operation has it.
+        details = [
+            FieldError(name_of(place, field), message)
+            for field, message in problem.details
+            for place, each in enumerate(operations)
+            if each.fields.get(field) is not None
+        ]
+        raise Problem(problem.code, details=details, reason=problem.reason) from None
+
+
+def _problem(refused: Row, rows: Sequence[Row]) -> Problem:
+    name = name_of(refused["place"] - 1)
+    match refused["refusal"]:
+        case "missing":
+            return Problem(Code.NOT_FOUND, TASK_NOT_FOUND, details=[FieldError(name, TASK_NOT_FOUND)])
+        case "deleted":
+            return Problem(Code.GONE, details=[FieldError(name, Code.GONE.text)])
+    details = [
+        FieldError(name_of(row["place"] - 1, row["refusal"]), FIELD_REFUSALS[row["refusal"]])
+        for row in rows
+        if row["refusal"] in FIELD_REFUSALS
+    ]
+    return Problem(Code.VALIDATION_ERROR, details=details)

@@ -1,0 +1,53 @@
+"""Copies of tasks by GET /api/changes, and repeated creates, while workers are killed, behind a pooler too."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import support
+from tests.databases import Urls
+from tests.operations.ledger import CLIENTS, load
+from tests.operations.test_workers import workers_of
+from tests.pgbouncer import PROGRAM, in_front_of
+from tests.support import SECRET, Service, sign_up
+
+KILLS = 3
+# What a client meets whose worker is killed.
+BROKEN = re.compile(r"\S+ \S+: (RemoteProtocolError|ReadError|WriteError|ConnectError)\(")
+
+WAYS = [
+    "direct",
+    pytest.param("pooler", marks=pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed here")),
+]
+
+
+@pytest.fixture(params=WAYS)
+def service(request: pytest.FixtureRequest, own_database: Urls, tmp_path: Path) -> Iterator[Service]:
+    with ExitStack() as stack:
+        url = own_database.runtime
+        if request.param == "pooler":
+            url = stack.enter_context(in_front_of(url)).url
+        settings = {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": 2}
+        yield stack.enter_context(support.running(tmp_path, **settings))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_copies_equal_the_server_and_no_write_is_lost_or_doubled_while_workers_are_killed(
+    service: Service, own_database: Urls
+) -> None:
+    with load([sign_up(service.http) for _ in range(CLIENTS)]) as ledger:
+        for _ in range(KILLS):
+            os.kill(workers_of(service)[0], signal.SIGKILL)
+            ledger.wait_until_all_are_served()
+    counts = ledger.compare(own_database.admin)
+
+    assert [each for each in ledger.unexpected if not BROKEN.match(each)] == []
+    assert ledger.wrong_replicas() == []
+    assert (counts["lost"], counts["doubled"], counts["out of nothing"]) == (0, 0, 0)
+    assert counts["acknowledged"] > 0
