@@ -27,6 +27,10 @@ from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
 PIECES_AT_ONCE = 2  # of long lists, made at the same time in one process
+# Requests with many operations, in one process; of one user one at a time. Each keeps the process for the time of many
+# requests, and those of one user would only wait for each other in the database.
+BATCHES_AT_ONCE = 4
+BATCHES_WAIT = "other batches took longer than POOL_TIMEOUT"
 
 _log = logging.getLogger("service.app")
 
@@ -63,6 +67,7 @@ async def _open(settings: Settings, app: ServerApp) -> None:
     await open_services(app.ctx, settings)
     app.ctx.trusted_proxies = settings.trusted_proxies
     app.ctx.long_lists = FairQueue(PIECES_AT_ONCE, PIECES_AT_ONCE)
+    app.ctx.batches = FairQueue(BATCHES_AT_ONCE, 1, settings.pool_timeout, timeout_reason=BATCHES_WAIT)
     open_server(app.ctx, settings)
 
 

@@ -38,12 +38,14 @@ class FairQueue(Generic[Item]):
         share: int,
         timeout_seconds: float = math.inf,
         on_free: Callable[[Item | None], None] = lambda _: None,
+        timeout_reason: str = NO_CONNECTION_REASON,
     ) -> None:
         self.slots = slots
         self.free = slots
         self._share = share
         self._timeout_seconds = timeout_seconds
         self._on_free = on_free
+        self._timeout_reason = timeout_reason
         self._in_use: dict[Hashable, int] = {}  # slots by owner; without an entry for 0
         self._below_share: OrderedDict[Hashable, WaitingLine[Item]] = OrderedDict()  # by owner; the next one first
         self._at_share: dict[Hashable, WaitingLine[Item]] = {}  # owners that use their whole share
@@ -120,7 +122,7 @@ class FairQueue(Generic[Item]):
                 while line and (line[0].given.done() or line[0].deadline <= now):
                     given, _ = line.popleft()
                     if not given.done():
-                        given.set_exception(Problem(Code.OVERLOADED, reason=NO_CONNECTION_REASON))
+                        given.set_exception(Problem(Code.OVERLOADED, reason=self._timeout_reason))
                 if not line:
                     del lines[owner]
                 elif next_deadline is None or line[0].deadline < next_deadline:

@@ -15,7 +15,12 @@ from service.http.responses import json_text_response
 
 
 async def change_tasks(request: Request) -> HTTPResponse:
-    """Several operations on tasks, all of them or none."""
+    """Several operations on tasks, all of them or none. One at a time for each user of this process."""
+    async with request.app.ctx.batches.slot(request.ctx.user_id):
+        return await _change_tasks(request)
+
+
+async def _change_tasks(request: Request) -> HTTPResponse:
     operations, key = parse(Batch, request).operations, idempotency_key(request)
 
     def render(rows: Sequence[Row]) -> str:

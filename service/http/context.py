@@ -14,6 +14,7 @@ class Context(Services):
 
     trusted_proxies: int
     long_lists: FairQueue[None]  # slots for making a piece of one, fair by user
+    batches: FairQueue[None]  # slots for POST /api/tasks/batch, one for each user
     is_draining: bool = False
 
 

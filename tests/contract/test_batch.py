@@ -10,7 +10,9 @@ import httpx
 import psycopg
 import pytest
 
+from service.app import BATCHES_AT_ONCE
 from tests.documents import DOCS, block, section
+from tests.outages import is_waiting_for_a_lock, wait_for
 from tests.support import FEBRUARY, SECRET, Service, User, running
 
 OWN_IDS = "id must be a UUID of version 4 or 7"
@@ -361,6 +363,20 @@ def test_batches_and_single_writes_of_one_user_leave_no_gap_and_no_double_number
 
     assert newest(user) == f'W/"{1 + 20 + 3 * 20}"'
     assert len(set(versions)) == 41 == len(versions)
+
+
+def test_batches_of_a_user_that_wait_hold_up_no_batch_of_another_user(
+    ann: User, bob: User, database: psycopg.Connection
+) -> None:
+    ann.creates(FEBRUARY)
+    with ThreadPoolExecutor(2 * BATCHES_AT_ONCE) as threads:
+        with database.transaction():
+            database.execute("SELECT FROM task_counters WHERE user_id = %s FOR UPDATE", [ann.id])
+            waiting = [threads.submit(batch, ann, create()) for _ in range(2 * BATCHES_AT_ONCE)]
+            wait_for(lambda: is_waiting_for_a_lock(database))
+            answer = batch(bob, create())
+            assert (answer.status_code, [each.done() for each in waiting]) == (200, [False] * len(waiting))
+        assert {each.result().status_code for each in waiting} == {200}
 
 
 def test_unknown_names_in_operations_are_refused_with_strict_handling(ann: User) -> None:
