@@ -231,6 +231,7 @@ def body_for(operation: Operation) -> dict[str, Any] | None:
         "sign_up": {"email": new_email(), "password": PASSWORD},
         "create_task": {"title": "x"},
         "update_task": {"title": "y"},
+        "change_tasks": {"operations": [{"op": "create", "title": "z"}]},
         "change_password": {"current_password": PASSWORD, "new_password": "battery staple"},
         "delete_me": {"password": PASSWORD},
     }

@@ -19,6 +19,7 @@ SEEN_ELSEWHERE = {
     Code.INVALID_TOKEN: "security/test_tokens.py",
     Code.TOKEN_EXPIRED: "security/test_tokens.py",
     Code.QUOTA_EXCEEDED: "test_quota.py",
+    Code.IDEMPOTENCY_KEY_REUSED: "test_idempotency.py",
     Code.GONE: "test_versions.py",
     Code.CURSOR_EXPIRED: "test_changes.py",
     Code.PRECONDITION_FAILED: "test_versions.py",
