@@ -5,6 +5,16 @@ import pytest
 from tests import support
 from tests.support import OLD_SECRET, SECRET, Service
 
+# Of statements and of what the domain makes of them: both ways of a request lead to the same, and each takes a minute.
+ON_ONE_PATH = {"test_change_model.py", "test_list_model.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    twice = [each for each in items if each.path.name in ON_ONE_PATH and "sanics_own_path" in each.name]
+    if twice:
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [each for each in items if each not in twice]
+
 
 @pytest.fixture(scope="session", params=["auto", "off"], ids=["fast_path", "sanics_own_path"])
 def service(
