@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,10 @@ from service.http.headers import add_headers
 from service.http.health import Health
 from service.http.strict_handling import StrictHandling
 from service.log import lines
+from service.metrics.meters import Meters
 from service.openapi.page import Documentation
 from service.server import sanic_app
+from service.server.metrics_extension import Metrics, WorkerMetrics
 from service.server.sanic_app import ServerApp
 from service.server.server_context import open_server
 from service.settings.all_settings import Settings
@@ -35,13 +38,21 @@ BATCHES_WAIT = "other batches took longer than POOL_TIMEOUT"
 _log = logging.getLogger("service.app")
 
 
-def create_app(settings: Settings, *, where_data_lies: str = "the database of DATABASE_URL") -> ServerApp:
-    output = lines.configure(settings.log_level, settings.log_format)
+def create_app(
+    settings: Settings,
+    *,
+    where_data_lies: str = "the database of DATABASE_URL",
+    metrics: WorkerMetrics | None = None,
+    worker: int | None = None,  # its number, if it is one of several
+) -> ServerApp:
+    output = lines.configure(settings.log_level, settings.log_format, worker=worker)
     app = sanic_app.new_app(settings)
 
     # Sanic runs request middleware in this order, and response middleware in reverse.
     app.on_response(access_log.log_requests(output))
     extensions: list[Any] = [Cors(settings.frontend_url), Health(), StrictHandling(CONTRACTS), Documentation(CONTRACTS)]
+    if metrics is not None:
+        extensions.insert(0, Metrics(metrics, output))  # counts what the access log has a line for
     app.extend(extensions=extensions, built_in_extensions=False)
     app.on_response(add_headers)
     if settings.trusted_proxies == 0:
@@ -55,7 +66,7 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
     app.exception(Exception)(error_handler(API.error_text))
     app.error_handler.add(RequestCancelled, client_has_gone)
 
-    app.before_server_start(partial(_open, settings))
+    app.before_server_start(partial(_open, settings, None if metrics is None else metrics.meters))
     app.after_server_start(sanic_app.collect_garbage_rarely)
     app.after_server_start(partial(_say_ready, settings, where_data_lies))
     app.before_server_stop(partial(_drain, settings.drain))
@@ -63,8 +74,9 @@ def create_app(settings: Settings, *, where_data_lies: str = "the database of DA
     return app
 
 
-async def _open(settings: Settings, app: ServerApp) -> None:
-    await open_services(app.ctx, settings)
+async def _open(settings: Settings, meters: Meters | None, app: ServerApp) -> None:
+    await open_services(app.ctx, settings, meters)
+    app.ctx.limit_hits = Counter()
     app.ctx.trusted_proxies = settings.trusted_proxies
     app.ctx.long_lists = FairQueue(PIECES_AT_ONCE, PIECES_AT_ONCE)
     app.ctx.batches = FairQueue(BATCHES_AT_ONCE, 1, settings.pool_timeout, timeout_reason=BATCHES_WAIT)

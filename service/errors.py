@@ -108,8 +108,19 @@ class LoggableError(Exception):
 
 
 class RetryLater(Problem):
-    """A problem that says after how many seconds to retry."""
+    """OVERLOADED, with the seconds after which to retry."""
 
-    def __init__(self, reason: str, retry_after: int, code: Code = Code.OVERLOADED) -> None:
-        super().__init__(code, reason=reason)
+    def __init__(self, reason: str, retry_after: int) -> None:
+        super().__init__(Code.OVERLOADED, reason=reason)
+        self.retry_after = retry_after
+
+
+class LimitReached(Problem):
+    """A limit has refused the request. The metrics count it by the limit's name."""
+
+    def __init__(
+        self, limit: str, code: Code, text: str | None = None, *, reason: str | None = None, retry_after: int = 1
+    ) -> None:
+        super().__init__(code, text, reason=reason)
+        self.limit = limit
         self.retry_after = retry_after

@@ -51,6 +51,12 @@ class FairQueue(Generic[Item]):
         self._at_share: dict[Hashable, WaitingLine[Item]] = {}  # owners that use their whole share
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Looks at each waiter: for metrics, not for each request."""
+        lines = (*self._below_share.values(), *self._at_share.values())
+        return sum(not waiter.given.done() for line in lines for waiter in line)
+
     @asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
         """Holds a slot for a block, for slots without an item."""

@@ -70,6 +70,7 @@ class KeySet:
         self._fetch = fetch
         self._clock = clock
         self._sleep = sleep
+        self.failures = 0  # fetches that failed, since the start
         self._waiting = 0
         self._last_fetch_began_at = -math.inf  # of successful fetches only
         self._keys: dict[str | None, IssuerKey] = {}
@@ -140,6 +141,11 @@ class KeySet:
                 task.cancel()
 
     @property
+    def age(self) -> float:
+        """Seconds since the last successful fetch; infinite before the first."""
+        return self._clock() - self._fetched_at
+
+    @property
     def _has_good_keys(self) -> bool:
         return bool(self._keys) and self._clock() - self._fetched_at <= MAX_AGE_SECONDS
 
@@ -160,6 +166,7 @@ class KeySet:
             self._keys = read_keys(await self._fetch(), self._issuer.algorithms)
         except (OSError, ValueError, RecursionError, UnusableError) as error:
             # A failed fetch does not discard the keys of an earlier one.
+            self.failures += 1
             self._has_last_fetch_failed, self._last_miss_at = True, self._clock()
             age = (
                 f"those of {self._clock() - self._fetched_at:.0f} s ago are kept"

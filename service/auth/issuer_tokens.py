@@ -30,6 +30,12 @@ class IssuerTokens:
         self._keys = {each.issuer: KeySet(each, fetcher(each.jwks_url)) for each in issuers if each.secret is None}
         self._find_user = find_user
 
+    @property
+    def key_sets(self) -> dict[int, KeySet]:
+        """The keys of each issuer that publishes them, by its position in AUTH_ISSUERS, from 1."""
+        places = enumerate(self._issuers, start=1)
+        return {place: self._keys[issuer] for place, issuer in places if issuer in self._keys}
+
     def start(self) -> None:
         for keys in self._keys.values():
             keys.start()

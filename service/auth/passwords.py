@@ -56,10 +56,15 @@ class Passwords:
     A free thread accepts any request, even if the estimate is too long. That hash updates the average; otherwise one
     slow hash would refuse all requests from then on."""
 
-    def __init__(self, rounds: int, threads: int, timeout: float) -> None:
+    def __init__(
+        self, rounds: int, threads: int, timeout: float, report_wait: Callable[[float], None] | None = None
+    ) -> None:
+        """`report_wait` gets the seconds that each hash waited for a thread."""
+        self.refused = 0  # hashes, since the start
         self._rounds = rounds
         self._threads = threads
         self._timeout_seconds = timeout
+        self._report_wait = report_wait
         self._pending = 0  # hashes that wait or run; one whose request timed out runs to its end
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt", initializer=_lower_priority)
         started = monotonic()
@@ -71,6 +76,11 @@ class Passwords:
                 "a hash took %.1f s, more than POOL_TIMEOUT: logins will be refused; raise it, or lower BCRYPT_ROUNDS",
                 self._mean_seconds,
             )
+
+    @property
+    def waiting(self) -> int:
+        """Hashes that wait for a thread."""
+        return max(0, self._pending - self._threads)
 
     async def hash(self, password: str) -> str:
         salt = bcrypt.gensalt(self._rounds)
@@ -106,6 +116,13 @@ class Passwords:
         return False
 
     async def _run(self, work: Callable[[], Result]) -> Result:
+        try:
+            return await self._run_in_time(work)
+        except Problem:
+            self.refused += 1
+            raise
+
+    async def _run_in_time(self, work: Callable[[], Result]) -> Result:
         turns_until_done = self._pending // self._threads + 1
         if self._pending >= self._threads and turns_until_done * self._mean_seconds > self._timeout_seconds:
             # The refusal is delayed: a client that retries a hundred times a second would leave no time for the hashes.
@@ -114,9 +131,16 @@ class Passwords:
         loop = asyncio.get_running_loop()
         latest_start = monotonic() + self._timeout_seconds - min(self._mean_seconds, self._timeout_seconds / 2)
         self._pending += 1
-        future = self._executor.submit(self._run_measured, work, latest_start)
+        asked_at = monotonic()
+
+        def run() -> Result:
+            if self._report_wait is not None:
+                _call_in(loop, self._report_wait, monotonic() - asked_at)
+            return self._run_measured(work, latest_start)
+
+        future = self._executor.submit(run)
         # Counted until the hash ends, not until the request does: the thread is busy until then.
-        future.add_done_callback(lambda _: self._report_done(loop))
+        future.add_done_callback(lambda _: _call_in(loop, self._count_done))
         answer = asyncio.wrap_future(future)
         try:
             done, _ = await asyncio.wait([answer], timeout=self._timeout_seconds)
@@ -135,9 +159,10 @@ class Passwords:
         finally:
             self._mean_seconds += (monotonic() - started - self._mean_seconds) * NEWEST_WEIGHT
 
-    def _report_done(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the service has stopped meanwhile
-            loop.call_soon_threadsafe(self._count_done)
-
     def _count_done(self) -> None:
         self._pending -= 1
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: float) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the service has stopped meanwhile
+        loop.call_soon_threadsafe(callback, *arguments)

@@ -39,6 +39,9 @@ class TokenCache:
         self._size = size
         self._tokens: OrderedDict[bytes, CachedToken] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._tokens)
+
     def recall(self, token: str) -> CachedToken | None:
         found = self._tokens.get(_digest(token))
         return found if found is not None and found.verified.is_good(time.time()) else None

@@ -26,17 +26,25 @@ class Verifier:
         self._cache = TokenCache()
         self._verifying: dict[str, asyncio.Task[UUID]] = {}
         self._revocations = 0  # counted in this process only
+        self.hits = self.rechecks = self.misses = 0  # tokens of requests: known, known and checked again, verified
 
     def user_of(self, token: str) -> UUID | Awaitable[UUID]:
         """The user's id if it is cached, else an awaitable. Requests that wait for the same token share one result."""
         cached = self._cache.recall(token)
         if cached is not None:
             if time.monotonic() < cached.recheck_at:
+                self.hits += 1
                 return cached.verified.user_id
             if cached.verified.generation is not None:
+                self.rechecks += 1
                 return self._recheck_user(token, cached.verified)
+        self.misses += 1
         # Shielded: a request that is cancelled does not cancel the verification for the others.
         return asyncio.shield(self._verifying.get(token) or self._start_verifying(token))
+
+    @property
+    def cached_tokens(self) -> int:
+        return len(self._cache)
 
     def forget(self, user_id: UUID) -> None:
         """Forgets the tokens of a user who revoked them. Running verifications are neither cached nor shared."""

@@ -10,6 +10,7 @@ from service.cli.startup import completed, launched, migrate_embedded, one_line_
 from service.http.client_address import share_warning
 from service.log.line_writer import unblock_stderr
 from service.server import stop_signals
+from service.server.metrics_extension import warn_without_metrics
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 
@@ -23,6 +24,8 @@ def app_factory(_: Namespace | None = None) -> ServerApp:
     with one_line_errors():
         settings = load_settings()
         app = create_app(completed(settings), where_data_lies=where_data_lies(settings))
+    if not is_worker:
+        warn_without_metrics(settings)
     running = ExitStack()
 
     async def launch(_: ServerApp) -> None:

@@ -3,6 +3,7 @@
 import gc
 import signal
 import socket
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -18,6 +19,7 @@ from service.db.statements import SQL
 from service.http.client_address import share_warning, warning_token
 from service.log.line_writer import unblock_stderr
 from service.server import listen_socket, stop_signals
+from service.server.metrics_extension import SharedMetrics, shared_metrics, warn_without_metrics
 from service.server.sanic_app import ServerApp, longest_stop
 from service.server.supervisor import Supervisor
 from service.settings.all_settings import Settings
@@ -31,15 +33,20 @@ def serve(settings: Settings, *, reload: bool) -> None:
     signal.signal(signal.SIGINT, _end_the_start)
     signal.signal(signal.SIGTERM, _end_the_start)
     divided = settings.workers > 1 and not reload
-    with listen_socket.taken(settings, divided=divided) as sock, launched(settings) as found:
+    with (
+        listen_socket.taken(listen_socket.of_api(settings), divided=divided) as sock,
+        nullcontext() if reload else shared_metrics(settings, divided=divided) as metrics,
+        launched(settings) as found,
+    ):
         create = partial(create_app, completed(found), where_data_lies=where_data_lies(settings))
         try:
             if reload:
+                warn_without_metrics(settings)
                 _serve_and_reload(create(), sock, settings.workers)
             elif settings.workers == 1:
-                _serve(create(), sock)
+                _serve(create(metrics=metrics.of_worker(0) if metrics else None), sock)
             else:
-                _serve_with_workers(create, sock, found)
+                _serve_with_workers(create, sock, metrics, found)
         finally:
             stop_signals.ignore()  # what is left to do is quick, and nothing may be left undone
 
@@ -50,19 +57,21 @@ def _serve(app: ServerApp, sock: socket.socket) -> None:
     Sanic.serve_single(app)
 
 
-def _serve_with_workers(create: "partial[ServerApp]", sock: socket.socket, settings: Settings) -> None:
+def _serve_with_workers(
+    create: "partial[ServerApp]", sock: socket.socket, metrics: SharedMetrics | None, settings: Settings
+) -> None:
     token = warning_token()
 
-    def work(told: Connection) -> None:
+    def work(number: int, told: Connection) -> None:
         with one_line_errors():
-            app = create()
+            app = create(metrics=metrics.of_worker(number) if metrics else None, worker=number + 1)
             app.shared_ctx.proxy_warning = token
             stop_signals.stop_at_end_of_file(app, told)
             _serve(app, listen_socket.of_worker(sock))
 
     gc.collect()
     gc.freeze()  # a collection in a worker would copy the pages that it shares with the others
-    supervisor = Supervisor(settings.workers, work)
+    supervisor = Supervisor(settings.workers, work, metrics.worker_ended if metrics else lambda _: None)
     supervisor.run()
     sock.close()  # where the workers share it, connections are refused once they have closed it
     supervisor.end(longest_stop(settings))

@@ -56,8 +56,14 @@ def arguments(settings: Settings) -> dict[str, Any]:
 class Connector:
     """Opens connections for one process, each with LOCK_TIMEOUT_SETTING unless a pooler refuses it."""
 
-    def __init__(self, settings: Settings, cache_size: int) -> None:
-        self._arguments = arguments(settings) | {"statement_cache_size": cache_size}
+    def __init__(
+        self,
+        settings: Settings,
+        cache_size: int,
+        connection_class: type[DatabaseConnection] = asyncpg.Connection,
+    ) -> None:
+        own = {"statement_cache_size": cache_size, "connection_class": connection_class}
+        self._arguments = arguments(settings) | own
         is_given = "lock_timeout" in self._arguments["server_settings"].get("options", "")  # the URL wins
         self._lock_timeout = {} if is_given else LOCK_TIMEOUT_SETTING
 

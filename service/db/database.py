@@ -18,6 +18,7 @@ from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement, StatementCallError, statement
 from service.errors import Code, FieldError, Problem
 from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME, UNKNOWN_TIME_ZONE
+from service.metrics.meters import Meters
 from service.settings.all_settings import Settings
 
 Row: TypeAlias = asyncpg.Record
@@ -119,9 +120,14 @@ class Database:
         self._trouble: ServerTrouble | None = None
 
     @classmethod
-    async def connect(cls, settings: Settings, background: Background) -> "Database":
+    async def connect(cls, settings: Settings, background: Background, meters: Meters | None = None) -> "Database":
         lock_waits = LockWaits(max(1, settings.pool_max // 4), settings.statement_timeout)
-        return cls(await Pool.open(settings, background), lock_waits, background)
+        return cls(await Pool.open(settings, background, meters), lock_waits, background)
+
+    @property
+    def pool(self) -> Pool:
+        """For its metrics; statements go through the methods below."""
+        return self._pool
 
     async def close(self) -> None:
         await self._pool.close()

@@ -17,8 +17,11 @@ from service.background import Background
 from service.db import connect
 from service.db.connect import GET_SERVER_PID, Connector, DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS
+from service.db.statement_metrics import measuring
 from service.errors import Code, Problem
 from service.fair_queue import NO_CONNECTION_REASON, FairQueue
+from service.metrics.definitions import POOL_WAIT
+from service.metrics.meters import Histogram, Meters
 from service.settings.all_settings import Settings
 
 # asyncpg raises InternalClientError if a connection is lost while a statement is being sent.
@@ -55,6 +58,7 @@ class Pool:
         max_connections: int,
         timeout_seconds: float,
         background: Background,
+        wait_seconds: Histogram | None = None,  # None: waits are not measured
     ) -> None:
         self._connect = connect
         self._timeout_seconds = timeout_seconds
@@ -63,6 +67,8 @@ class Pool:
         self._queue: FairQueue[DatabaseConnection] = FairQueue(
             max_connections, max(1, max_connections // 4), timeout_seconds, self._on_free_slot
         )
+        self._wait_seconds = wait_seconds
+        self._wait = self._queue.wait if wait_seconds is None else self._measured_wait
         self._open: set[DatabaseConnection] = set()
         self._idle: list[IdleConnection] = []  # the last used is at the end, and is used next
         self._all_back: asyncio.Future[None] | None = None
@@ -70,9 +76,14 @@ class Pool:
         self._next_retry_at = 0.0
 
     @classmethod
-    async def open(cls, settings: Settings, background: Background) -> "Pool":
-        connector = Connector(settings, await connect.cache_size(settings))
-        pool = cls(connector, settings.pool_max, settings.pool_timeout, background)
+    async def open(cls, settings: Settings, background: Background, meters: Meters | None = None) -> "Pool":
+        cache_size = await connect.cache_size(settings)
+        if meters is None:
+            pool = cls(Connector(settings, cache_size), settings.pool_max, settings.pool_timeout, background)
+        else:
+            connector = Connector(settings, cache_size, measuring(meters))
+            waits = meters.histogram(POOL_WAIT)
+            pool = cls(connector, settings.pool_max, settings.pool_timeout, background, waits)
         try:
             for _ in range(settings.pool_min):
                 pool._make_idle(await pool._new())
@@ -81,6 +92,24 @@ class Pool:
             _log.warning("starting without a database connection: %s", type(error).__name__)
         background.run(pool._close_unused(settings.pool_min))
         return pool
+
+    @property
+    def size(self) -> int:
+        """Open connections."""
+        return len(self._open)
+
+    @property
+    def in_use(self) -> int:
+        """Connections that run a statement, are being opened, or are not returned yet."""
+        return self._queue.slots - self._queue.free
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.waiting
+
+    @property
+    def max_connections(self) -> int:
+        return self._queue.slots
 
     async def close(self) -> None:
         """Waits for running statements. If this is cancelled, their connections are closed at once."""
@@ -111,7 +140,7 @@ class Pool:
 
     async def _take(self, owner: Hashable) -> DatabaseConnection:
         deadline = time.monotonic() + self._timeout_seconds
-        if not self._queue.try_take(owner) and (given := await self._queue.wait(owner)) is not None:
+        if not self._queue.try_take(owner) and (given := await self._wait(owner)) is not None:
             if not given.is_closed():
                 return given
             self._drop(given)
@@ -122,6 +151,14 @@ class Pool:
         except BaseException:
             self._queue.release(owner, None)
             raise
+
+    async def _measured_wait(self, owner: Hashable) -> "DatabaseConnection | None":
+        began = time.monotonic()
+        try:
+            return await self._queue.wait(owner)
+        finally:
+            if self._wait_seconds is not None:
+                self._wait_seconds.observe(time.monotonic() - began)
 
     async def _find_or_open(self, deadline: float) -> DatabaseConnection:
         """Finds an idle connection or opens one. If the server has none free, this is retried until the deadline."""

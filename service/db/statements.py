@@ -30,6 +30,8 @@ _AS = "as"  # `-- -> as tasks/get_task`: the columns of that statement. SQL rese
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]  # names with their types
 
+_loaded: dict[str, "Statement"] = {}  # by text
+
 
 class StatementError(LoggableError):
     """A file under sql/ is missing, or its header is incomplete or wrong. The message starts with file and line."""
@@ -121,7 +123,13 @@ def statement(name: str, kind: str) -> Statement:
     found = read(name)
     if found.kind != kind:
         raise StatementError(f"sql/{name}.sql", 1, f"is :{found.kind}, and is used as :{kind}")
+    _loaded[found.text] = found
     return found
+
+
+def loaded(text: str) -> Statement | None:
+    """The statement with this text, if a module has asked for it."""
+    return _loaded.get(text)
 
 
 def read(name: str, root: Path = SQL) -> Statement:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from service.db.database import Transaction
 from service.db.statements import statement
-from service.errors import Code, Problem, RetryLater
+from service.errors import Code, LimitReached, Problem
 
 FIND_ANSWER = statement("tasks/find_answer", "one")
 KEEP_ANSWER = statement("tasks/keep_answer", "one")
@@ -21,6 +21,7 @@ KEEP_ANSWER = statement("tasks/keep_answer", "one")
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 Written = TypeVar("Written")
 
+KEPT_ANSWERS = "answers kept for idempotency keys"  # as a limit in the metrics
 TOO_MUCH_IS_KEPT = "the answers kept for the user's idempotency keys have reached their limit"
 
 
@@ -57,7 +58,9 @@ class AnswerOnce(Generic[Written]):
             return Answer(kept["answer"], is_replayed=True)
         seconds_left = kept["seconds_left"]
         if seconds_left >= 0 and kept["kept_bytes"] >= MAX_KEPT_BYTES:
-            raise RetryLater(TOO_MUCH_IS_KEPT, max(1, seconds_left), Code.RATE_LIMITED)
+            raise LimitReached(
+                KEPT_ANSWERS, Code.RATE_LIMITED, reason=TOO_MUCH_IS_KEPT, retry_after=max(1, seconds_left)
+            )
         if (written := await write()) is None:
             return None
         body = self.render(written)

@@ -14,7 +14,7 @@ from service.background import Background
 from service.db.database import Database
 from service.db.statements import statement
 from service.domain.cleanup import Cleanup
-from service.errors import Code, Problem, RetryLater
+from service.errors import Code, LimitReached, Problem
 from service.settings.all_settings import Settings
 
 COUNT_ATTEMPT = statement("attempts/count_attempt", "one")
@@ -121,7 +121,8 @@ class RateLimits:
         wait = await self._database.one(GET_WAIT, bucket=bucket, most=limit.max_attempts, window=limit.window)
         remaining = None if wait is None else wait["remaining"]  # None if an attempt was taken back meanwhile
         seconds = 1 if remaining is None else max(1, math.ceil(remaining.total_seconds()))
-        raise RetryLater(f"{limit.kind}, {limit.max_attempts} times; {attempt.network}", seconds, Code.RATE_LIMITED)
+        reason = f"{limit.kind}, {limit.max_attempts} times; {attempt.network}"
+        raise LimitReached(limit.kind, Code.RATE_LIMITED, reason=reason, retry_after=seconds)
 
     async def _take_back(self, counted: CountedAttempt, pauses: Sequence[float] = RETRY_PAUSES_SECONDS) -> None:
         """Takes one attempt back. If the database fails, this is retried in the background and the request succeeds."""

@@ -17,6 +17,8 @@ from service.domain.cleanup import Cleanup
 from service.domain.known_networks import KnownNetworks
 from service.domain.rate_limits import RateLimits
 from service.domain.tasks import NO_QUOTA
+from service.metrics.definitions import HASH_WAIT
+from service.metrics.meters import Meters
 from service.settings import processors
 from service.settings.all_settings import Settings
 
@@ -39,12 +41,14 @@ class Services(SimpleNamespace):
     idempotency_hours: int  # for which an answer is kept
 
 
-async def open_services(services: Services, settings: Settings) -> None:
+async def open_services(services: Services, settings: Settings, meters: Meters | None = None) -> None:
+    """Without `meters` nothing is measured."""
     threads = settings.hash_threads or max(1, processors.usable() // settings.workers)
     services.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
-    services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout)
+    report_wait = meters.histogram(HASH_WAIT).observe if meters else None
+    services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout, report_wait)
     services.background = Background()
-    services.database = await Database.connect(settings, services.background)
+    services.database = await Database.connect(settings, services.background, meters)
     services.cleanup = Cleanup(services.database, services.background, settings.cleanup_interval)
     services.change_feed = ChangeFeed(services.database, settings.changes_days)
     services.cleanup.start()

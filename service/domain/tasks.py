@@ -14,7 +14,7 @@ from service.db.database import Database, Row, Transaction
 from service.db.statements import Statement, statement
 from service.domain.idempotency import Answer, AnswerOnce
 from service.domain.users import require_user
-from service.errors import Code, FieldError, Problem
+from service.errors import Code, FieldError, LimitReached, Problem
 from service.formats import parse_uuid
 
 CREATE_TASK = statement("tasks/create_task", "one")
@@ -28,6 +28,7 @@ UPDATE_TASK = statement("tasks/update_task", "one")
 DELETE_TASK = statement("tasks/delete_task", "one")
 
 LIST_LIMIT = 1000
+TASKS_OF_A_USER = "tasks of a user"  # the quota as a limit in the metrics
 NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
 Priority: TypeAlias = Literal["none", "low", "medium", "high"]
@@ -247,4 +248,6 @@ async def within_quota(
 
 
 def over_quota(max_tasks: int, details: Sequence[FieldError] = ()) -> Problem:
-    return Problem(Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks", details=details)
+    problem = LimitReached(TASKS_OF_A_USER, Code.QUOTA_EXCEEDED, f"You have reached the limit of {max_tasks} tasks")
+    problem.details = details
+    return problem

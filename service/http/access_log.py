@@ -1,16 +1,18 @@
 """One line of the log for each request."""
 
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
 from time import perf_counter
 
 from sanic import HTTPResponse
 
+from service.errors import Problem
+from service.http.client_address import client_network
 from service.http.request import Request
 from service.log.lines import LogLine, LogOutput
+
+MAX_PATH_CHARACTERS = 200  # of the path of a request that no route has
 
 _requests = logging.getLogger("service.requests")
 
@@ -18,22 +20,26 @@ _requests = logging.getLogger("service.requests")
 def log_requests(output: LogOutput) -> Callable[[Request, HTTPResponse], None]:
     def log(request: Request, response: HTTPResponse) -> None:
         """A response middleware: the answer is decided, and about to be sent."""
-        level = logging.ERROR if response.status >= 500 else logging.INFO
+        context = request.ctx.__dict__
+        level = logging.ERROR if response.status >= 500 and "is_expected" not in context else logging.INFO
         if not _requests.isEnabledFor(level):
             return
         started = request.began_at
-        route = request.route
         line: LogLine = {
             "time": datetime.now(UTC),
             "level": "info" if level == logging.INFO else "error",
             "message": "request",
             "request_id": request.id,
             "method": None if request.was_unreadable else request.method,
-            "route": _pattern(route.path) if route else None,
+            "route": request.pattern,
             "status": response.status,
             "duration_ms": round((perf_counter() - started) * 1000, 2) if started else None,
+            "client": client_network(request),
         }
-        context = request.ctx.__dict__
+        if request.route is None and not request.was_unreadable:
+            line["path"] = shown(request.path)
+        if "code" in context:
+            line["code"] = context["code"]
         if "user_id" in context:
             line["user_id"] = str(context["user_id"])  # orjson does not take the driver's UUID
         if "reason" in context:
@@ -43,14 +49,16 @@ def log_requests(output: LogOutput) -> Callable[[Request, HTTPResponse], None]:
     return log
 
 
-def log_without_request(request_id: str, status: int, reason: str) -> None:
+def log_without_request(request_id: str, problem: Problem, client: str | None) -> None:
     """The line of a response that was sent before anything of a request was read."""
-    unknown = dict.fromkeys(("method", "route"))
-    fields = {"request_id": request_id, **unknown, "status": status, "duration_ms": None, "reason": reason}
+    fields = {
+        "request_id": request_id, "method": None, "route": None, "status": problem.status, "duration_ms": None,
+        "client": client, "code": problem.code.name, "reason": problem.reason,
+    }  # fmt: skip
     _requests.error("request", extra={"fields": fields})
 
 
-@cache
-def _pattern(path: str) -> str:
-    """`api/tasks/<task_id:str>`, the way the documentation writes it."""
-    return "/" + re.sub(r"<(\w+)(:\w+)?>", r"{\1}", path)
+def shown(path: str) -> str:
+    """A path that anybody may have made up: in printable ASCII, and cut."""
+    escaped = ascii(path[: MAX_PATH_CHARACTERS + 1])[1:-1]
+    return escaped if len(escaped) <= MAX_PATH_CHARACTERS else f"{escaped[:MAX_PATH_CHARACTERS]}..."

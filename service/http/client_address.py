@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from multiprocessing.connection import Connection
 
@@ -57,8 +58,9 @@ async def share_warning(app: App) -> None:
     app.shared_ctx.proxy_warning = warning_token()
 
 
+@lru_cache(maxsize=4096)
 def network_of(text: str) -> str | None:
-    """None for what is no address. Some proxies add the port."""
+    """None for what is no address. Some proxies add the port. Kept, because each line of the log asks for it."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

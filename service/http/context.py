@@ -1,5 +1,6 @@
 """request.app.ctx: the services of the use cases, and what only HTTP needs."""
 
+from collections import Counter
 from typing import TypeAlias
 
 from sanic import Sanic
@@ -16,6 +17,7 @@ class Context(Services):
     long_lists: FairQueue[None]  # slots for making a piece of one, fair by user
     batches: FairQueue[None]  # slots for POST /api/tasks/batch, one for each user
     is_draining: bool = False
+    limit_hits: Counter[str]  # requests that a limit has refused, by its name
 
 
 App: TypeAlias = Sanic[Config, Context]

@@ -7,7 +7,7 @@ from sanic import HTTPResponse
 from sanic.exceptions import RequestCancelled, SanicException
 from sanic_routing.exceptions import NoMethod, NotFound
 
-from service.errors import RETRY_CODES, TOKEN_CODES, Code, Problem
+from service.errors import RETRY_CODES, TOKEN_CODES, Code, LimitReached, Problem
 from service.http.request import Request
 from service.http.responses import json_response
 from service.log.lines import traceback_without_messages
@@ -43,8 +43,11 @@ def error_handler(
         # After a timeout the rest of the body is not waited for.
         if problem.status != REQUEST_TIMEOUT and not await request.finish_reading():
             problem = _problem_of_http(400)
+        request.ctx.code = problem.code.name
         if problem.reason is not None:
             request.ctx.reason = problem.reason
+        if isinstance(problem, LimitReached):
+            request.app.ctx.limit_hits[problem.limit] += 1
         operation = request.route.handler.__name__ if request.route else None
         body = error_body(error_text, operation, problem) | more_fields(problem)
         return json_response(body, problem.status, headers_of(request, problem))

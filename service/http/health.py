@@ -18,6 +18,7 @@ REACH_TASKS = statement("health/reach_tasks", "one")
 KNOWN = migrations.known()
 NOBODY = UUID(int=0)
 PATHS = ("/health", "/health/live")
+DRAINING = "draining"
 
 
 class Health(Extension):
@@ -33,6 +34,8 @@ async def health(request: Request) -> HTTPResponse:
     if unhealthy is None:
         return json_response({"status": "healthy"})
     request.ctx.reason = unhealthy
+    if unhealthy == DRAINING:
+        request.ctx.is_expected = True
     return json_response({"status": "unhealthy"}, 503)
 
 
@@ -42,7 +45,7 @@ async def live(_: Request) -> HTTPResponse:
 
 async def why_unhealthy(context: Context) -> str | None:
     if context.is_draining:
-        return "draining"
+        return DRAINING
     try:
         server = await context.database.require_one(CHECK_SERVER, migration_ids=KNOWN)
         await context.database.require_one(REACH_TASKS, user_id=NOBODY)

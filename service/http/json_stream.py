@@ -128,9 +128,18 @@ async def _in_pieces(request: Request, around: Around, rows: list[Row], pieces: 
 
 
 async def _stream(request: Request, around: Around, begin: list[Buffer], pieces: Pieces) -> None:
-    """An error at a later piece cuts the connection, because half a list must not look like a whole one."""
     response = StreamedResponse(headers=around.headers, content_type="application/json")
-    await request.respond(response)
+    try:
+        await request.respond(response)
+        await _send_pieces(request, response, around, begin, pieces)
+    finally:
+        response.at_end()
+
+
+async def _send_pieces(
+    request: Request, response: StreamedResponse, around: Around, begin: list[Buffer], pieces: Pieces
+) -> None:
+    """An error at a later piece cuts the connection, because half a list must not look like a whole one."""
     if request.version == "1.0" or request.method == "HEAD":
         await response.send(b"")  # the head alone: Sanic would make a chunk of data sent with it
     if request.method == "HEAD":

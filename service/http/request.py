@@ -6,6 +6,7 @@ service/server/request.py has those of ours.
 
 import random
 import re
+from functools import cache
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -24,7 +25,9 @@ class RequestContext(SimpleNamespace):
     """request.ctx: what is found out about a request on its way."""
 
     user_id: UUID  # set by http/authenticate.py
-    reason: str  # set by http/error_handler.py, for the access log
+    code: str  # of an error, set by http/error_handler.py for the access log
+    reason: str  # as the code
+    is_expected: bool  # set where a status of 500 or more is no fault
 
 
 class Request(sanic.Request[App, RequestContext]):
@@ -53,6 +56,11 @@ class Request(sanic.Request[App, RequestContext]):
         return False
 
     @property
+    def pattern(self) -> str | None:
+        """The path of its route, the way the documentation writes it: `/api/tasks/{task_id}`."""
+        return _pattern(self.route.path) if self.route else None
+
+    @property
     def began_at(self) -> float | None:
         """When its head arrived, by time.perf_counter()."""
         return None
@@ -70,3 +78,9 @@ class Request(sanic.Request[App, RequestContext]):
 
     def cut_off(self) -> None:
         """Closes the connection in the middle of a streamed answer, so that a part is not taken for the whole."""
+
+
+@cache
+def _pattern(path: str) -> str:
+    """From `api/tasks/<task_id:str>`."""
+    return "/" + re.sub(r"<(\w+)(:\w+)?>", r"{\1}", path)

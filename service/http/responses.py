@@ -1,6 +1,6 @@
 """Responses: JSON in one piece, and streams."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ class StreamedResponse(HTTPResponse):
     """A response of unknown length. HTTP/1.0 has no chunks: there it ends with its connection."""
 
     is_chunked = True
+    at_end: Callable[[], None] = staticmethod(lambda: None)  # called when all of it is sent, or the rest is given up
 
     @property
     def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:

@@ -34,7 +34,8 @@ class LineWriter:
         self._write = unblocked(fd)
         self._lock = threading.RLock()  # reentrant: a destructor may log while a line is being written
         self._rest = b""  # of a partly written line
-        self._dropped = 0
+        self.dropped = 0  # lines, since the start
+        self._dropped = 0  # those that are not reported yet
         self._is_behind = False  # a rest or a report must be written first
         self._is_watched = False
 
@@ -53,7 +54,7 @@ class LineWriter:
         """Writes a line after what is due, and only if all of it fits."""
         with self._lock:
             if self._is_behind and not self._catch_up():
-                self._dropped += 1
+                self._drop()
                 return
             fits = len(line) <= PIPE_BUF or has_room(self._fd, len(line))
             taken = self._write(line) if fits else None
@@ -83,12 +84,16 @@ class LineWriter:
         if taken:
             self._rest += line[taken:]
         else:
-            self._dropped += 1
+            self._drop()
         self._is_behind = True
         if not self._is_watched:
             self._is_watched = True
             with suppress(RuntimeError):  # the interpreter is shutting down
                 threading.Thread(target=self._watch, daemon=True).start()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._dropped += 1
 
     def _watch(self) -> None:
         """Runs in a thread, so that the report does not have to wait for the next line."""

@@ -28,10 +28,16 @@ class Stream(Protocol):
 class LogOutput(logging.Handler):
     """The handler of all log lines. The access log calls `say` directly: a LogRecord would cost more than the line."""
 
-    def __init__(self, layout: Callable[[LogLine], bytes], stream: Stream) -> None:
+    def __init__(self, layout: Callable[[LogLine], bytes], stream: Stream, worker: int | None = None) -> None:
         super().__init__()
         self._layout = layout
         self._stream = stream
+        self._worker = worker  # the number of this process among several
+
+    @property
+    def dropped(self) -> int:
+        """Lines that the reader did not take, since the start."""
+        return self._stream.dropped if isinstance(self._stream, LineWriter) else 0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -44,13 +50,15 @@ class LogOutput(logging.Handler):
 
     def say(self, line: LogLine) -> None:
         try:
+            if self._worker is not None:
+                line["worker"] = self._worker
             layout = self._layout
             self._stream.write(layout(line))
         except OSError:  # the reader has closed, or a disk is full: no reason to fail the request
             self.handleError(logging.makeLogRecord({"msg": line["message"]}))
 
 
-def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> LogOutput:
+def configure(level: str, log_format: LogFormat, *, serves: bool = True, worker: int | None = None) -> LogOutput:
     """Sets up logging for this process. Of Sanic's own loggers only warnings and errors pass.
 
     A process that serves never waits for the reader of its log; a command does, as it does for what it prints."""
@@ -58,7 +66,7 @@ def configure(level: str, log_format: LogFormat, *, serves: bool = True) -> LogO
     layout = as_text if is_text else as_json
     fd, waits = sys.stdout.fileno(), not serves
     stream = FileIO(fd, "w", closefd=False) if waits else LineWriter(fd, lambda dropped: layout(_report(dropped)))
-    output = LogOutput(layout, stream)
+    output = LogOutput(layout, stream, worker)
     logging.config.dictConfig(
         {
             "version": 1,

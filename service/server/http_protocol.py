@@ -170,14 +170,20 @@ class ClientConnection(BackPressureProtocol):
         seconds = max(0.001, now - max(since, asked))
         return (self._delivered() - before) / seconds, seconds
 
+    @property
+    def is_answering(self) -> bool:
+        return bool(self.http)
+
     def give_way(self) -> None:
         """Eviction, with a reset: the system would keep the answer while the client acknowledges anything."""
+        self._context.places.evicted += 1
         self._context.places.leave(self)
         self._reset()
         if self.transport:
             self.close()
 
     def end_with_answer(self) -> None:
+        self._context.places.evicted += 1
         self.is_ending = True
         if self.http is not None:
             self.http.keep_alive = False
@@ -188,17 +194,20 @@ class ClientConnection(BackPressureProtocol):
     async def _answer_health(self, request: Any) -> None:
         self.http.keep_alive = False
         if request.path.removesuffix("/") not in HEALTH_PATHS:
+            self._context.places.refused += 1
             raise Problem(Code.OVERLOADED, reason=ALL_TAKEN)
         await self._handle_request(request)
 
     def refuse(self) -> None:
         """Answers 503 without reading its request, and closes."""
+        self._context.places.refused += 1
         self._context.places.leave(self)
         if self.transport:
             self.writer.go()
             request_id = new_request_id()
             self.transport.write(refusal(request_id))
-            log_without_request(request_id, Code.OVERLOADED.status, ALL_TAKEN)
+            log_without_request(request_id, Problem(Code.OVERLOADED, reason=ALL_TAKEN), self.address)
+            self._context.count_unread_request(Code.OVERLOADED.status)
             if self.http is None and self._task:
                 self._task.cancel()  # its task has not begun
             self.close()

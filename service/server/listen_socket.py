@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from service.settings.all_settings import Settings, SettingsError
 
@@ -27,24 +28,44 @@ def of_worker(taken: socket.socket) -> socket.socket:
     return own
 
 
+class Address(NamedTuple):
+    """An address to listen on, with the names of its two settings."""
+
+    host: str
+    port: int
+    host_setting: str
+    port_setting: str
+
+
+def of_api(settings: Settings) -> Address:
+    return Address(settings.host, settings.port, "HOST", "PORT")
+
+
+def of_metrics(settings: Settings) -> Address | None:
+    if settings.metrics_port is None:
+        return None
+    return Address(settings.metrics_host, settings.metrics_port, "METRICS_HOST", "METRICS_PORT")
+
+
 @contextmanager
-def taken(settings: Settings, *, divided: bool) -> Iterator[socket.socket]:
+def taken(address: Address, *, divided: bool) -> Iterator[socket.socket]:
     """The port, bound and not listening: connections are refused until a process listens. `divided` lets workers open
     sockets of their own on it."""
+    host, port, host_setting, port_setting = address
     divided = divided and CAN_BE_DIVIDED
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind((settings.host, settings.port))
+            sock.bind((host, port))
         except (TypeError, UnicodeError):
-            raise SettingsError("HOST: should be an address of this machine") from None
+            raise SettingsError(f"{host_setting}: should be an address of this machine") from None
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 raise SettingsError(
-                    f"PORT: should be a free port; {settings.port} on {settings.host}: {error.strerror}"
+                    f"{port_setting}: should be a free port; {port} on {host}: {error.strerror}"
                 ) from None
-            raise SettingsError(f"HOST: should be an address of this machine; {settings.host} is none") from None
+            raise SettingsError(f"{host_setting}: should be an address of this machine; {host} is none") from None
         if divided:
             # Only now, so that another service on this port was noticed, and with nothing left that would let a second
             # one take it while our workers are still starting.

@@ -44,6 +44,10 @@ class Occupant(Protocol):
     address: str | None  # None: of no address with a limit
     is_ending: bool
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is being handled, or its answer sent."""
+
     def standing(self, now: float) -> tuple[Standing, float]:
         """And its rank: among connections of one standing the lowest rank is evicted first."""
 
@@ -125,6 +129,7 @@ class Places:
     """The places of a process: a limit for all connections, and one for each address; 0: none."""
 
     def __init__(self, most: int, per_address: int) -> None:
+        self.evicted = self.refused = 0  # connections, since the start; they count themselves
         self._all = Crowd(most, "MAX_CONNECTIONS")
         self._per_address = per_address
         self._addresses: dict[str, Crowd] = {}
@@ -142,6 +147,15 @@ class Places:
         for crowd in crowds:
             if newcomer in crowd.members:  # else it was refused
                 crowd.make_room(newcomer, now)
+
+    @property
+    def taken(self) -> int:
+        return len(self._all.members)
+
+    @property
+    def answering(self) -> int:
+        """Looks at each connection: for metrics, not for each request."""
+        return sum(each.is_answering for each in self._all.members)
 
     def leave(self, occupant: Occupant) -> None:
         self._all.members.discard(occupant)

@@ -21,6 +21,9 @@ class ServerContext(Context):
     fast_path_wanted: Literal["auto", "off"]
     fast_path: FastPath | None  # None: requests take Sanic's own way
 
+    def count_unread_request(self, status: int) -> None:
+        """For the metrics: a request was answered before anything of it was read. Replaced when there are metrics."""
+
 
 def open_server(context: ServerContext, settings: Settings) -> None:
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -31,10 +32,11 @@ _log = logging.getLogger("service.server.supervisor")
 
 
 class Worker:
-    """One of the processes, and its successors after each restart."""
+    """One of the processes, and its successors after each restart. They are numbered from 0."""
 
-    def __init__(self, name: str, target: Callable[[], None]) -> None:
-        self.name = name
+    def __init__(self, number: int, target: Callable[[], None]) -> None:
+        self.number = number
+        self.name = f"worker {number + 1}"
         self.process: ForkProcess | None = None
         self.due = 0.0  # when it is to be started, if it does not run
         self._target = target
@@ -53,11 +55,14 @@ class Worker:
     def was_told_to_stop(self) -> bool:
         return self.process is not None and self.process.exitcode == 0
 
-    def look(self) -> None:
+    def look(self) -> bool:
+        """Whether it has ended since the last look."""
         if self.process is not None and not self.process.is_alive():
             pid, reason = self.process.pid, _reason(self.process.exitcode)
             self.process = None
             _log.warning("%s (%s) %s; it is started again %s", self.name, pid, reason, self._put_off())
+            return True
+        return False
 
     def _put_off(self) -> str:
         """The first restart is at once, and so is that of a worker that has served for a while."""
@@ -70,11 +75,15 @@ class Worker:
 
 
 class Supervisor:
-    def __init__(self, workers: int, serve: Callable[[Connection], None]) -> None:
-        """`serve` runs in each worker, and returns once the connection that it is given has ended."""
+    def __init__(
+        self, workers: int, serve: Callable[[int, Connection], None], worker_ended: Callable[[int], None]
+    ) -> None:
+        """`serve` runs in each worker with its number, and returns once the connection that it is given has ended.
+        `worker_ended` gets the number of a worker that has died."""
         self._serve = serve
+        self._worker_ended = worker_ended
         self._told, self._hold = _fork.Pipe(duplex=False)
-        self._workers = [Worker(f"worker {number}", self._work) for number in range(1, workers + 1)]
+        self._workers = [Worker(number, partial(self._work, number)) for number in range(workers)]
 
     def run(self) -> None:
         """Until SIGINT or SIGTERM, at which the workers begin to stop."""
@@ -90,7 +99,8 @@ class Supervisor:
                     if self._told.poll():
                         break
                 for each in self._workers:
-                    each.look()
+                    if each.look():
+                        self._worker_ended(each.number)
         finally:
             self._hold.close()
 
@@ -120,12 +130,12 @@ class Supervisor:
         next_start = min((each.due for each in self._workers if each.process is None), default=None)
         connection.wait([self._told, *ends], None if next_start is None else max(0.0, next_start - monotonic()))
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         """In the worker. It has nothing to finish until it serves: until then a signal ends it at once."""
         self._hold.close()
         stop_signals.exit_at_once()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals.ALL)
-        self._serve(self._told)
+        self._serve(number, self._told)
 
 
 @contextmanager

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the metrics, another than `PORT`; not set: there are none"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address to listen on for the metrics")
     workers: int = Field(1, ge=1, le=256, description="processes that serve")
     data_dir: Path = Field(Path(".data"), description="where the embedded PostgreSQL and the generated secret live")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -200,6 +204,8 @@ class Settings(BaseSettings):
             values = {value for value in (getattr(self, name), getattr(self, other)) if value is not None}
             if len(values) > 1:
                 raise _expected(f"the same as {other.upper()}: they are two names of one setting", name)
+        if self.metrics_port == self.port:
+            raise _expected("another port than PORT", "metrics_port")
         if self.pool_min > self.pool_max:
             raise _expected("no more than POOL_MAX", "pool_min")
         return self

@@ -227,7 +227,7 @@ def test_every_path_is_served_below_every_server_url(http: httpx.Client) -> None
 
 
 def body_for(operation: Operation) -> dict[str, Any] | None:
-    bodies = {
+    bodies: dict[str, dict[str, Any]] = {
         "sign_up": {"email": new_email(), "password": PASSWORD},
         "create_task": {"title": "x"},
         "update_task": {"title": "y"},

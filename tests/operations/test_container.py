@@ -20,6 +20,7 @@ from tests import databases
 from tests.container import Container
 from tests.databases import OWNER, RUNTIME, Urls, url_of_role
 from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_ignored, walk
+from tests.metrics import Metered
 from tests.support import FEBRUARY, ROOT, SECRET, free_port, sign_up
 
 SETTINGS = {"BETTER_AUTH_SECRET": SECRET, "BCRYPT_ROUNDS": "10", "DRAIN": "0", "POOL_TIMEOUT": "30"}
@@ -199,6 +200,7 @@ def test_a_container_without_a_database_refuses_to_start_with_one_line(container
 def test_a_container_migrates_serves_survives_a_database_outage_and_stops(container: Container, urls: Urls) -> None:
     before = {path: path.lstat().st_mtime_ns for path in container.image.tree.rglob("*")}
     given = {**SETTINGS, "DATABASE_URL": urls.runtime, "WORKERS": 2 if container.isolated else 1}
+    metrics_port = free_port()
 
     migrated = container.runs([*container.image.entrypoint, "migrate"], DATABASE_URL=urls.owner)
     known = [f"applied {migration_id}\n" for migration_id in migrations.known()]
@@ -209,8 +211,9 @@ def test_a_container_migrates_serves_survives_a_database_outage_and_stops(contai
     assert (compared.returncode, compared.stderr) == (1, "")
     assert compared.stdout.splitlines()[-1].endswith(" differ, 0 not planned")
 
-    with container.running(**given) as service:
+    with container.running(**given, METRICS_PORT=metrics_port) as service:
         assert service.http.get("/health").json() == {"status": "healthy"}
+        assert Metered(service, metrics_port).value("todo_pool_max_connections") >= 10
         user = sign_up(service.http)
         task = user.post("/api/tasks", {"title": "Water the plants"}).json()
         assert user.get("/api/tasks").json() == FEBRUARY.list_of(task)

@@ -96,11 +96,11 @@ def listening_sockets(number: int) -> int:
 
 def test_a_port_is_taken_before_any_worker_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", str(support.free_port()))
-    settings = load_settings(_env_file=None)
+    address = listen_socket.of_api(load_settings(_env_file=None))
 
-    with listen_socket.taken(settings, divided=True):
+    with listen_socket.taken(address, divided=True):
         for divided in (True, False):
-            with pytest.raises(SettingsError, match="a free port"), listen_socket.taken(settings, divided=divided):
+            with pytest.raises(SettingsError, match="a free port"), listen_socket.taken(address, divided=divided):
                 pass
 
 
@@ -255,7 +255,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(ForkProcess, "start", fails)
-    worker = supervisor.Worker("worker 1", lambda: None)
+    worker = supervisor.Worker(0, lambda: None)
 
     for _ in range(7):
         worker.start()

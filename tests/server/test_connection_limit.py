@@ -99,8 +99,8 @@ def is_refused_like_any_request(service: Service, refused: bytes) -> None:
     assert len(head["X-Request-ID"]) == len(other["X-Request-ID"])
     assert line == {
         "time": line["time"], "level": "error", "message": "request", "request_id": head["X-Request-ID"],
-        "method": None, "route": None, "status": 503, "duration_ms": None,
-        "reason": "all places for connections are taken",
+        "method": None, "route": None, "status": 503, "duration_ms": None, "client": "127.0.0.1",
+        "code": "OVERLOADED", "reason": "all places for connections are taken",
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class RecordedConnection:
     """A simulated connection that records its fate."""
 
     def __init__(self, places: Places, standing: Standing, rank: float = 0.0, address: str | None = "10.0.0.1") -> None:
-        self.places, self.address, self.is_ending = places, address, False
+        self.places, self.address, self.is_ending, self.is_answering = places, address, False, False
         self.standing_now = standing, rank
         self.fate = ""
         places.enter(self)
