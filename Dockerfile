@@ -4,7 +4,10 @@
 FROM python:3.13.16-slim-bookworm AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
+# requirements-otel.txt also has OpenTelemetry, for traces: docker build --build-arg REQUIREMENTS=requirements-otel.txt
+ARG REQUIREMENTS=requirements.txt
 COPY requirements.txt /build/
+COPY requirements-otel.txt /build/
 # The base image's pip installs into the virtual environment, so that the environment has no pip. The list is complete,
 # and only wheels are used, because the image has no compiler.
 # Sanic asks for setuptools and never imports it. Some libraries bring their own tests along, and Swagger UI an editor of
@@ -12,7 +15,7 @@ COPY requirements.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /venv \
     && python -m pip --python /venv/bin/python install --quiet --require-hashes --no-deps --only-binary :all: --no-compile \
-        --requirement /build/requirements.txt \
+        --requirement "/build/$REQUIREMENTS" \
     && python -m pip --python /venv/bin/python uninstall --quiet --yes setuptools \
     && find /venv/lib -depth -type d '(' -name test -o -name tests ')' -exec rm -r '{}' ';' \
     && find /venv/lib -path '*/swagger_ui/static/*' -type f ! -name swagger-ui-bundle.js ! -name swagger-ui.css \

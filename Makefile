@@ -81,8 +81,10 @@ migrate: $(VENV)/run-ready ## Apply the pending migrations
 
 lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml with hashes, and those of the benchmark's peers
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) pyproject.toml --extra otel --constraint requirements.txt --output-file requirements-otel.txt
 	@$(COMPILE) pyproject.toml --group run --constraint requirements.txt --output-file requirements-run.txt
-	@$(COMPILE) pyproject.toml --group dev --constraint requirements-run.txt --output-file requirements-dev.txt
+	@$(COMPILE) pyproject.toml --group dev --extra otel --constraint requirements-run.txt --constraint requirements-otel.txt \
+		--output-file requirements-dev.txt
 	@$(COMPILE) tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
 generated: $(VENV)/ready ## Write what is made from the code: plans and buffers of the statements, their index, todo.http, and migrations/schema.txt

@@ -25,7 +25,9 @@ from service.server import sanic_app
 from service.server.metrics_extension import Metrics, WorkerMetrics
 from service.server.sanic_app import ServerApp
 from service.server.server_context import open_server
+from service.server.traces_extension import Traces
 from service.settings.all_settings import Settings
+from service.traces.tracer import Tracer, tracer_of
 from service.v1.contract import CONTRACT as V1
 
 CONTRACTS = (API, V1)
@@ -53,6 +55,9 @@ def create_app(
     extensions: list[Any] = [Cors(settings.frontend_url), Health(), StrictHandling(CONTRACTS), Documentation(CONTRACTS)]
     if metrics is not None:
         extensions.insert(0, Metrics(metrics, output))  # counts what the access log has a line for
+    tracer = tracer_of(settings)
+    if tracer is not None:
+        extensions.insert(0, Traces(tracer, output))
     app.extend(extensions=extensions, built_in_extensions=False)
     app.on_response(add_headers)
     if settings.trusted_proxies == 0:
@@ -66,7 +71,7 @@ def create_app(
     app.exception(Exception)(error_handler(API.error_text))
     app.error_handler.add(RequestCancelled, client_has_gone)
 
-    app.before_server_start(partial(_open, settings, None if metrics is None else metrics.meters))
+    app.before_server_start(partial(_open, settings, None if metrics is None else metrics.meters, tracer))
     app.after_server_start(sanic_app.collect_garbage_rarely)
     app.after_server_start(partial(_say_ready, settings, where_data_lies))
     app.before_server_stop(partial(_drain, settings.drain))
@@ -74,8 +79,8 @@ def create_app(
     return app
 
 
-async def _open(settings: Settings, meters: Meters | None, app: ServerApp) -> None:
-    await open_services(app.ctx, settings, meters)
+async def _open(settings: Settings, meters: Meters | None, tracer: Tracer | None, app: ServerApp) -> None:
+    await open_services(app.ctx, settings, meters, tracer)
     app.ctx.limit_hits = Counter()
     app.ctx.trusted_proxies = settings.trusted_proxies
     app.ctx.long_lists = FairQueue(PIECES_AT_ONCE, PIECES_AT_ONCE)

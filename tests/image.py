@@ -129,8 +129,11 @@ def walk(directory: Path) -> Stage:
 
 
 def _note(stage: Stage, each: Instruction) -> None:
-    """Records an instruction that sets metadata of the image."""
+    """Records an instruction that sets metadata of the image, or an argument of its build."""
     match each.name:
+        case "ARG":
+            name, default = each.rest.split("=", 1)
+            stage.environment[name] = default
         case "ENV":
             pairs = dict(word.split("=", 1) for word in each.arguments)
             stage.environment |= {name: Template(text).substitute(stage.environment) for name, text in pairs.items()}

@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from service.settings.issuers import UnusableError
+from service.traces.tracer import Tracer
 
 TIMEOUT_SECONDS = 5.0
+FETCH_SPAN = "fetch keys"
 MAX_STUCK_THREADS = 3  # for each issuer; a DNS lookup has no timeout
 
 Fetch = Callable[[], Awaitable[bytes]]
 
 
-def fetcher(url: str) -> Fetch:
+def fetcher(url: str, tracer: Tracer | None = None) -> Fetch:
     threads: list[threading.Thread] = []
 
     async def fetch() -> bytes:
@@ -22,25 +24,28 @@ def fetcher(url: str) -> Fetch:
             raise UnusableError("the fetches before this one still hang")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
-        threads.append(threading.Thread(target=_download_in_thread, args=[url, loop, answer], daemon=True))
+        headers = tracer.headers() if tracer else {}
+        threads.append(threading.Thread(target=_download_in_thread, args=[url, headers, loop, answer], daemon=True))
         threads[-1].start()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return await answer
 
-    return fetch
+    return tracer.timed(FETCH_SPAN, "client", fetch) if tracer else fetch
 
 
-def _download_in_thread(url: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes]") -> None:
-    outcome = _download_or_error(url)
+def _download_in_thread(
+    url: str, headers: dict[str, str], loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes]"
+) -> None:
+    outcome = _download_or_error(url, headers)
     with suppress(RuntimeError):  # the loop is closed: the service has stopped meanwhile
         loop.call_soon_threadsafe(_resolve, answer, outcome)
 
 
-def _download_or_error(url: str) -> bytes | Exception:
+def _download_or_error(url: str, headers: dict[str, str]) -> bytes | Exception:
     from service.auth.key_download import download  # noqa: PLC0415 - importing httpx would slow every start down
 
     try:
-        return download(url, TIMEOUT_SECONDS)
+        return download(url, TIMEOUT_SECONDS, headers)
     except (OSError, UnusableError) as error:
         return error
     except Exception as error:  # noqa: BLE001 - any error that the answer causes means no keys

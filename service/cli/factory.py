@@ -13,6 +13,7 @@ from service.server import stop_signals
 from service.server.metrics_extension import warn_without_metrics
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
+from service.traces.tracer import warn_without_extra
 
 
 def app_factory(_: Namespace | None = None) -> ServerApp:
@@ -26,6 +27,7 @@ def app_factory(_: Namespace | None = None) -> ServerApp:
         app = create_app(completed(settings), where_data_lies=where_data_lies(settings))
     if not is_worker:
         warn_without_metrics(settings)
+        warn_without_extra(settings)
     running = ExitStack()
 
     async def launch(_: ServerApp) -> None:

@@ -23,6 +23,7 @@ from service.server.metrics_extension import SharedMetrics, shared_metrics, warn
 from service.server.sanic_app import ServerApp, longest_stop
 from service.server.supervisor import Supervisor
 from service.settings.all_settings import Settings
+from service.traces.tracer import warn_without_extra
 
 BACKLOG = 2048
 
@@ -38,6 +39,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         nullcontext() if reload else shared_metrics(settings, divided=divided) as metrics,
         launched(settings) as found,
     ):
+        warn_without_extra(settings)
         create = partial(create_app, completed(found), where_data_lies=where_data_lies(settings))
         try:
             if reload:

@@ -10,6 +10,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 import asyncpg
@@ -103,6 +104,10 @@ class Batch:
             await asyncio.sleep(0)
             idle_iterations = idle_iterations + 1 if self.size == size else 0
 
+    def on_its_way(self) -> AbstractContextManager[None]:
+        """Around all that is sent for this batch. Traces have it as a span."""
+        return nullcontext()
+
     async def send(self, connection: DatabaseConnection) -> Rows:
         if not self.statement.only_reads:
             # The same order in every batch, so that two batches with the same rows cannot deadlock.
@@ -160,11 +165,15 @@ class Batch:
                 answer.set_result(found)
 
 
+NewBatch: TypeAlias = Callable[[Statement, BatchKey, int], Batch]
+
+
 class Batches:
     """The open batches of one process, by statement."""
 
-    def __init__(self, run: Run, lock_waits: LockWaits, background: Background) -> None:
+    def __init__(self, run: Run, lock_waits: LockWaits, background: Background, new_batch: NewBatch = Batch) -> None:
         self._run_statement = run
+        self._new_batch = new_batch
         self._lock_waits = lock_waits
         self._background = background
         self._waiting_count = 0  # requests that wait for rows, in a batch or alone
@@ -201,7 +210,7 @@ class Batches:
         return rows
 
     def _open_batch(self, statement: Statement, key: BatchKey) -> Batch:
-        batch = self._open_batches[statement.name] = Batch(statement, key, self._max_size(statement))
+        batch = self._open_batches[statement.name] = self._new_batch(statement, key, self._max_size(statement))
         if self._in_flight[statement.name]:
             batch.hold_timer = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._end_hold, batch)
         else:
@@ -229,7 +238,8 @@ class Batches:
         if self._open_batches.get(batch.statement.name) is batch:
             del self._open_batches[batch.statement.name]
         try:
-            rows = await self._send_and_end_next_hold(batch)
+            with batch.on_its_way():
+                rows = await self._send_and_end_next_hold(batch)
             await batch.distribute(rows)
         except BatchUndoneError:
             await batch.run_one_by_one(self._run_undone)

@@ -11,7 +11,8 @@ from uuid import UUID
 import asyncpg
 
 from service.background import Background
-from service.db.batching import Batches
+from service.db.batch_traces import TracedBatch
+from service.db.batching import Batch, Batches
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
@@ -20,6 +21,7 @@ from service.errors import Code, FieldError, Problem
 from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME, UNKNOWN_TIME_ZONE
 from service.metrics.meters import Meters
 from service.settings.all_settings import Settings
+from service.traces.tracer import Tracer
 
 Row: TypeAlias = asyncpg.Record
 
@@ -113,16 +115,19 @@ class Database:
     """Runs each statement in at most one round trip, unless it meets a lock: no BEGIN around it, no reset after it. For
     the few writes that need several statements there is in_locked_transaction()."""
 
-    def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background) -> None:
+    def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background, tracer: Tracer | None = None) -> None:
         self._pool = pool
         self._lock_waits = lock_waits
-        self._batches = Batches(self._run, lock_waits, background)
+        new_batch = partial(TracedBatch, tracer) if tracer else Batch
+        self._batches = Batches(self._run, lock_waits, background, new_batch)
         self._trouble: ServerTrouble | None = None
 
     @classmethod
-    async def connect(cls, settings: Settings, background: Background, meters: Meters | None = None) -> "Database":
+    async def connect(
+        cls, settings: Settings, background: Background, meters: Meters | None = None, tracer: Tracer | None = None
+    ) -> "Database":
         lock_waits = LockWaits(max(1, settings.pool_max // 4), settings.statement_timeout)
-        return cls(await Pool.open(settings, background, meters), lock_waits, background)
+        return cls(await Pool.open(settings, background, meters, tracer), lock_waits, background, tracer)
 
     @property
     def pool(self) -> Pool:

@@ -18,11 +18,13 @@ from service.db import connect
 from service.db.connect import GET_SERVER_PID, Connector, DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS
 from service.db.statement_metrics import measuring
+from service.db.statement_traces import tracing
 from service.errors import Code, Problem
 from service.fair_queue import NO_CONNECTION_REASON, FairQueue
 from service.metrics.definitions import POOL_WAIT
 from service.metrics.meters import Histogram, Meters
 from service.settings.all_settings import Settings
+from service.traces.tracer import Tracer
 
 # asyncpg raises InternalClientError if a connection is lost while a statement is being sent.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -34,6 +36,8 @@ IDLE_CHECK_TIMEOUT_SECONDS = 0.5
 
 CLOSE_IDLE_SECONDS = 300.0  # idle connections beyond POOL_MIN are closed after this time
 FULL_SERVER_PAUSE_SECONDS = 0.05
+# The names of spans: until another statement gives its connection back, and until a new one is open.
+WAIT_SPAN, CONNECT_SPAN = "pool wait", "pool connect"
 CANCEL_TIMEOUT_SECONDS = 1.0  # for the server to stop an interrupted statement; its slot stays taken meanwhile
 
 _log = logging.getLogger("service.db.pool")
@@ -68,6 +72,7 @@ class Pool:
             max_connections, max(1, max_connections // 4), timeout_seconds, self._on_free_slot
         )
         self._wait_seconds = wait_seconds
+        self._wait: Callable[[Hashable], Awaitable[DatabaseConnection | None]]
         self._wait = self._queue.wait if wait_seconds is None else self._measured_wait
         self._open: set[DatabaseConnection] = set()
         self._idle: list[IdleConnection] = []  # the last used is at the end, and is used next
@@ -76,14 +81,17 @@ class Pool:
         self._next_retry_at = 0.0
 
     @classmethod
-    async def open(cls, settings: Settings, background: Background, meters: Meters | None = None) -> "Pool":
+    async def open(
+        cls, settings: Settings, background: Background, meters: Meters | None = None, tracer: Tracer | None = None
+    ) -> "Pool":
         cache_size = await connect.cache_size(settings)
-        if meters is None:
-            pool = cls(Connector(settings, cache_size), settings.pool_max, settings.pool_timeout, background)
-        else:
-            connector = Connector(settings, cache_size, measuring(meters))
-            waits = meters.histogram(POOL_WAIT)
-            pool = cls(connector, settings.pool_max, settings.pool_timeout, background, waits)
+        connection_class = measuring(meters) if meters else asyncpg.Connection
+        wait_seconds = meters.histogram(POOL_WAIT) if meters else None
+        connector = Connector(settings, cache_size, tracing(tracer, connection_class) if tracer else connection_class)
+        pool = cls(connector, settings.pool_max, settings.pool_timeout, background, wait_seconds)
+        if tracer:
+            pool._wait = tracer.timed(WAIT_SPAN, "internal", pool._wait)
+            pool._connect = tracer.timed(CONNECT_SPAN, "client", pool._connect)
         try:
             for _ in range(settings.pool_min):
                 pool._make_idle(await pool._new())

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from service.auth import token_users
 from service.auth.issuer_tokens import IssuerTokens
+from service.auth.key_fetch import fetcher
 from service.auth.passwords import Passwords
 from service.auth.tokens import Tokens
 from service.auth.verifier import Verifier
@@ -21,6 +22,7 @@ from service.metrics.definitions import HASH_WAIT
 from service.metrics.meters import Meters
 from service.settings import processors
 from service.settings.all_settings import Settings
+from service.traces.tracer import Tracer
 
 CLOSE_TIMEOUT_SECONDS = 1.0
 
@@ -41,14 +43,16 @@ class Services(SimpleNamespace):
     idempotency_hours: int  # for which an answer is kept
 
 
-async def open_services(services: Services, settings: Settings, meters: Meters | None = None) -> None:
-    """Without `meters` nothing is measured."""
+async def open_services(
+    services: Services, settings: Settings, meters: Meters | None = None, tracer: Tracer | None = None
+) -> None:
+    """Without `meters` nothing is measured, and without a tracer nothing is traced."""
     threads = settings.hash_threads or max(1, processors.usable() // settings.workers)
     services.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     report_wait = meters.histogram(HASH_WAIT).observe if meters else None
     services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout, report_wait)
     services.background = Background()
-    services.database = await Database.connect(settings, services.background, meters)
+    services.database = await Database.connect(settings, services.background, meters, tracer)
     services.cleanup = Cleanup(services.database, services.background, settings.cleanup_interval)
     services.change_feed = ChangeFeed(services.database, settings.changes_days)
     services.cleanup.start()
@@ -58,7 +62,7 @@ async def open_services(services: Services, settings: Settings, meters: Meters |
     services.idempotency_hours = settings.idempotency_hours
     services.max_tasks = settings.tasks_per_user or NO_QUOTA
     find_user = partial(token_users.find_or_create_outside_user, services.database)
-    services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user)
+    services.issuer_tokens = IssuerTokens(settings.auth_issuers, find_user, partial(fetcher, tracer=tracer))
     services.issuer_tokens.start()
     check = partial(token_users.require_current, services.database)
     services.verifier = Verifier(services.tokens, services.issuer_tokens, check, settings.token_recheck)

@@ -13,6 +13,7 @@ from uuid import UUID
 import sanic
 
 from service.http.context import App
+from service.traces.tracer import Span
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -28,6 +29,7 @@ class RequestContext(SimpleNamespace):
     code: str  # of an error, set by http/error_handler.py for the access log
     reason: str  # as the code
     is_expected: bool  # set where a status of 500 or more is no fault
+    span: Span  # set by http/request_traces.py
 
 
 class Request(sanic.Request[App, RequestContext]):

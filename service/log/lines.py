@@ -33,6 +33,7 @@ class LogOutput(logging.Handler):
         self._layout = layout
         self._stream = stream
         self._worker = worker  # the number of this process among several
+        self.ids_of_trace: Callable[[], dict[str, str]] | None = None  # fields of each line; None: no traces
 
     @property
     def dropped(self) -> int:
@@ -49,6 +50,8 @@ class LogOutput(logging.Handler):
             self.handleError(record)
 
     def say(self, line: LogLine) -> None:
+        if self.ids_of_trace is not None:
+            line |= self.ids_of_trace()
         try:
             if self._worker is not None:
                 line["worker"] = self._worker

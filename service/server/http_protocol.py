@@ -48,8 +48,7 @@ class ClientConnection(BackPressureProtocol):
         self.is_ending = False  # whether it is closed after its next answer
         self.has_ended = False  # whether the client has sent its FIN (half-close)
         self.writer = ConnectionWriter(transport, self._context.write_queue)
-        fast_path = self._context.fast_path
-        self._handle_request = fast_path.handle_request if fast_path else self.app.handle_request
+        self._handle_request = self._context.handle_request or self.app.handle_request
         self.request_handler = self._handle_request
         super().connection_made(transport)
         with socket_of(transport) as own:

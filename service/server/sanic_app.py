@@ -87,6 +87,7 @@ class Application(Sanic[Config, ServerContext]):
         if self.websocket_enabled:
             raise NotImplementedError("WebSocket routes: the connections of service/server/ have no upgrade")
         reason = "FAST_PATH=off" if self.ctx.fast_path_wanted == "off" else why_not(self)
-        self.ctx.fast_path = None if reason else FastPath(self)
+        fast_path = self.ctx.fast_path = None if reason else FastPath(self)
+        self.ctx.handle_request = fast_path.handle_request if fast_path else None
         if reason:
             _log.info("requests take Sanic's own way through the application: %s", reason)

@@ -1,7 +1,8 @@
 """The context of the application, and what the connections to its clients share."""
 
 import asyncio
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
 
 from service.http.context import Context
 from service.server.fast_path import FastPath
@@ -10,6 +11,8 @@ from service.server.round_robin import RoundRobin
 from service.server.sockets import allow_files
 from service.server.writes import WriteQueue
 from service.settings.all_settings import Settings
+
+HandleRequest: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
 class ServerContext(Context):
@@ -20,6 +23,7 @@ class ServerContext(Context):
     write_timeout: float  # seconds
     fast_path_wanted: Literal["auto", "off"]
     fast_path: FastPath | None  # None: requests take Sanic's own way
+    handle_request: HandleRequest | None  # None: Sanic's own, which it still changes after `finalize`
 
     def count_unread_request(self, status: int) -> None:
         """For the metrics: a request was answered before anything of it was read. Replaced when there are metrics."""

@@ -20,6 +20,7 @@ from service.settings.issuers import MIN_SECRET_BYTES, Issuer, IssuersError, rea
 
 ENV_FILE = ".env"
 _ORIGIN = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_ENDPOINT = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 A_POSTGRESQL_URL = "a URL like postgresql://user:password@host:5432/name, special characters percent-encoded"
 
 
@@ -62,6 +63,10 @@ class Settings(BaseSettings):
         None, ge=1, le=65535, description="port of the metrics, another than `PORT`; not set: there are none"
     )
     metrics_host: str = Field("127.0.0.1", description="address to listen on for the metrics")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="URL of an OpenTelemetry collector (OTLP over HTTP); not set: there are no traces"
+    )
+    otel_service_name: str = Field("todo", description="name of the service in its traces")
     workers: int = Field(1, ge=1, le=256, description="processes that serve")
     data_dir: Path = Field(Path(".data"), description="where the embedded PostgreSQL and the generated secret live")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -180,6 +185,13 @@ class Settings(BaseSettings):
         if not origins or not all(_ORIGIN.fullmatch(origin) for origin in origins):
             raise _expected("origins like https://app.example.com, comma separated; no path, no *")
         return origins
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not _ENDPOINT.fullmatch(value):
+            raise _expected("a URL like http://127.0.0.1:4318")
+        return value
 
     @field_validator("auth_issuers", mode="before")
     @classmethod

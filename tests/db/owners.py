@@ -15,6 +15,7 @@ from service.domain.accounts import CREATE_USER
 from service.domain.tasks import Changes
 from service.errors import Problem
 from service.settings.all_settings import load_settings
+from service.traces.tracer import Tracer
 from tests.support import SECRET, new_email
 
 USERS = 5
@@ -36,10 +37,13 @@ class Owner(NamedTuple):
 
 
 @asynccontextmanager
-async def database_at(url: str, pool: int = 4, **settings: object) -> AsyncIterator[Database]:
+async def database_at(
+    url: str, pool: int = 4, tracer: Tracer | None = None, **settings: object
+) -> AsyncIterator[Database]:
     background = Background()
     given = {"pool_min": 1, "pool_max": pool, "statement_timeout": 30} | settings
-    database = await Database.connect(load_settings(database_url=url, better_auth_secret=SECRET, **given), background)
+    loaded = load_settings(database_url=url, better_auth_secret=SECRET, **given)
+    database = await Database.connect(loaded, background, tracer=tracer)
     yield database
     await background.close()
     await database.close()

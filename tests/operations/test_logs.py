@@ -199,7 +199,7 @@ def test_the_filter_of_the_documents_finds_refused_logins_by_their_client(
 
 
 def test_the_table_of_the_documents_has_the_fields_of_all_lines(service: Service, ann: User) -> None:
-    """But `dropped`, which only a full pipe causes, and `worker`."""
+    """But `dropped`, which only a full pipe causes, `worker`, and those of traces."""
     ann.get("/api/tasks")
     ann.http.post("/api/auth/login", json=FAILED_LOGIN)
     ann.http.get("/nowhere")
@@ -207,7 +207,9 @@ def test_the_table_of_the_documents_has_the_fields_of_all_lines(service: Service
     described = [row.strip("| ").split(" | ") for row in rows(section(DOCS / "operating.md", "Logs"))]
 
     assert [len(row) for row in described] == [4] * len(described)
-    assert {row[0].strip("`") for row in described} - {"dropped", "reason", "worker"} == fields - {"reason"}
+    named = {name for row in described for name in re.findall(r"`(\w+)`", row[0])}
+    assert named - fields == {"dropped", "reason", "worker", "trace_id", "span_id"} - fields
+    assert fields - named == set()
 
 
 def test_health_of_a_drain_is_no_error_and_of_a_database_that_is_away_is_one(
