@@ -16,8 +16,8 @@ from service.errors import Code, LimitReached, Problem
 FIND_ANSWER = statement("tasks/find_answer", "one")
 KEEP_ANSWER = statement("tasks/keep_answer", "one")
 
-# Of the answers that are kept for a user from one window of IDEMPOTENCY_HOURS. An answer of a batch has up to a
-# megabyte, and a window may begin just when the one before has ended: twice as much is kept at the most.
+# The limit of what is kept for a user in a window of IDEMPOTENCY_HOURS: the answer of a batch may have a megabyte. A
+# window may begin when the one before has just ended, so twice as much may be kept.
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 Written = TypeVar("Written")
 

@@ -39,7 +39,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 
 
 def json_text_response(text: str, status: int, headers: dict[str, str]) -> HTTPResponse:
-    """Of a body that is JSON already."""
+    """A response whose body is JSON already."""
     return JsonResponse(text.encode(), status, headers, "application/json")
 
 

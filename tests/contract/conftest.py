@@ -5,7 +5,7 @@ import pytest
 from tests import support
 from tests.support import OLD_SECRET, SECRET, Service
 
-# Of statements and of what the domain makes of them: both ways of a request lead to the same, and each takes a minute.
+# They test statements and the domain, which both ways of a request share, and take a minute each.
 ON_ONE_PATH = {"test_change_model.py", "test_list_model.py"}
 
 

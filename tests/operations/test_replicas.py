@@ -18,7 +18,7 @@ from tests.pgbouncer import PROGRAM, in_front_of
 from tests.support import SECRET, Service, sign_up
 
 KILLS = 3
-# What a client meets whose worker is killed.
+# The errors of a client whose worker is killed.
 BROKEN = re.compile(r"\S+ \S+: (RemoteProtocolError|ReadError|WriteError|ConnectError)\(")
 
 WAYS = [
