@@ -35,7 +35,7 @@ class SharedMetrics:
     """Made by the first process, before it forks: the memory for all values, and the port."""
 
     def __init__(self, workers: int, sock: socket.socket, *, divided: bool) -> None:
-        from service.metrics.exposition import Exposition  # noqa: PLC0415 - prometheus_client is loaded for nobody else
+        from service.metrics.exposition import Exposition  # noqa: PLC0415 - imports prometheus_client
 
         self._memory = SharedMemory(workers)
         self._text = Exposition(self._memory).text

@@ -75,7 +75,7 @@ def tracer_of(settings: Settings) -> Tracer | None:
     if settings.otel_exporter_otlp_endpoint is None:
         return None
     try:
-        from service.traces.opentelemetry_tracer import OpenTelemetryTracer  # noqa: PLC0415 - loaded for nobody else
+        from service.traces.opentelemetry_tracer import OpenTelemetryTracer  # noqa: PLC0415 - imports OpenTelemetry, an extra
     except ModuleNotFoundError:
         return None
     return OpenTelemetryTracer(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
