@@ -11,11 +11,13 @@ import psycopg
 import pytest
 
 from service.app import BATCHES_AT_ONCE
+from tests.databases import Urls
 from tests.documents import DOCS, block, section
 from tests.outages import is_waiting_for_a_lock, wait_for
 from tests.support import FEBRUARY, SECRET, Service, User, running
 
 OWN_IDS = "id must be a UUID of version 4 or 7"
+WAITING_SESSIONS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 LIST_RULE = "Operations must be a list of 1 to 100"
 
 
@@ -366,16 +368,21 @@ def test_batches_and_single_writes_of_one_user_leave_no_gap_and_no_double_number
 
 
 def test_batches_of_a_user_that_wait_hold_up_no_batch_of_another_user(
-    ann: User, bob: User, database: psycopg.Connection
+    ann: User, bob: User, database: psycopg.Connection, urls: Urls
 ) -> None:
     ann.creates(FEBRUARY)
-    with ThreadPoolExecutor(2 * BATCHES_AT_ONCE) as threads:
+    with (
+        psycopg.connect(urls.admin, autocommit=True) as observer,  # a transaction would see the same sessions each time
+        ThreadPoolExecutor(2 * BATCHES_AT_ONCE) as threads,
+    ):
         with database.transaction():
             database.execute("SELECT FROM task_counters WHERE user_id = %s FOR UPDATE", [ann.id])
             waiting = [threads.submit(batch, ann, create()) for _ in range(2 * BATCHES_AT_ONCE)]
-            wait_for(lambda: is_waiting_for_a_lock(database))
+            wait_for(lambda: is_waiting_for_a_lock(observer))
+            sessions = {observer.execute(WAITING_SESSIONS).rowcount for _ in range(500)}
             answer = batch(bob, create())
             assert (answer.status_code, [each.done() for each in waiting]) == (200, [False] * len(waiting))
+        assert max(sessions) <= 1
         assert {each.result().status_code for each in waiting} == {200}
 
 
