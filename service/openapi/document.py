@@ -32,6 +32,28 @@ ALWAYS = (Code.INVALID_REQUEST, Code.PAYLOAD_TOO_LARGE, Code.INTERNAL_ERROR, Cod
 # Broken on purpose, in the order in which they are tried: the first that a model refuses is the example of its refusal.
 BROKEN_BODIES: Sequence[Json] = ({}, {"title": ""})
 
+# What an error has beside its code and text, in its example.
+BESIDES: dict[Code, Json] = {
+    Code.PRECONDITION_FAILED: {
+        "current": {
+            "id": "7d4f1c1e-5b0a-4b8e-9d3a-2f6f1c0a9b52",
+            "user_id": "0b8c7a54-91f3-4f0e-8a57-6d1b6b2f3c11",
+            "title": "Buy milk",
+            "description": "two litres",
+            "is_completed": False,
+            "due_on": "2026-12-24",
+            "due_time": "09:30",
+            "time_zone": "Europe/Berlin",
+            "priority": "high",
+            "tags": ["shopping"],
+            "created_at": "2026-12-01T08:00:00.000000Z",
+            "updated_at": "2026-12-02T17:45:00.000000Z",
+            "completed_at": None,
+            "version": 7,
+        }
+    }
+}
+
 ERROR_SCHEMA: Json = {
     "type": "object",
     "required": ["error", "code"],
@@ -183,12 +205,16 @@ def _refusals(contract: Contract, operation: Operation) -> Json:
         by_status.setdefault(problem.status, []).append(problem)
     return {
         str(status): _error(
-            {each.code.name: error_body(contract.error_text, operation.handler.__name__, each) for each in problems},
+            {each.code.name: _example(contract, operation, each) for each in problems},
             {each.code for each in problems},
             _every_header(contract),
         )
         for status, problems in sorted(by_status.items())
     }
+
+
+def _example(contract: Contract, operation: Operation, problem: Problem) -> Json:
+    return error_body(contract.error_text, operation.handler.__name__, problem) | BESIDES.get(problem.code, {})
 
 
 def _problems(contract: Contract, operation: Operation) -> Iterator[Problem]:

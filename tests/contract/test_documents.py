@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
 from service import field_rules
+from service.api import models as february
 from service.app import CONTRACTS
 from service.errors import Code
 from service.field_rules import NOT_BLANK
@@ -260,6 +261,14 @@ def test_every_answer_has_the_documented_status_and_exactly_the_documented_field
 def held_against(model: type[BaseModel], body: Any) -> None:
     model.model_validate(body)
     assert list(body) == list(model.model_fields)
+
+
+def test_the_example_of_a_failed_precondition_has_the_task_as_it_is() -> None:
+    answers = DOCUMENT["paths"]["/api/tasks/{task_id}"]["put"]["responses"]["412"]["content"]["application/json"]
+    example = answers["examples"]["PRECONDITION_FAILED"]["value"]
+
+    assert list(example) == ["error", "code", "current"]
+    held_against(february.Task, example["current"])
 
 
 def test_reference_page_and_its_files_are_served_from_this_host_alone(http: httpx.Client) -> None:
