@@ -50,10 +50,18 @@ def with_roles(server_url: str) -> Iterator[bool]:
         yield are_ours
 
 
+@pytest.fixture(scope="session")
+def migrated_database(server_url: str, with_roles: bool) -> Iterator[Urls]:
+    """Nobody connects to it, so that it can be copied."""
+    with databases.new_database(server_url) as url:
+        yield databases.migrate(url, with_roles=with_roles)
+
+
 @pytest.fixture
-def own_database(empty_database: str, with_roles: bool) -> Urls:
+def own_database(server_url: str, migrated_database: Urls, with_roles: bool) -> Iterator[Urls]:
     """A migrated database for one test alone, which may break it."""
-    return databases.migrate(empty_database, with_roles=with_roles)
+    with databases.copied(server_url, migrated_database, with_roles=with_roles) as urls:
+        yield urls
 
 
 @pytest.fixture(scope="session")

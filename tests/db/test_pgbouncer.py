@@ -14,7 +14,7 @@ import pytest
 
 from service.db import connect
 from service.settings.all_settings import load_settings
-from tests import support
+from tests import databases, support
 from tests.databases import Urls, patient
 from tests.outages import DATABASE_ERROR, check_every_answer_is_an_error
 from tests.pgbouncer import PROGRAM, SESSIONS, PgBouncer, in_front_of
@@ -188,7 +188,7 @@ def test_requests_succeed_again_after_a_restart_of_the_pooler(urls: Urls, tmp_pa
 def test_every_answer_is_an_error_while_the_database_behind_the_pooler_is_away(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
-    name = own_database.admin.partition("?")[0].rpartition("/")[2]
+    name = databases.name_of(own_database.admin)
     with (
         in_front_of(own_database.runtime, server_login_retry=1) as pooler,
         support.running(tmp_path, DATABASE_URL=pooler.url, BETTER_AUTH_SECRET=SECRET, STATEMENT_TIMEOUT=2) as service,

@@ -239,7 +239,7 @@ def test_terminated_database_connections_are_replaced(own_database: Urls, tmp_pa
 def test_every_answer_is_an_error_while_the_database_is_away_and_the_service_recovers(
     server_url: str, own_database: Urls, tmp_path: Path
 ) -> None:
-    name = own_database.admin.partition("?")[0].rpartition("/")[2]
+    name = databases.name_of(own_database.admin)
     with support.running(tmp_path, DATABASE_URL=own_database.runtime, BETTER_AUTH_SECRET=SECRET) as service:
         user = sign_up(service.http)
         task = user.post("/api/tasks", {"title": "x"}).json()

@@ -19,7 +19,7 @@ import pytest
 
 from service.http.access_log import shown
 from service.log.lines import LogLine, LogOutput, as_json, as_text
-from tests import support
+from tests import databases, support
 from tests.databases import Urls
 from tests.documents import DOCS, block, rows, section
 from tests.outages import wait_for
@@ -218,7 +218,7 @@ def test_health_of_a_drain_is_no_error_and_of_a_database_that_is_away_is_one(
     settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "DRAIN": 5, "STATEMENT_TIMEOUT": 1}
     service = support.start(tmp_path, **settings, POOL_TIMEOUT=1)
     service.wait_until_ready()
-    name = own_database.admin.partition("?")[0].rpartition("/")[2]
+    name = databases.name_of(own_database.admin)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])

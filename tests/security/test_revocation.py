@@ -16,7 +16,7 @@ import pytest
 from service.auth.tokens import Tokens
 from service.db.admin_session import rows
 from service.domain.account_changes import DELETE_USER
-from tests import support
+from tests import databases, support
 from tests.databases import Urls
 from tests.issuers import World
 from tests.security.test_tokens import INVALID
@@ -104,7 +104,7 @@ def test_token_due_for_a_recheck_returns_500_while_the_database_is_away(
     with support.running(tmp_path, **settings) as service:
         user = sign_up(service.http)
         assert user.get("/api/tasks/no-id").status_code == 404
-        name = own_database.admin.partition("?")[0].rpartition("/")[2]
+        name = databases.name_of(own_database.admin)
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
