@@ -1,6 +1,7 @@
 """Long lists of both contracts and long exports: sent in pieces, with the same bytes as in one piece."""
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -262,6 +263,25 @@ def test_writes_during_a_long_list_succeed_and_unchanged_tasks_are_listed_once(
     assert all(body.count(f'"id":"{task_id}"'.encode()) == 1 for task_id in listed)
     assert b'"title":"changed meanwhile"' in body
     assert b"created meanwhile" not in body
+
+
+@pytest.mark.parametrize("sort", ["-updated_at", "-priority"])
+def test_a_task_that_moves_while_its_page_is_sent_keeps_its_place_and_is_sent_as_it_is_then(
+    service: Service, ann: User, database: psycopg.Connection, sort: str
+) -> None:
+    """Both changes would make it the first of its list."""
+    database.execute(LARGE.encode(), [ann.id, LIST_LIMIT])
+    same_place = "UPDATE tasks SET priority = 1, due_on = NULL, due_time = NULL, time_zone = NULL WHERE user_id = %s"
+    database.execute(same_place, [ann.id])
+    before = [row[0] for row in database.execute(NEWEST_FIRST, [ann.id, LIST_LIMIT]).fetchall()]
+    with half_way(service, ann, f"/api/tasks?sort={sort}") as connection:
+        moved = ann.put(f"/api/tasks/{before[-1]}", {"title": "moved", "priority": "high"}).json()["task"]
+        body = rest_of(connection)
+
+    listed = re.findall(rb'"id":"([0-9a-f-]{36})"', body)
+    assert [each.decode() for each in listed] == before[-len(listed) :]
+    assert len(listed) > LIST_LIMIT // 2
+    assert json.dumps(moved, separators=(",", ":"), ensure_ascii=False).encode() in body
 
 
 def test_list_of_2000_tasks_returns_the_newest_1000(
