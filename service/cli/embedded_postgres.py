@@ -78,11 +78,16 @@ def running(data_dir: Path, announce: Callable[[], object] = lambda: None) -> It
 @contextmanager
 def reachable(data_dir: Path) -> Iterator[str]:
     """Like `running`, but for a command: if a service is running, its server is used and not stopped."""
-    if _readiness(data_dir) == "ready" and _is_locked(data_dir):
+    if is_running(data_dir):
         yield url(data_dir)
     else:
         with running(data_dir) as started:
             yield started
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether the server of a service answers here. Makes nothing."""
+    return cluster_dir(data_dir).is_dir() and _readiness(data_dir) == "ready" and _is_locked(data_dir)
 
 
 def make_private(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: python -m service [serve | migrate | sql | user | clean]."""
+"""The command line: python -m service [serve | migrate | doctor | sql | user | clean]."""
 
 import argparse
 
@@ -19,6 +19,12 @@ def _serve(options: argparse.Namespace) -> None:
     serve(settings_and_log(serves=True), reload=options.reload)
 
 
+def _doctor(options: argparse.Namespace) -> None:
+    from service.cli.doctor import doctor  # noqa: PLC0415 - serving needs neither it nor the HTTP client that it imports
+
+    doctor(options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="A todo backend.")
     parser.set_defaults(run=_serve, reload=False)
@@ -34,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_user(verbs.add_parser("user", help="show a user, set a new password, delete or erase the account"))
     cleaning = verbs.add_parser("clean", help="delete the rows whose time is over, as the service does by itself")
     cleaning.set_defaults(run=commands.clean)
+    diagnosing = verbs.add_parser(
+        "doctor", help="what is wrong with settings, database, issuers and host; changes nothing"
+    )
+    diagnosing.set_defaults(run=_doctor)
+    diagnosing.add_argument("--json", action="store_true", help="for a program")
     _add_sql(verbs.add_parser("sql", help="list, check or explain the statements under sql/, or compare their plans"))
     return parser
 

@@ -56,7 +56,7 @@ def known() -> list[str]:
 
 def applied(url: str) -> list[Applied]:
     with connected(url) as connection:
-        return _applied(connection)
+        return applied_on(connection)
 
 
 def pending(url: str) -> list[str]:
@@ -177,7 +177,7 @@ def _exclusively(url: str) -> Iterator[Session]:
     yoyo's own lock is a row in a table, which a killed run leaves behind: it is not used, and an old row goes."""
     with connected(url) as connection:
         _lock(connection)
-        done = _ids(_applied(connection))
+        done = _ids(applied_on(connection))
         if not done:
             _refuse_foreign_tables(connection)
         _name_the_user()
@@ -226,16 +226,16 @@ def has_checksums(connection: AdminConnection) -> bool:
 
 def applied_files(connection: AdminConnection) -> dict[str, Path]:
     """The files of this code's migrations that are applied, by their ids."""
-    done = _ids(_applied(connection))
+    done = _ids(applied_on(connection))
     return {migration_id: _file(migration_id, "apply") for migration_id in known() if migration_id in done}
 
 
 def is_exactly_applied(connection: AdminConnection) -> bool:
     """Whether all migrations of this code are applied, and none of a newer release."""
-    return _ids(_applied(connection)) == set(known())
+    return _ids(applied_on(connection)) == set(known())
 
 
-def _applied(connection: AdminConnection) -> list[Applied]:
+def applied_on(connection: AdminConnection) -> list[Applied]:
     if YOYO_TABLE not in _our_tables(connection):
         return []
     return [Applied(row["migration_id"], row["applied_at_utc"]) for row in rows(connection, LIST_APPLIED)]

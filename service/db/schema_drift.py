@@ -54,9 +54,9 @@ def _drift(connection: AdminConnection) -> Drift:
     without_checksum = [each for each in files if each not in kept]
     if not migrations.is_exactly_applied(connection):
         return Drift(edited, without_checksum, [], [])
-    wanted = read(schema_file().read_text(encoding="utf-8"))
-    found = described(connection, sorted({table for table, _, _ in wanted}))
-    lines = list(_compare(wanted, found))
+    made = wanted()
+    found = described(connection, sorted({table for table, _, _ in made}))
+    lines = list(_compare(made, found))
     differences = [line for line, is_extra_index in lines if not is_extra_index]
     extra_indexes = [line for line, is_extra_index in lines if is_extra_index]
     return Drift(edited, without_checksum, differences, extra_indexes)
@@ -108,6 +108,11 @@ def read(text: str) -> dict[Key, str]:
             table = name if kind == "table" else table
             found[table, kind, name] = definition
     return found
+
+
+def wanted() -> dict[Key, str]:
+    """What all migrations of this code make together."""
+    return read(schema_file().read_text(encoding="utf-8"))
 
 
 def schema_file() -> Path:

@@ -20,7 +20,7 @@ from service.domain.rate_limits import RateLimits
 from service.domain.tasks import NO_QUOTA
 from service.metrics.definitions import HASH_WAIT
 from service.metrics.meters import Meters
-from service.settings import processors
+from service.settings import resources
 from service.settings.all_settings import Settings
 from service.traces.tracer import Tracer
 
@@ -47,7 +47,7 @@ async def open_services(
     services: Services, settings: Settings, meters: Meters | None = None, tracer: Tracer | None = None
 ) -> None:
     """Without `meters` nothing is measured, and without a tracer nothing is traced."""
-    threads = settings.hash_threads or max(1, processors.usable() // settings.workers)
+    threads = settings.hash_threads or max(1, resources.usable() // settings.workers)
     services.tokens = Tokens(settings.require_secret(), settings.old_secret, settings.jwt_expiration_hours)
     report_wait = meters.histogram(HASH_WAIT).observe if meters else None
     services.passwords = Passwords(settings.bcrypt_rounds, threads, settings.pool_timeout, report_wait)

@@ -10,8 +10,8 @@ from service.db.admin_session import AdminConnection, CommandError, connected, r
 from service.db.statements import names_of_requests, read, statement
 from service.review.golden_plans import golden, needed_privileges, reduced
 from service.review.plans import PlanError, generic_plan
+from service.review.privileges import missing
 
-LIST_MISSING_PRIVILEGES = statement("review/list_missing_privileges", "many")
 LIST_TABLE_STATISTICS = statement("review/list_table_statistics", "many")
 SET_TIME_LIMITS = statement("migrations/set_time_limits", "one")
 
@@ -51,13 +51,13 @@ def compare(url: str) -> Report:
         version = connection.info.server_version // 10_000
         compared = [_compare(connection, name, version) for name in names_of_requests()]
         refused = [each for each in compared if each.refusal is not None]
-        missing = _missing_privileges(connection, refused)
+        lacked = _missing_privileges(connection, refused)
         if not any(each.refusal is None and any(needed_privileges(each.golden)) for each in compared):
-            raise CommandError(missing or refused[0].refusal)
+            raise CommandError(lacked or refused[0].refusal)
         different = [each for each in compared if each.differs]
         lines = [line for each in compared for line in _shown(each)]
         lines += _tables(connection, different)
-    lines += [missing] if missing else []
+    lines += [lacked] if lacked else []
     same = len(compared) - len(different) - len(refused)
     lines.append(
         f"{len(compared)} statements on PostgreSQL {version}: {same} same as golden, {len(different)} differ, "
@@ -90,16 +90,11 @@ def _shown(compared: Compared) -> Iterator[str]:
 
 def _missing_privileges(connection: AdminConnection, refused: list[Compared]) -> str | None:
     """One line with all privileges that the refused statements need and the role has not."""
-    needed = sorted({each for compared in refused for each in needed_privileges(compared.golden)})
-    privileges, tables = [privilege for privilege, _ in needed], [table for _, table in needed]
-    found = rows(connection, LIST_MISSING_PRIVILEGES, privileges=privileges, table_names=tables)
-    if not found:
+    lacking = missing(connection, [each for compared in refused for each in needed_privileges(compared.golden)])
+    if lacking is None:
         return None
-    by_object: dict[str, list[str]] = {}
-    for row in found:
-        by_object.setdefault(row["object_name"], []).append(row["privilege"])
-    lacked = "; ".join(f"{', '.join(each)} on {name}" for name, each in by_object.items())
-    return f"the role {found[0]['role_name']} lacks {lacked}: run this as a role that has them, such as todo_runtime"
+    role, privileges = lacking
+    return f"the role {role} lacks {privileges}: run this as a role that has them, such as todo_runtime"
 
 
 def _tables(connection: AdminConnection, different: Iterable[Compared]) -> Iterator[str]:

@@ -21,10 +21,11 @@ from postgast.pg_query_pb2 import (
 
 from service.db.statements import OF_REQUESTS
 from service.review.catalog import OWNER
+from service.review.forbidden_objects import ABOUT_THE_DATABASE
 from service.review.reviewed import Finding, Reviewed
 
 MAINTENANCE = "maintenance/"
-UNLIMITED = ("review/", "migrations/", MAINTENANCE)  # lists without a LIMIT are allowed in these folders
+UNLIMITED = (*ABOUT_THE_DATABASE, MAINTENANCE)  # lists without a LIMIT are allowed in these folders
 NO_COST = "must say its cost in a line '-- buffers: <number>', which make generated writes"
 KINDS = {"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"}
 

@@ -54,6 +54,12 @@ def parameters(url: str) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value}
 
 
+def hosts_of(url: str) -> list[str]:
+    """Names, addresses, or directories of sockets; none: the default socket."""
+    given = parameters(url).get("host", "")
+    return [host for host in given.split(",") if host]
+
+
 def for_libpq(url: str) -> str:
     return make_conninfo(**parameters(url))
 

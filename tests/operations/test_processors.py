@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.settings import processors
+from service.settings import resources
 from tests import cgroups
 from tests.outages import wait_for
 from tests.support import PASSWORD, ROOT, Service, new_email
@@ -79,7 +79,7 @@ def test_processors_follow_the_smallest_quota_of_the_cgroup_and_its_parents(
     files: dict[str, str],
     usable: int,
 ) -> None:
-    monkeypatch.setattr(processors, "runnable", lambda: 64)
+    monkeypatch.setattr(resources, "runnable", lambda: 64)
     if cgroup:
         wanted = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
         wanted |= {"proc/self/cgroup": "\n".join(cgroup), "proc/self/mountinfo": "\n".join(mounts)}
@@ -88,13 +88,13 @@ def test_processors_follow_the_smallest_quota_of_the_cgroup_and_its_parents(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text + "\n")
 
-    assert processors.usable(tmp_path) == usable
+    assert resources.usable(tmp_path) == usable
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
 def test_processors_follow_the_cpu_affinity_of_the_process(tmp_path: Path) -> None:
     bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-    count = "from service.settings import processors; print(processors.usable())"
+    count = "from service.settings import resources; print(resources.usable())"
     done = subprocess.run(
         [sys.executable, "-c", f"{bound}; {count}"], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, text=True,
         capture_output=True, check=True,
@@ -120,7 +120,7 @@ def cgroup(quota: float) -> Iterator[Path]:
 def test_the_quota_of_a_real_cgroup_is_read(cgroup: Path, quota: float, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(cgroups.JOIN)
     (tmp_path / "cgroup").write_text(str(cgroup))
-    count = "from service.settings import processors; print(list(processors.quotas(processors.Path('/'))))"
+    count = "from service.settings import resources; print(list(resources.quotas(resources.Path('/'))))"
     done = subprocess.run(
         [sys.executable, "-c", count], env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, cwd=tmp_path, text=True,
         capture_output=True, check=True,

@@ -12,6 +12,10 @@ from tests.support import ROOT
 
 # Where Python may hold SQL: the file, and what each text begins with. Each has its reason.
 ALLOWED = {
+    # Commands for a person to type, as a part of what the doctor says. None is sent.
+    "service/doctor/activity_checks.py": {"VACUUM", "ALTER"},
+    "service/doctor/role_checks.py": {"REVOKE", "ALTER"},
+    "service/doctor/server_checks.py": {"VACUUM", "ALTER"},
     "service/review/check.py": {"SET LOCAL"},  # turns off plans in which the owner's condition does not show
     "service/review/explain.py": {"EXPLAIN"},  # what `sql explain` is for; after it comes the text of a file
     "service/review/plans.py": {"EXPLAIN", "SET LOCAL", "PREPARE", "DEALLOCATE"},  # PostgreSQL 15 has no GENERIC_PLAN

@@ -1,64 +1,34 @@
 """Each statement alone, as its file stands, in a transaction that is rolled back."""
 
+import importlib
 import itertools
+import pkgutil
 from datetime import UTC, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from service.auth.token_users import CHECK_TOKEN, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL
-from service.cli.erasure import COUNT_ROWS, FIND_DELETED_USER, GET_IDENTITY
-from service.cli.startup import COUNT_CONNECTIONS
+import service
 from service.cli.user import COUNT_TASKS
 from service.db import statements
-from service.db.batching import IS_DISTRIBUTED
-from service.db.checksums import LIST_CHECKSUMS, RECORD_CHECKSUMS
-from service.db.concurrent_migrations import GET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES, SET_TIME_LIMITS
-from service.db.connect import GET_LOCK_TIMEOUT, GET_SERVER_PID
-from service.db.database import LOCK_COUNTER
-from service.db.migrations import FIND_OUR_TABLES, LIST_APPLIED, TRY_LOCK
-from service.db.schema_drift import DESCRIPTIONS
 from service.domain.account_changes import (
     BEFORE_ALL_IDS,
-    CHANGE_PASSWORD,
     DELETE_TASKS,
-    DELETE_USER,
-    GET_PASSWORD,
-    REVOKE_TOKENS,
 )
-from service.domain.accounts import CREATE_USER, FIND_CREDENTIALS, UPGRADE_HASH
-from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS
-from service.domain.cleanup import FORGET_ATTEMPTS, FORGET_DELETED_TASKS, FORGET_DELETED_USERS, FORGET_IDEMPOTENCY_KEYS
-from service.domain.idempotency import FIND_ANSWER, KEEP_ANSWER
-from service.domain.known_networks import REMEMBER_NETWORK
+from service.domain.change_feed import LIST_CHANGED_TASKS
+from service.domain.cleanup import FORGET_ATTEMPTS
 from service.domain.rate_limits import COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT
-from service.domain.task_batch import WRITE_BATCH
-from service.domain.task_lists import GET_LIST_VERSION, GET_TASKS, SORTS
+from service.domain.task_lists import GET_TASKS, SORTS
 from service.domain.tasks import (
     CREATE_TASK,
-    DELETE_TASK,
-    FIND_USED_ID,
     GET_TASK,
     LIST_TASKS,
     LIST_TASKS_AFTER,
-    LOWER_TAGS,
     NO_FIELDS,
     RECOUNT_TASKS,
     UPDATE_TASK,
 )
-from service.domain.users import GET_USER, USER_EXISTS
-from service.http.health import CHECK_SERVER, REACH_TASKS
-from service.review.buffers import COUNT_BUFFERS
-from service.review.catalog import (
-    GET_TYPE,
-    LIST_COLUMNS,
-    LIST_FOREIGN_KEYS,
-    LIST_INDEXES,
-    LIST_OBJECTS,
-    LIST_OPAQUE_OBJECTS,
-)
-from service.review.compare_plans import LIST_MISSING_PRIVILEGES, LIST_TABLE_STATISTICS
 from tests.sql.owners import Run, delete, new_task
 
 TASK_COLUMNS = [name for name, _ in GET_TASK.columns]
@@ -242,28 +212,11 @@ def test_attempts_are_forgotten_when_their_time_is_over(run: Run) -> None:
 
 
 def test_every_file_is_used_and_read_as_it_stands() -> None:
-    used = {
-        each.name: each.text
-        for each in (
-            *DESCRIPTIONS.values(),
-            LIST_CHECKSUMS, RECORD_CHECKSUMS, GET_TIME_LIMITS, SET_TIME_LIMITS, LIST_BLOCKERS, LIST_INVALID_INDEXES,
-            CREATE_USER, FIND_CREDENTIALS, FIND_OUTSIDE_USER, SAVE_OUTSIDE_USER, UPDATE_OUTSIDE_EMAIL, GET_USER,
-            USER_EXISTS,
-            GET_IDENTITY, COUNT_ROWS, FIND_DELETED_USER,
-            UPGRADE_HASH, REMEMBER_NETWORK, CHECK_TOKEN, GET_PASSWORD, CHANGE_PASSWORD, REVOKE_TOKENS, DELETE_TASKS,
-            DELETE_USER,
-            CREATE_TASK, RECOUNT_TASKS, LIST_TASKS, LIST_TASKS_AFTER, LOWER_TAGS, COUNT_TASKS, GET_TASK, UPDATE_TASK,
-            DELETE_TASK, WRITE_BATCH, FIND_ANSWER, KEEP_ANSWER,
-            *(sort.statement for sort in SORTS.values()), GET_TASKS, GET_LIST_VERSION,
-            LOCK_COUNTER, FIND_USED_ID, GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS,
-            COUNT_ATTEMPT, GET_WAIT, TAKE_BACK_ATTEMPT, FORGET_ATTEMPTS, FORGET_DELETED_USERS, FORGET_DELETED_TASKS,
-            FORGET_IDEMPOTENCY_KEYS,
-            CHECK_SERVER, REACH_TASKS, COUNT_CONNECTIONS, GET_LOCK_TIMEOUT, GET_SERVER_PID, IS_DISTRIBUTED,
-            LIST_APPLIED, FIND_OUR_TABLES, TRY_LOCK,
-            LIST_COLUMNS, LIST_FOREIGN_KEYS, LIST_INDEXES, LIST_OBJECTS, LIST_OPAQUE_OBJECTS, GET_TYPE,
-            COUNT_BUFFERS, LIST_MISSING_PRIVILEGES, LIST_TABLE_STATISTICS,
-        )
-    }  # fmt: skip
+    for module in pkgutil.walk_packages(service.__path__, "service."):
+        if module.name != "service.__main__":  # it serves
+            importlib.import_module(module.name)
     on_disk = {name: (statements.SQL / f"{name}.sql").read_text() for name in statements.names()}
 
-    assert used == {name: text.removesuffix(";\n") + "\n" for name, text in on_disk.items()}
+    used = {name: statements.loaded(text.removesuffix(";\n") + "\n") for name, text in on_disk.items()}
+
+    assert {name: found and found.name for name, found in used.items()} == {name: name for name in on_disk}

@@ -1,10 +1,12 @@
-"""The number of processors that this process may use: limited by its CPU affinity and the quotas of its cgroups."""
+"""The processors and the memory that this process may use: limited by its CPU affinity and its cgroups."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Limit: TypeAlias = Callable[[Path], float | None]  # of one cgroup; None: it has none
 
 
 class Mount(NamedTuple):
@@ -28,18 +30,28 @@ def runnable() -> int:
 
 def quotas(root: Path) -> Iterator[float]:
     """The quotas, in processors, of this process's cgroup and its visible parents, for cgroups v1 and v2."""
+    yield from _limits(root, "cpu", _quota_of_v2, _quota_of_v1)
+
+
+def memory(root: Path = Path("/")) -> int:
+    """The bytes that the processes of this cgroup may take together, or those of the machine."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min([machine, *_limits(root, "memory", _memory_of_v2, _memory_of_v1)]))
+
+
+def _limits(root: Path, controller: str, of_v2: Limit, of_v1: Limit) -> Iterator[float]:
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         for mount in mounts:
             if mount.kind == "cgroup2" and not controllers:
-                read = _quota_of_v2
-            elif mount.kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in mount.options:
-                read = _quota_of_v1
+                read = of_v2
+            elif mount.kind == "cgroup" and controller in controllers.split(",") and controller in mount.options:
+                read = of_v1
             else:
                 continue
             found = (read(group) for group in _groups(root, mount, PurePosixPath(path)))
-            yield from (quota for quota in found if quota is not None and quota > 0)
+            yield from (limit for limit in found if limit is not None and limit > 0)
 
 
 def _groups(root: Path, mount: Mount, path: PurePosixPath) -> Iterator[Path]:
@@ -62,6 +74,17 @@ def _quota_of_v1(group: Path) -> float | None:
     [quota] = _lines(group / "cpu.cfs_quota_us") or ["-1"]
     [period] = _lines(group / "cpu.cfs_period_us") or ["100000"]
     return int(quota) / int(period)
+
+
+def _memory_of_v2(group: Path) -> float | None:
+    [limit] = _lines(group / "memory.max") or ["max"]
+    return None if limit == "max" else int(limit)
+
+
+def _memory_of_v1(group: Path) -> float | None:
+    """Without a limit a number beyond any memory."""
+    [limit] = _lines(group / "memory.limit_in_bytes") or ["-1"]
+    return int(limit)
 
 
 def _mounts(root: Path) -> Iterator[Mount]:
