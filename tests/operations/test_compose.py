@@ -1,4 +1,4 @@
-"""compose.yaml, read without a Docker engine: the order of the services, required secrets, passed settings."""
+"""compose.yaml, read without a Docker engine: the order of the services, secrets, passed settings, limits."""
 
 import re
 from typing import Any
@@ -53,11 +53,13 @@ def test_migrate_waits_for_a_healthy_database_and_the_service_for_migrate() -> N
         "migrate": {"database": "service_healthy"},
         "service": {"migrate": "service_completed_successfully", "pgbouncer": "service_healthy"},
         "pgbouncer": {"database": "service_healthy"},
+        "prometheus": {},
     }
     assert found["service"]["depends_on"]["pgbouncer"]["required"] is False
     assert {name for name, each in found.items() if "healthcheck" in each} == {"database", "pgbouncer"}
     assert {name: each["profiles"] for name, each in found.items() if "profiles" in each} == {
-        "pgbouncer": ["pgbouncer"]
+        "pgbouncer": ["pgbouncer"],
+        "prometheus": ["metrics"],
     }
 
 
@@ -65,7 +67,7 @@ def test_images_are_pinned_and_the_volume_is_at_the_data_directory_of_postgresql
     found = services(**OUTSIDE)
 
     assert {name: each["image"] for name, each in found.items() if "build" not in each} == {
-        "database": "postgres:18", "pgbouncer": "edoburu/pgbouncer:v1.25.2-p0",
+        "database": "postgres:18", "pgbouncer": "edoburu/pgbouncer:v1.25.2-p0", "prometheus": "prom/prometheus:v3.5.0",
     }  # fmt: skip
     assert found["database"]["volumes"] == ["data:/var/lib/postgresql"]
 
@@ -79,6 +81,32 @@ def test_the_image_runs_read_only_and_without_privileges(name: str) -> None:
     assert found["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_every_container_has_limits_and_a_log_that_ends() -> None:
+    found = services(**OUTSIDE, CPUS="2")
+
+    assert {name: each["mem_limit"] for name, each in found.items()} == {
+        "database": "1g", "migrate": "640m", "service": "640m", "pgbouncer": "640m", "prometheus": "640m",
+    }  # fmt: skip
+    for each in found.values():
+        assert (each["cpus"], each["pids_limit"]) == ("2", 200)
+        assert each["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
+    assert services(**OUTSIDE)["service"]["cpus"] == "1"  # Docker refuses more than the machine has
+
+
+def test_prometheus_runs_read_only_without_privileges_and_keeps_its_data_in_a_volume() -> None:
+    found = services(**OUTSIDE)["prometheus"]
+    options = dict(option.removeprefix("--").split("=") for option in found["command"])
+
+    assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"])
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    mounts = [mount.split(":") for mount in found["volumes"]]
+    assert mounts == [["./deploy/prometheus", "/etc/prometheus", "ro"], ["metrics", "/prometheus"]]
+    assert options["config.file"] == "/etc/prometheus/prometheus.yml"
+    assert options["storage.tsdb.path"] == "/prometheus"
+    assert {"storage.tsdb.retention.time", "storage.tsdb.retention.size"} < options.keys()
+    assert set(yaml.safe_load(TEXT)["volumes"]) == {"data", "metrics"}
+
+
 def test_migrate_runs_once_and_the_service_restarts_and_has_time_to_stop() -> None:
     found = services(**OUTSIDE)
 
@@ -87,10 +115,10 @@ def test_migrate_runs_once_and_the_service_restarts_and_has_time_to_stop() -> No
     assert found["service"]["stop_grace_period"] == "20s"
 
 
-def test_only_the_service_publishes_a_port_and_only_on_loopback() -> None:
+def test_only_the_api_and_prometheus_are_published_and_only_on_loopback() -> None:
     published = {name: each["ports"] for name, each in services(**OUTSIDE).items() if "ports" in each}
 
-    assert published == {"service": ["127.0.0.1:8000:8000"]}
+    assert published == {"service": ["127.0.0.1:8000:8000"], "prometheus": ["127.0.0.1:9090:9090"]}
 
 
 @pytest.mark.parametrize("missing", OUTSIDE)
@@ -104,7 +132,7 @@ def test_every_variable_passed_on_is_known_to_its_image() -> None:
     known = {"database": OF_POSTGRES, "migrate": settings, "service": settings, "pgbouncer": OF_PGBOUNCER}
 
     for name, each in services(**OUTSIDE).items():
-        assert set(each["environment"]) <= known[name]
+        assert set(each.get("environment", {})) <= known.get(name, set())
 
 
 @pytest.mark.parametrize("host", ["database", "pgbouncer"])
@@ -120,6 +148,7 @@ def test_the_settings_passed_on_are_valid_and_reach_the_database(monkeypatch: py
     assert settings.require_direct_url() == f"postgresql://{user}:0123abc@database:5432/{database}"
     assert found["migrate"]["environment"]["DATABASE_URL"] == settings.direct_dsn
     assert settings.secret == SECRET
+    assert (settings.metrics_host, settings.metrics_port) == ("0.0.0.0", 9100)  # noqa: S104 - the container's own
     assert found[host]["image"] != found["service"]["image"]
     pooled = found["pgbouncer"]["environment"]
     assert (pooled["DB_HOST"], pooled["DB_USER"], pooled["DB_NAME"]) == ("database", user, database)
