@@ -9,8 +9,11 @@ from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "sql/README.md", ROOT / "migrations/README.md"],
-)
+    [
+        *ROOT.glob("*.md"), *DOCS.glob("*.md"),
+        *(ROOT / folder / "README.md" for folder in ("sql", "migrations", "deploy")),
+    ]
+)  # fmt: skip
 
 
 class Link(NamedTuple):
