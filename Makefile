@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity locks bench lint format migrate lock generated clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity locks bench lint format migrate lock sbom audit generated clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
+# --strict: a package that the advisories do not know is a failure. --disable-pip: the lists are complete.
+AUDIT = $(BIN)/python -m pip_audit --progress-spinner off --strict --disable-pip $(ARGS)
 MIGRATIONS := $(wildcard migrations/*.sql)
 # Migrations that cannot run in a transaction, with their rollbacks.
 BY_THEMSELVES := $(foreach file,$(shell grep -l '^-- transactional: false' migrations/*.sql),$(file) $(file:.sql=.rollback.sql))
@@ -86,6 +88,15 @@ lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml with h
 	@$(COMPILE) pyproject.toml --group dev --extra otel --constraint requirements-run.txt --constraint requirements-otel.txt \
 		--output-file requirements-dev.txt
 	@$(COMPILE) tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
+
+sbom: $(VENV)/ready ## Write the bill of materials of the image into SBOM=sbom.cdx.json (LIST=requirements-otel.txt: with OpenTelemetry)
+	@$(BIN)/python -m tests.sbom $(or $(LIST),requirements.txt) $(or $(SBOM),sbom.cdx.json)
+
+# The first run has to find the holes of an old Jinja2. Without that, advisories that cannot be read look like none.
+audit: $(VENV)/ready ## Compare the image's packages with published advisories (ARGS=... for pip-audit)
+	@said=$$(echo 'jinja2==2.4.1' | $(AUDIT) --no-deps --requirement /dev/stdin 2>&1); echo "$$said" | grep -qE '(PYSEC|GHSA|CVE)-' \
+		|| { echo "$$said" | tail -n 1; echo "Nothing was audited: the advisories cannot be read"; exit 1; }
+	@$(AUDIT) --require-hashes --requirement requirements.txt --requirement requirements-otel.txt
 
 generated: $(VENV)/ready ## Write what is made from the code: plans and buffers of the statements, their index, todo.http, and migrations/schema.txt
 	@$(BIN)/python -m tests.generated

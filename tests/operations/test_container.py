@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from service.cli import embedded_postgres
 from service.db import migrations
 from service.openapi import page
-from tests import databases
+from tests import databases, sbom
 from tests.container import Container
 from tests.databases import OWNER, RUNTIME, Urls, url_of_role
 from tests.image import DOCKERFILE, IndexAwayError, Stage, instructions, is_ignored, walk
@@ -144,9 +144,11 @@ def test_dockerignore_is_read_as_docker_reads_it(dockerignore: str, ignored: set
 def test_the_installed_packages_are_the_required_ones_without_build_and_test_tools(image: Stage) -> None:
     [packages] = image.inside("/venv/lib").glob("python3.*/site-packages")
     of_the_base = image.inside("/usr/local/lib").glob("python3.*/site-packages/*")
-    installed = {canonicalize_name(each.name) for each in distributions(path=[str(packages)])}
+    versions = {canonicalize_name(each.name): each.version for each in distributions(path=[str(packages)])}
+    installed = set(versions)
 
     assert installed == required("requirements.txt") - {"setuptools"}
+    assert versions == {each.name: each.version for each in sbom.packages(ROOT / "requirements.txt")}
     assert installed.isdisjoint(required("requirements-dev.txt") - required("requirements.txt"))
     assert [path for path in image.tree.rglob("*") if path.is_dir() and path.name in {"test", "tests"}] == []
     to_build_with = {"pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack"}
