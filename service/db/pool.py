@@ -79,6 +79,7 @@ class Pool:
         self._all_back: asyncio.Future[None] | None = None
         self._last_found_dead_at = 0.0
         self._next_retry_at = 0.0
+        self.connect_failures = 0  # since the start
 
     @classmethod
     async def open(
@@ -197,7 +198,11 @@ class Pool:
         return None
 
     async def _new(self) -> DatabaseConnection:
-        connection = await self._connect()
+        try:
+            connection = await self._connect()
+        except BaseException:  # CancelledError too: POOL_TIMEOUT is over
+            self.connect_failures += 1
+            raise
         self._open.add(connection)
         return connection
 

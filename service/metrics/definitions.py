@@ -49,6 +49,9 @@ POOL_WAIT = Metric(
     "todo_pool_wait_seconds", "histogram", (),
     "time that statements waited for a connection; those that got one at once are not in it", WAIT_SECONDS,
 )
+POOL_CONNECT_FAILURES = Metric(
+    "todo_pool_connect_failures_total", "counter", (), "connections to the database that could not be opened"
+)
 
 STATEMENT_DURATION = Metric(
     "todo_statement_duration_seconds", "histogram", ("statement",),

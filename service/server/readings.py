@@ -24,6 +24,7 @@ def readings_of(context: ServerContext, output: LogOutput, meters: Meters) -> Re
     found.gauge(metrics.POOL_SIZE, lambda: pool.size)
     found.gauge(metrics.POOL_IN_USE, lambda: pool.in_use)
     found.gauge(metrics.POOL_WAITING, lambda: pool.waiting)
+    found.counter(metrics.POOL_CONNECT_FAILURES, lambda: pool.connect_failures)
 
     found.gauge(metrics.HASH_QUEUE, lambda: passwords.waiting)
     found.counter(metrics.HASH_REFUSED, lambda: passwords.refused)

@@ -16,6 +16,7 @@ import pytest
 from service.server.http_protocol import ALL_TAKEN
 from service.server.places import JUST_CAME_SECONDS
 from tests import support
+from tests.databases import Urls
 from tests.issuers import claims_of, ed_key, publishing
 from tests.metrics import Metered
 from tests.outages import wait_for
@@ -134,6 +135,19 @@ def test_statements_that_wait_for_a_connection_are_counted(
 
     wait_for(lambda: metered.value("todo_pool_waiting") == 0)
     assert metered.value("todo_pool_wait_seconds_count") > waited
+
+
+def test_connections_that_could_not_be_opened_are_counted(start: Start, own_database: Urls, server_url: str) -> None:
+    metered = start(DATABASE_URL=own_database.runtime, POOL_MIN=0)
+    http, name = metered.service.http, own_database.admin.partition("?")[0].rpartition("/")[2]
+    assert metered.value("todo_pool_connect_failures_total") == 0
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        away = [http.get("/health").status_code for _ in range(3)]
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+    assert [*away, http.get("/health").status_code] == [503, 503, 503, 200]
+    assert metered.value("todo_pool_connect_failures_total") == 3
 
 
 def test_refused_hashes_are_counted(start: Start) -> None:
