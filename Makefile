@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity locks bench lint format migrate lock sbom audit generated clean
+.PHONY: help run dev test test-browser test-typescript test-better-auth fuzz mutants storm attacks capacity locks bench dashboard lint format migrate lock sbom audit generated clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +63,9 @@ locks: $(VENV)/ready ## Measure how long each migration makes readers and writer
 bench: $(VENV)/ready ## Compare this service with its peers in an hour (SHORT=1: in two minutes, writes no files; Linux)
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short) $(ARGS)
 
+dashboard: $(VENV)/ready ## Draw docs/dashboard.svg in four minutes: the dashboard of a service under load (needs Prometheus)
+	@$(BIN)/python -m tests.dashboard
+
 lint: $(VENV)/ready ## ruff, a strict type check, the layers, the Dockerfile, the SQL, and generated files that are out of date
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
@@ -98,7 +101,7 @@ audit: $(VENV)/ready ## Compare the image's packages with published advisories (
 		|| { echo "$$said" | tail -n 1; echo "Nothing was audited: the advisories cannot be read"; exit 1; }
 	@$(AUDIT) --require-hashes --requirement requirements.txt --requirement requirements-otel.txt
 
-generated: $(VENV)/ready ## Write what is made from the code: plans and buffers of the statements, their index, todo.http, and migrations/schema.txt
+generated: $(VENV)/ready ## Write what is made from the code: plans and buffers of the statements, their index, todo.http, the dashboard, and migrations/schema.txt
 	@$(BIN)/python -m tests.generated
 
 clean: ## Remove the virtual environment and the caches; the data stays

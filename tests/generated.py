@@ -1,9 +1,9 @@
 """The files that are made from the code, and never edited: make generated.
 
 python -m tests.generated           writes migrations/schema.txt, sql/plans/ and `-- buffers:` of the statements, from
-                                    databases that it makes, then the index in sql/README.md and todo.http; the plans
-                                    that differ in an older version where one is installed
-python -m tests.generated --check   prints the difference for the last two, which need no database, and exits with 1
+                                    databases that it makes, then the index in sql/README.md, todo.http and the
+                                    dashboard; the plans that differ in an older version where one is installed
+python -m tests.generated --check   prints the difference for the last three, which need no database, and exits with 1
 """
 
 import difflib
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from deploy.grafana import dashboard
 from service.app import CONTRACTS
 from service.cli import collection, embedded_postgres
 from service.db.statements import SQL
@@ -30,7 +31,11 @@ def texts() -> dict[Path, str]:
     """The text of each file that is made without a database."""
     before, mark, _ = README.read_text().partition(INDEX_STARTS)
     index = "\n".join([*listing(), ""])
-    return {README: f"{before}{mark}{index}", collection.FILE: collection.collection(openapi(CONTRACTS))}
+    return {
+        README: f"{before}{mark}{index}",
+        collection.FILE: collection.collection(openapi(CONTRACTS)),
+        dashboard.FILE: dashboard.dashboard(),
+    }
 
 
 def differences(wanted: dict[Path, str]) -> Iterator[str]:

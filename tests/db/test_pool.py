@@ -112,6 +112,19 @@ def test_a_failed_connect_frees_its_slot(urls: Urls) -> None:
     run_async(scenario())
 
 
+def test_a_connect_that_takes_longer_than_the_timeout_counts_as_a_failure(urls: Urls) -> None:
+    async def hangs() -> DatabaseConnection:
+        raise AssertionError(await asyncio.Event().wait())
+
+    async def scenario() -> None:
+        async with pool_to(urls.runtime, 1, timeout_seconds=0.1, connect=hangs) as pool:
+            with pytest.raises(Problem) as refused:
+                await pool.run(pid)
+            assert (refused.value.code, pool.connect_failures) == (Code.OVERLOADED, 1)
+
+    run_async(scenario())
+
+
 def test_connecting_to_a_full_server_is_retried_at_a_steady_pace_for_all_waiters(urls: Urls) -> None:
     async def scenario() -> None:
         tries: list[None] = []
