@@ -107,6 +107,17 @@ def test_prometheus_runs_read_only_without_privileges_and_keeps_its_data_in_a_vo
     assert set(yaml.safe_load(TEXT)["volumes"]) == {"data", "metrics"}
 
 
+def test_prometheus_asks_the_service_on_the_port_that_it_listens_on_for_metrics() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+
+    targets = [
+        target for job in config["scrape_configs"] for each in job["static_configs"] for target in each["targets"]
+    ]
+
+    assert targets == [f"service:{services(**OUTSIDE)['service']['environment']['METRICS_PORT']}"]
+    assert [(ROOT / "deploy/prometheus" / name).is_file() for name in config["rule_files"]] == [True]
+
+
 def test_migrate_runs_once_and_the_service_restarts_and_has_time_to_stop() -> None:
     found = services(**OUTSIDE)
 
