@@ -88,7 +88,7 @@ def running(directory: Path, metrics_port: int, rules: str | None = None) -> Ite
 
 
 def wait_until_scraping(process: subprocess.Popen[bytes], found: Prometheus, log: Path) -> None:
-    """Until the first scrape, seconds after the start. Without a target an alert would fire."""
+    """The first scrape is seconds after the start. Before it there is no target, and an alert would fire."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(httpx.TransportError, AssertionError):  # it starts, and answers 503

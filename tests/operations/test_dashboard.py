@@ -49,7 +49,7 @@ def test_each_query_has_values_from_a_service_under_load(loaded: Prometheus, pan
 
 
 def has_values(found: Prometheus, query: Query) -> bool:
-    """Of the metric, without the 0 that a query has in place of a metric."""
+    """The 0 that a query shows where nothing was counted is left out."""
     return any(series.points for series in found.query(for_prometheus(query).replace(" or vector(0)", "")))
 
 
