@@ -11,6 +11,12 @@ from cryptography.x509.oid import NameOID
 
 DAY = timedelta(days=1)
 
+# Python 3.13 refuses an authority without it, and certificates without the identifiers of the keys.
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
 
 class Authority:
     def __init__(self, directory: Path, name: str = "Authority of the tests") -> None:
@@ -18,9 +24,9 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.roots = directory / "roots.pem"
-        itself = x509.BasicConstraints(ca=True, path_length=None)
         builder = self._builder(self._name, self._key, datetime.now(UTC) + DAY)
-        self._write(self.roots, builder.add_extension(itself, critical=True))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self._write(self.roots, builder.add_extension(SIGNS_CERTIFICATES, critical=True))
 
     def certify(self, host: str, *, expires: datetime | None = None) -> tuple[Path, Path]:
         """Creates a certificate for an IP address or a host name, and returns its file and the file of its key."""
@@ -51,6 +57,8 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(expires - 2 * DAY)
             .not_valid_after(expires)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def _write(self, path: Path, builder: x509.CertificateBuilder) -> None:

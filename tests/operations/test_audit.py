@@ -52,7 +52,8 @@ def advisories(*vulnerable: str, status: int = 200) -> Iterator[tuple[str, set[s
 def audit(url: str, cache: Path) -> subprocess.CompletedProcess[str]:
     arguments = f"--vulnerability-service osv --osv-url {url} --cache-dir {cache}"
     return subprocess.run(
-        [MAKE, "--old-file=.venv/ready", "audit", f"BIN={Path(sys.executable).parent}", f"ARGS={arguments}"],
+        [MAKE, "--no-print-directory", "--old-file=.venv/ready", "audit", f"BIN={Path(sys.executable).parent}",
+         f"ARGS={arguments}"],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
