@@ -52,7 +52,7 @@ def with_roles(server_url: str) -> Iterator[bool]:
 
 @pytest.fixture(scope="session")
 def migrated_database(server_url: str, with_roles: bool) -> Iterator[Urls]:
-    """Nobody connects to it, so that it can be copied."""
+    """The template for own_database. PostgreSQL copies only a database without connections."""
     with databases.new_database(server_url) as url:
         yield databases.migrate(url, with_roles=with_roles)
 

@@ -111,7 +111,7 @@ def read(text: str) -> dict[Key, str]:
 
 
 def wanted() -> dict[Key, str]:
-    """What all migrations of this code make together."""
+    """The schema after all migrations of this code."""
     return read(schema_file().read_text(encoding="utf-8"))
 
 

@@ -30,7 +30,7 @@ def check(database: Database) -> Iterator[Finding]:
     for row in rows(connection, LIST_IDLE_SLOTS, more_than_bytes=thresholds.slot_bytes):
         yield warning(
             "database/idle-slot",
-            f"nobody reads the replication slot {row['slot_name']}, which keeps {row['kept_bytes'] // MIB} MiB",
+            f"the replication slot {row['slot_name']} has no reader and keeps {row['kept_bytes'] // MIB} MiB",
             "the write-ahead log fills the disk", f"unless its reader comes back: {row['drop_command']}",
         )  # fmt: skip
     if database.server["autovacuum"] == "off":

@@ -32,7 +32,7 @@ ALWAYS = (Code.INVALID_REQUEST, Code.PAYLOAD_TOO_LARGE, Code.INTERNAL_ERROR, Cod
 # Broken on purpose, in the order in which they are tried: the first that a model refuses is the example of its refusal.
 BROKEN_BODIES: Sequence[Json] = ({}, {"title": ""})
 
-# What an error has beside its code and text, in its example.
+# Further members of an error, for its example.
 BESIDES: dict[Code, Json] = {
     Code.PRECONDITION_FAILED: {
         "current": {

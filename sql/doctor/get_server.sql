@@ -28,7 +28,7 @@ SELECT /* doctor/get_server */
         AS has_old_collation,
     extract(EPOCH FROM clock_timestamp())::float8 AS unix_seconds,
     age(pg_database.datfrozenxid)::bigint AS transaction_age,
-    -- Of the role and of the database. -1 is none.
+    -- The lower one of the role and the database. -1 means no limit.
     least(nullif(pg_roles.rolconnlimit, -1), nullif(pg_database.datconnlimit, -1)) AS connection_limit,
     extract(EPOCH FROM nullif(pg_roles.rolvaliduntil, 'infinity') - now())::float8 / 86400 AS days_valid,
     current_setting('fsync') AS fsync,

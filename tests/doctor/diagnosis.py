@@ -10,7 +10,7 @@ from service.doctor.examined import Surroundings, Thresholds
 from service.settings.all_settings import load_settings
 from tests.support import SECRET
 
-# What other tests do to the server that they share: they connect to it, and turn autovacuum off.
+# Findings that other tests cause on the shared server: they connect to it, and turn autovacuum off.
 OF_OTHER_TESTS = {"database/hidden-sessions", "database/autovacuum"}
 
 

@@ -10,7 +10,7 @@ from tests.doctor.diagnosis import OF_OTHER_TESTS
 from tests.documents import DOCS, section
 from tests.support import ROOT, SECRET
 
-SECTION = section(DOCS / "operating.md", "What is wrong with a setup")
+SECTION = section(DOCS / "operating.md", "Check a setup")
 CHECK = re.compile(r"(?:settings|host|issuers|database)/[a-z-]+")
 
 

@@ -106,9 +106,8 @@ def test_old_transactions_idle_slots_and_dead_rows(careless_server: str) -> None
     ]
     assert others == [
         (
-            "warning: database/idle-slot: nobody reads the replication slot forgotten, which keeps 0 MiB; the "
-            "write-ahead log "
-            "fills the disk; unless its reader comes back: SELECT pg_drop_replication_slot('forgotten')"
+            "warning: database/idle-slot: the replication slot forgotten has no reader and keeps 0 MiB; the "
+            "write-ahead log fills the disk; unless its reader comes back: SELECT pg_drop_replication_slot('forgotten')"
         ),
         (
             "warning: database/neglected-table: attempts has 400 dead rows beside 0 live ones; each statement on "
@@ -233,6 +232,24 @@ def test_a_library_that_sorts_in_another_version(server_url: str) -> None:
 def test_a_connection_in_the_clear_to_another_machine(host: str, is_encrypted: bool, found: str | None) -> None:
     """The pure rule: the tests reach no other machine."""
     assert server_checks.unencrypted_host(f"postgresql://todo@{host}/todo", is_encrypted=is_encrypted) == found
+
+
+def test_a_connection_in_the_clear_is_a_warning(own_database: Urls) -> None:
+    """The URL is that of another machine. The connection is the unencrypted one of the tests."""
+    settings = load_settings(database_url="postgresql://todo@db.example/todo", better_auth_secret=SECRET)
+    with connected(own_database.runtime) as connection:
+        [server] = rows(connection, GET_SERVER)
+        database = Database(
+            settings, connection, server, has_pooler=False, is_embedded=False, thresholds=Thresholds()
+        )  # fmt: skip
+
+        assert [str(each) for each in server_checks.check(database, 0.0)] == [
+            (
+                "warning: database/tls: the connection to db.example is not encrypted; who is on the way reads "
+                "tasks, emails and hashes of passwords; add sslmode=verify-full to DATABASE_URL, "
+                "or sslmode=require in a network of your own"
+            )
+        ]
 
 
 def test_a_pooler_in_transaction_mode_gets_notes_alone(own_database: Urls) -> None:
