@@ -17,7 +17,7 @@ BY_THEMSELVES := $(foreach file,$(shell grep -l '^-- transactional: false' migra
 LANDED := --exclude-rules layout.select_targets,layout.spacing,layout.long_lines
 # A rollback drops and recreates tables on purpose, and never runs beside running code.
 UNDO := --exclude ban-drop-table,ban-drop-column,ban-drop-constraint,adding-not-nullable-field,renaming-object \
-	--exclude constraint-missing-not-valid,disallowed-unique-constraint
+	--exclude constraint-missing-not-valid,disallowed-unique-constraint,ban-drop-domain,changing-column-type
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \

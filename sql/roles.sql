@@ -33,11 +33,12 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO todo_owner;
 GRANT USAGE ON SCHEMA public TO todo_runtime, pg_monitor;
 
--- Tables that another role has made before the roles were there. Who gives them away has to be a member.
+-- Tables and domains that another role has made before the roles were there. Who gives them away has to be a member.
 GRANT todo_owner TO CURRENT_USER;
 DO $$
 DECLARE
     made_before regclass;
+    domain_made_before regtype;
 BEGIN
     FOREACH made_before IN ARRAY ARRAY[
         to_regclass('public.users'), to_regclass('public.tasks'), to_regclass('public.task_counters'),
@@ -48,6 +49,14 @@ BEGIN
     ] LOOP
         IF made_before IS NOT NULL THEN
             EXECUTE format('ALTER TABLE %s OWNER TO todo_owner', made_before);
+        END IF;
+    END LOOP;
+    FOREACH domain_made_before IN ARRAY ARRAY[
+        to_regtype('public.task_title'), to_regtype('public.task_description'), to_regtype('public.task_due_on'),
+        to_regtype('public.task_due_time'), to_regtype('public.task_priority'), to_regtype('public.task_tags')
+    ] LOOP
+        IF domain_made_before IS NOT NULL THEN
+            EXECUTE format('ALTER DOMAIN %s OWNER TO todo_owner', domain_made_before);
         END IF;
     END LOOP;
 END

@@ -174,7 +174,8 @@ class Database:
 
     async def in_locked_transaction(self, user_id: UUID, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """All that `work` does happens, or nothing. No other write to the owner's tasks happens meanwhile, and each
-        statement sees all that happened before. `work` is called again after a lock or a deadlock has undone it."""
+        statement sees all that happened before. `work` is called again after a lock, a deadlock or a migration
+        has undone it."""
 
         async def send(connection: DatabaseConnection) -> Result:
             transaction = Transaction(connection)

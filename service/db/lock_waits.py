@@ -22,7 +22,13 @@ import asyncpg
 from service.errors import Code, Problem
 
 # The server has rolled the statement back and says so. It is safe to retry, even a write.
-RETRYABLE_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+RETRYABLE_ERRORS = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    # A migration has changed the types of the row. asyncpg prepares the statement again, except in a transaction.
+    asyncpg.InvalidCachedStatementError,
+)
 
 RETRY_PAUSE_SECONDS = 0.1  # between two tries of a queue; on average a retry comes half of it after the lock is gone
 ALONE_SECONDS = 10.0  # from the first try; longer than STATEMENT_TIMEOUT, to include a client that retries after it

@@ -14,13 +14,15 @@ from service.db.admin_session import AdminConnection, CommandError, connected, o
 from service.db.concurrent_migrations import SET_TIME_LIMITS
 from service.db.statements import statement
 
-DESCRIPTIONS = {
-    "table": statement("migrations/describe_tables", "many"),
-    "column": statement("migrations/describe_columns", "many"),
-    "constraint": statement("migrations/describe_constraints", "many"),
-    "index": statement("migrations/describe_indexes", "many"),
-    "trigger": statement("migrations/describe_triggers", "many"),
-}
+DESCRIPTIONS = (
+    ("table", statement("migrations/describe_tables", "many")),
+    ("column", statement("migrations/describe_columns", "many")),
+    ("domain", statement("migrations/describe_domains", "many")),
+    ("constraint", statement("migrations/describe_constraints", "many")),
+    ("constraint", statement("migrations/describe_domain_constraints", "many")),
+    ("index", statement("migrations/describe_indexes", "many")),
+    ("trigger", statement("migrations/describe_triggers", "many")),
+)
 
 LOCK_TIMEOUT, STATEMENT_TIMEOUT = "1s", "5s"  # for the comparison: a start must not wait behind a lock
 NOT_VALID = " NOT VALID"
@@ -85,7 +87,7 @@ def described(connection: AdminConnection, table_names: list[str]) -> dict[Key, 
     """The catalogue's descriptions: table by table, and in each the kinds in the order of DESCRIPTIONS."""
     found = {
         (row["table_name"], kind, row["object_name"]): _printable(row["definition"])
-        for kind, description in DESCRIPTIONS.items()
+        for kind, description in DESCRIPTIONS
         for row in rows(connection, description, table_names=table_names)
     }
     return {key: found[key] for key in sorted(found, key=itemgetter(0))}

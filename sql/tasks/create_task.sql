@@ -32,13 +32,14 @@ created AS (
     SELECT
         $1 AS user_id,
         task_id AS id,
-        $2 AS title,
-        $3 AS description,
-        $5 AS due_on,
-        $6 AS due_time,
-        $7 AS time_zone,
-        $8 AS priority,
-        $9 AS tags,
+        -- Of the domains' base types, which the driver knows.
+        $2::text AS title,
+        $3::text AS description,
+        $5::date AS due_on,
+        $6::time AS due_time,
+        $7::text AS time_zone,
+        $8::smallint AS priority,
+        $9::jsonb AS tags,
         version
     FROM counted
     WHERE task_count > 0 AND ($7::text IS NULL OR timezone($7, timestamptz 'epoch') IS NOT NULL)

@@ -104,7 +104,11 @@ def _send(url: str, probe: Probe, pipe: Connection) -> None:
         while query is not None and not pipe.poll(PAUSE_SECONDS):
             arguments = query.arguments(next(in_turn))
             began = time.monotonic()
-            cursor.execute(query.text.encode(), arguments)
+            try:
+                cursor.execute(query.text.encode(), arguments)
+            except psycopg.errors.FeatureNotSupported:  # the types of the row have changed since it was prepared
+                connection.execute("DEALLOCATE ALL")  # psycopg then prepares it again, as the service's driver does
+                cursor.execute(query.text.encode(), arguments)
             spans.append((began, time.monotonic()))
     pipe.recv()
     pipe.send(spans)

@@ -46,6 +46,17 @@ CHANGES = {
     "CREATE UNIQUE INDEX one_task_each ON tasks (user_id)": (
         "extra index one_task_each of tasks: CREATE UNIQUE INDEX one_task_each ON tasks USING btree (user_id)"
     ),
+    "ALTER DOMAIN task_due_on SET NOT NULL": "domain task_due_on of tasks is: date NOT NULL; the migrations make: date",
+    "ALTER DOMAIN task_priority SET DEFAULT 1": (
+        "domain task_priority of tasks is: smallint DEFAULT 1; the migrations make: smallint"
+    ),
+    "ALTER DOMAIN task_priority DROP CONSTRAINT tasks_priority_known": (
+        "constraint tasks_priority_known of tasks is missing; "
+        "the migrations make: CHECK (VALUE >= 0 AND VALUE <= 3) NOT VALID"
+    ),
+    "ALTER DOMAIN task_title ADD CONSTRAINT no_dots CHECK (VALUE <> '.')": (
+        "extra constraint no_dots of tasks: CHECK (VALUE <> '.'::text)"
+    ),
     "ALTER TABLE attempts SET UNLOGGED": "table attempts is: UNLOGGED; the migrations make: an ordinary table",
     "DROP TABLE attempts": "table attempts is missing; the migrations make: an ordinary table",
 }
@@ -100,6 +111,7 @@ def test_an_index_that_a_dba_added_is_extra_and_a_validated_constraint_is_no_dif
         migrated,
         "CREATE INDEX tasks_by_title ON tasks (user_id, title)",
         "ALTER TABLE users VALIDATE CONSTRAINT users_known_networks_count",
+        "ALTER DOMAIN task_tags VALIDATE CONSTRAINT tasks_tags_list",
         "CREATE TABLE another (id int)",
     )
 

@@ -4,7 +4,9 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -84,6 +86,50 @@ def test_copies_serve_while_migrations_and_new_code_are_rolled_out_and_back(
     with psycopg.connect(own_database.admin) as connection:
         columns = connection.execute("SELECT * FROM tasks LIMIT 0").description or []
     assert "colour" not in [column.name for column in columns]
+
+
+def statuses(user: User) -> set[int]:
+    """Of all that a user does with tasks: first writes in a transaction, then several requests at once, the rest."""
+    kept = user.post("/api/tasks", {"title": "kept"}, headers={"Idempotency-Key": uuid4().hex})
+    changed = {"operations": [{"op": "update", "id": kept.json().get("id"), "priority": "high"}]}
+    answers = [
+        kept,
+        user.post("/api/tasks/batch", changed, headers={"Idempotency-Key": uuid4().hex}),
+        user.put(f"/api/tasks/{uuid4()}", {"title": "own id"}, headers={"If-None-Match": "*"}),
+        user.post("/api/tasks/batch", changed),
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        created = list(threads.map(lambda title: user.post("/api/tasks", {"title": title}), "abcdefgh"))
+        tasks = [f"/api/tasks/{answer.json().get('id')}" for answer in created]
+        answers += [
+            *created,
+            *threads.map(user.get, tasks),
+            *threads.map(user.get, ["/api/tasks", "/v1/api/tasks"] * 4),
+        ]
+        answers += threads.map(lambda task: user.put(task, {"tags": ["a"]}), tasks)
+    sorts = [f"/api/tasks?sort={sort}" for sort in ("due_on", "-updated_at", "created_at", "-priority")]
+    answers += map(user.get, [*sorts, "/api/tasks?q=own", "/api/changes", "/api/auth/me/export"])
+    answers.append(user.delete(tasks[0]))
+    return {answer.status_code for answer in answers}
+
+
+@pytest.mark.parametrize("pool_max", [1, 8])
+def test_a_migration_that_changes_types_below_a_running_copy_fails_no_request(
+    own_database: Urls, tmp_path: Path, pool_max: int
+) -> None:
+    """The server refuses every statement that was prepared before: "cached plan must not change result type"."""
+    before, changing = "0015_keep_answers", "0016_check_fields_by_domain"
+    serving = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "POOL_MAX": str(pool_max)}
+    with support.running(tmp_path, **serving) as running:
+        user = sign_up(running.http)
+        assert statuses(user) == {200, 201}
+
+        assert changing in migrations.roll_back(own_database.owner, before)
+        assert statuses(user) == {200, 201}
+
+        assert changing in migrations.apply(own_database.owner)
+        assert statuses(user) == {200, 201}
+        assert [line for line in running.lines() if line.get("level") in ("WARNING", "ERROR")] == []
 
 
 def test_the_phase_of_every_migration_is_one_of_two() -> None:
