@@ -32,6 +32,10 @@ class Place(NamedTuple):
     history: UUID  # that the numbers belong to
     good_until: int  # seconds since 1970; deletions are kept for longer
 
+    @property
+    def highest(self) -> int:
+        return max(self.version, self.deletions)
+
 
 class Change(NamedTuple):
     id: UUID
@@ -52,7 +56,8 @@ class ChangeFeed:
     days: int  # for which a place is good
 
     async def read(self, user_id: UUID, after: Place | None, limit: int) -> ChangesPage:
-        """CURSOR_EXPIRED when deletions after the place may be forgotten already, or its history has ended."""
+        """CURSOR_EXPIRED when deletions after the place may be forgotten, or left nothing behind, or its history has
+        ended."""
         now = int(time.time())
         good_until = now + self.days * DAY_SECONDS
         found = await self.database.one(GET_HISTORY, user_id=user_id)
@@ -60,7 +65,8 @@ class ChangeFeed:
             raise user_is_gone()
         newest, history = found["list_version"], found["history_id"]
         begin = after or Place(BEFORE_ALL_VERSIONS, LOWEST_ID, newest, history, good_until)
-        if begin.good_until < now or begin.history != history or max(begin.version, begin.deletions) > newest:
+        is_before_untold = begin.deletions < found["untold_version"]
+        if is_before_untold or begin.good_until < now or begin.history != history or begin.highest > newest:
             raise Problem(Code.CURSOR_EXPIRED)
         changes = await self._read(user_id, begin, newest, limit + 1) if begin.version < newest or not newest else []
         has_more = len(changes) > limit

@@ -2,7 +2,8 @@
 -- Deletes the next $4 tasks of an account, in the order of their ids after $3, and returns the last id.
 -- No row back: fewer than $4 are left, which delete_user deletes with the account, or tokens were revoked since the
 -- password was checked. The caller repeats it until then, so that an account with millions of tasks is deleted in short
--- statements. A repeated deletion continues where an interrupted one stopped.
+-- statements. A repeated deletion continues where an interrupted one stopped. The tasks leave nothing in deleted_tasks:
+-- untold_version says so to get_history.
 -- $1 user_id           uuid
 -- $2 token_generation  bigint
 -- $3 after_id          uuid
@@ -49,7 +50,10 @@ gone AS (
 
 uncounted AS (
     UPDATE task_counters
-    SET task_count = greatest(task_counters.task_count - deleted.task_count, 0)
+    SET
+        task_count = greatest(task_counters.task_count - deleted.task_count, 0),
+        version = task_counters.version + 1,
+        untold_version = task_counters.version + 1
     FROM (SELECT count(*) AS task_count FROM gone) AS deleted
     WHERE task_counters.user_id = $1 AND deleted.task_count > 0
 )

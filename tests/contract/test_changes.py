@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from service.api import change_cursor
+from service.domain.account_changes import BEFORE_ALL_IDS, DELETE_TASKS
 from tests.support import FEBRUARY, JANUARY, User
 
 EXPIRED = {"error": "Start again without a cursor", "code": "CURSOR_EXPIRED"}
@@ -165,6 +166,26 @@ def test_a_cursor_from_before_a_restore_is_410(ann: User, database: psycopg.Conn
 
     answer = asked(ann, cursor)
     assert (answer.status_code, answer.json()) == (410, EXPIRED)
+
+
+def test_a_cursor_from_before_an_interrupted_deletion_of_the_account_is_410(
+    ann: User, database: psycopg.Connection
+) -> None:
+    """A piece of the deletion leaves no tombstones. The list has a new tag too."""
+    tasks = [ann.creates(FEBRUARY) for _ in range(3)]
+    before = ann.get("/api/tasks").headers["ETag"]
+    first_page, cursor = changes(ann, limit=1)["cursor"], changes(ann)["cursor"]
+    with psycopg.RawCursor(database) as raw:
+        raw.execute(DELETE_TASKS.text.encode(), [ann.id, 0, BEFORE_ALL_IDS, 2])
+
+    for old in (first_page, cursor):
+        answer = asked(ann, old)
+        assert (answer.status_code, answer.json()) == (410, EXPIRED)
+    left = max(tasks, key=lambda task: task["id"])
+    again = changes(ann)
+    assert again["changes"] == [changed(left)]
+    assert changes(ann, again["cursor"])["changes"] == []
+    assert ann.get("/api/tasks", headers={"If-None-Match": before}).json()["tasks"] == [left]
 
 
 def test_a_cursor_of_another_history_is_410(ann: User) -> None:

@@ -9,6 +9,7 @@ import pytest
 from service.db import statements
 from service.db.database import LOCK_COUNTER
 from service.db.statements import Statement
+from service.domain.account_changes import BEFORE_ALL_IDS, DELETE_TASKS
 from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS
 from service.domain.cleanup import FORGET_DELETED_TASKS
 from service.domain.task_lists import GET_LIST_VERSION
@@ -272,9 +273,28 @@ def test_get_history_has_the_owners_highest_number_and_the_history_of_all(
 ) -> None:
     [ours], [theirs] = (run(GET_HISTORY, user_id=user) for user in (owner, stranger))
 
-    assert dict(ours) == {"user_id": owner, "list_version": 2, "history_id": theirs["history_id"]}
-    assert dict(theirs) == {"user_id": stranger, "list_version": 0, "history_id": ours["history_id"]}
+    history = {"untold_version": 0, "history_id": theirs["history_id"]}
+    assert dict(ours) == {"user_id": owner, "list_version": 2} | history
+    assert dict(theirs) == {"user_id": stranger, "list_version": 0} | history
     assert run(GET_HISTORY, user_id=uuid4()) == run(GET_LIST_VERSION, user_id=uuid4()) == []
+
+
+def test_a_deleted_piece_of_an_account_takes_a_number_up_to_which_deletions_are_untold(
+    run: Run, owner: UUID, stranger: UUID, task: asyncpg.Record
+) -> None:
+    piece = {"user_id": owner, "token_generation": 0, "after_id": BEFORE_ALL_IDS}
+
+    assert run(DELETE_TASKS, max_tasks=2, **piece) == []
+    assert numbers(run, owner) == (2, 0)
+    assert [row["id"] for row in run(DELETE_TASKS, max_tasks=1, **piece)] == [task["id"]]
+    assert numbers(run, owner) == (3, 3)
+    assert numbers(run, stranger) == (0, 0)
+    assert deletions(run, owner) == []
+
+
+def numbers(run: Run, user: UUID) -> tuple[int, int]:
+    [found] = run(GET_HISTORY, user_id=user)
+    return found["list_version"], found["untold_version"]
 
 
 def test_a_task_of_a_stranger_with_the_same_id_is_neither_changed_nor_deleted(
