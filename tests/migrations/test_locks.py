@@ -121,6 +121,7 @@ def test_a_correction_is_of_a_landed_migration_whose_own_line_is_wrong(taken_by:
         assert list(lines.disagreements(lines.own_line_of(migration_id), taken_by[migration_id]))
 
 
+@pytest.mark.usefixtures("with_roles")  # which looks for roles of others first, and drops these at the end
 def test_the_grants_after_the_last_migration_take_no_lock_of_a_table(observed: str) -> None:
     databases.make_roles(observed)
     migrations.apply(observed)
