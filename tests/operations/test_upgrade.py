@@ -118,18 +118,17 @@ def test_a_migration_that_changes_types_below_a_running_copy_fails_no_request(
     own_database: Urls, tmp_path: Path, pool_max: int
 ) -> None:
     """The server refuses every statement that was prepared before: "cached plan must not change result type"."""
-    before, changing = "0015_keep_answers", "0016_check_fields_by_domain"
+    changing = MIGRATIONS / "0016_check_fields_by_domain.sql"
     serving = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET, "POOL_MAX": str(pool_max)}
     with support.running(tmp_path, **serving) as running:
         user = sign_up(running.http)
         assert statuses(user) == {200, 201}
 
-        assert changing in migrations.roll_back(own_database.owner, before)
-        assert statuses(user) == {200, 201}
-
-        assert changing in migrations.apply(own_database.owner)
-        assert statuses(user) == {200, 201}
-        assert [line for line in running.lines() if line.get("level") in ("WARNING", "ERROR")] == []
+        for file in (changing.with_suffix(".rollback.sql"), changing):
+            with psycopg.connect(own_database.owner) as connection:
+                connection.execute(file.read_bytes())
+            assert statuses(user) == {200, 201}
+        assert [line for line in running.lines() if line["level"] == "error"] == []
 
 
 def test_the_phase_of_every_migration_is_one_of_two() -> None:
