@@ -32,7 +32,8 @@ created AS (
     SELECT
         $1 AS user_id,
         task_id AS id,
-        -- Of the domains' base types, which the driver knows.
+        -- The casts make these parameters text, date and so on. Without them they would have the types of the columns,
+        -- which are domains, and the driver would have to look those up on each connection.
         $2::text AS title,
         $3::text AS description,
         $5::date AS due_on,

@@ -89,7 +89,7 @@ def test_copies_serve_while_migrations_and_new_code_are_rolled_out_and_back(
 
 
 def statuses(user: User) -> set[int]:
-    """Of all that a user does with tasks: first writes in a transaction, then several requests at once, the rest."""
+    """The status codes of requests of every kind: first writes in a transaction, then several requests at once."""
     kept = user.post("/api/tasks", {"title": "kept"}, headers={"Idempotency-Key": uuid4().hex})
     changed = {"operations": [{"op": "update", "id": kept.json().get("id"), "priority": "high"}]}
     answers = [
