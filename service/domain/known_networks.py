@@ -29,15 +29,15 @@ class KnownNetworks:
 
     def is_known(self, user: Row | None, email: str, network: str) -> bool:
         """Whether the user has logged in from this network. An unknown email takes the same amount of work."""
-        known: list[bytes] = [] if user is None else user["known_networks"]
-        return any(digest in known for digest in self._digests(email, network))
+        known: list[str] = [] if user is None else user["known_networks"]
+        return any(digest.hex() in known for digest in self._digests(email, network))
 
     def remember(self, user: Row, network: str) -> None:
         """Stores the network after a correct password. Most logins come from the same one as the last: no write.
 
         This runs in the background, because the write may wait for a lock on the user's row."""
         digest = self.digest(user["email"], network)
-        if user["known_networks"][:1] != [digest]:
+        if user["known_networks"][:1] != [digest.hex()]:
             self._background.run(self._database.execute(REMEMBER_NETWORK, user_id=user["id"], network=digest))
 
     def _digests(self, email: str, network: str) -> list[bytes]:

@@ -145,7 +145,7 @@ async def list_version(database: Database, user_id: UUID) -> int:
 
 async def get_tasks(database: Database, user_id: UUID, ids: list[UUID]) -> list[Row]:
     """The tasks with these ids in their order, without those that were deleted."""
-    tasks = await database.many(GET_TASKS, user_id=user_id, task_ids=ids)
+    tasks = await database.many(GET_TASKS, user_id=user_id, task_ids=[str(task_id) for task_id in ids])
     if not tasks:
         await require_user(database, user_id)
     return tasks

@@ -31,12 +31,12 @@ def list_tag(version: int) -> dict[str, str]:
     return {"ETag": f'W/"{version}"'}
 
 
-def expected_versions(request: Request) -> list[int] | None:
+def expected_versions(request: Request) -> list[str] | None:
     """The versions that If-Match lets a write happen to, or None for any. A weak tag is never one: RFC 9110, 13.1.1."""
     tags = _read(request, "If-Match")
     if tags is None or tags is ANY:
         return None
-    return sorted(int(tag) for tag in tags.strong if _VERSION.fullmatch(tag))
+    return sorted(tag for tag in tags.strong if _VERSION.fullmatch(tag))
 
 
 def creates(request: Request) -> bool:

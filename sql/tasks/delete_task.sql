@@ -6,7 +6,7 @@
 -- since there are counters; it is made here, and the tasks are counted at the next create.
 -- $1 user_id   uuid
 -- $2 task_id   uuid
--- $3 versions  bigint[]
+-- $3 versions  text[]
 -- $4 kept_days  integer
 -- -> id       uuid
 -- -> user_id  uuid
@@ -22,7 +22,7 @@ WITH /* tasks/delete_task */ counter AS (
 gone AS (
     DELETE FROM tasks
     USING (SELECT count(*) AS counters FROM counter) AS held
-    WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($3::bigint[] IS NULL OR tasks.version = any($3))
+    WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($3::text[] IS NULL OR tasks.version = any($3::text[]::bigint[]))
     RETURNING tasks.id, tasks.user_id
 ),
 

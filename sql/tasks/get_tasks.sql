@@ -3,7 +3,7 @@
 -- LATERAL and its LIMIT make one look into the primary key of each. For id = ANY($2) the planner may read all tasks of
 -- the owner.
 -- $1 user_id   uuid
--- $2 task_ids  uuid[]
+-- $2 task_ids  text[]
 -- -> as tasks/get_task
 -- index: tasks_pkey
 -- buffers: 4
@@ -12,7 +12,7 @@ SELECT /* tasks/get_tasks */
     found.due_on, found.due_time, found.time_zone, found.priority, found.tags, found.completed_at,
     found.version
 FROM
-    unnest($2::uuid[]) WITH ORDINALITY AS wanted (id),
+    unnest($2::text[]::uuid[]) WITH ORDINALITY AS wanted (id),
     LATERAL (
         SELECT
             tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.is_completed, tasks.created_at,

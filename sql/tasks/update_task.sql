@@ -20,7 +20,7 @@
 -- $16 priority         smallint
 -- $17 set_tags         boolean
 -- $18 tags             jsonb
--- $19 versions         bigint[]
+-- $19 versions         text[]
 -- -> as tasks/get_task
 -- index: tasks_pkey
 -- buffers: 20
@@ -36,7 +36,7 @@ WITH /* tasks/update_task */ counter AS (
     WHERE
         user_id = $1
         AND id = $2
-        AND ($19::bigint[] IS NULL OR version = any($19))
+        AND ($19::text[] IS NULL OR version = any($19::text[]::bigint[]))
         AND ($14::text IS NULL OR timezone($14, timestamptz 'epoch') IS NOT NULL)
     ON CONFLICT (user_id) DO UPDATE SET version = task_counters.version + 1
     RETURNING version
@@ -62,7 +62,7 @@ changed AS (
         updated_at = now(),
         version = counter.version
     FROM counter
-    WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($19::bigint[] IS NULL OR tasks.version = any($19))
+    WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($19::text[] IS NULL OR tasks.version = any($19::text[]::bigint[]))
     RETURNING
         tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.is_completed, tasks.created_at,
         tasks.updated_at, tasks.due_on, tasks.due_time, tasks.time_zone, tasks.priority, tasks.tags,

@@ -44,7 +44,7 @@ def test_find_credentials_returns_the_hash_of_one_email(run: Run) -> None:
 
     [found] = run(FIND_CREDENTIALS, email=EMAIL)
 
-    assert dict(found) == dict(user) | {"password_hash": "the hash", "known_networks": [HOME]}
+    assert dict(found) == dict(user) | {"password_hash": "the hash", "known_networks": [HOME.hex()]}
     assert run(FIND_CREDENTIALS, email=new_email()) == []
 
 
@@ -160,8 +160,7 @@ def test_remember_network_keeps_the_newest_five_of_one_user_each_once(run: Run) 
 
     def known(email: str) -> list[bytes]:
         [found] = run(FIND_CREDENTIALS, email=email)
-        networks: list[bytes] = found["known_networks"]
-        return networks
+        return [bytes.fromhex(network) for network in found["known_networks"]]
 
     for networks in ([b"1", HOME], [b"2", b"1", HOME], [HOME, b"2", b"1"], [HOME, b"2", b"1"]):
         run(REMEMBER_NETWORK, user_id=user["id"], network=networks[0])

@@ -122,8 +122,8 @@ def test_a_write_with_versions_that_waits_for_an_update_of_its_task_returns_no_r
     other: psycopg.Connection, asks: Asks, owner: str, statement: Statement
 ) -> None:
     one = {"user_id": owner, "task_id": task_of(other, owner)}
-    change = NO_CHANGES | one | {"set_title": True, "versions": [0]}
-    second = change | {"title": "second"} if statement is UPDATE_TASK else one | {"versions": [0], "kept_days": 91}
+    change = NO_CHANGES | one | {"set_title": True, "versions": ["0"]}
+    second = change | {"title": "second"} if statement is UPDATE_TASK else one | {"versions": ["0"], "kept_days": 91}
     first = rows(other, UPDATE_TASK, **change | {"title": "first"})
     asked = asks(statement, **second)
 

@@ -133,8 +133,9 @@ def test_the_default_list_is_the_first_of_the_sorts() -> None:
 def test_get_tasks_returns_the_owners_tasks_in_the_order_asked_for(
     run: Run, owner: UUID, stranger: UUID, planned: list[asyncpg.Record]
 ) -> None:
-    theirs = ids(page(run, EVERYTHING.sort, stranger))
-    wanted = [planned[3]["id"], theirs[0], planned[0]["id"], UUID(int=0), planned[4]["id"], theirs[1]]
+    theirs = [str(task_id) for task_id in ids(page(run, EVERYTHING.sort, stranger))]
+    third, first, fourth = (str(planned[place]["id"]) for place in (3, 0, 4))
+    wanted = [third, theirs[0], first, str(UUID(int=0)), fourth, theirs[1]]
 
     assert run(GET_TASKS, user_id=owner, task_ids=wanted) == [planned[3], planned[0], planned[4]]
     assert run(GET_TASKS, user_id=owner, task_ids=theirs) == []
