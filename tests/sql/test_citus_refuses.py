@@ -9,7 +9,9 @@ import pytest
 from postgast.pg_query_pb2 import (
     CaseExpr,
     CoalesceExpr,
+    DeleteStmt,
     FuncCall,
+    InsertStmt,
     OnConflictClause,
     RangeVar,
     SQLValueFunction,
@@ -26,6 +28,11 @@ def called(tree: Any) -> set[str]:
     return names | {"now" for _ in postgast.find_nodes(tree, SQLValueFunction)}
 
 
+def returned(write: Any) -> Any:
+    """The columns after RETURNING."""
+    return write.returning_clause.exprs
+
+
 def refused(text: str, stable: set[str], volatile: set[str]) -> Iterator[str]:
     tree = postgast.parse(text)
     places = citus.placed()
@@ -40,6 +47,10 @@ def refused(text: str, stable: set[str], volatile: set[str]) -> Iterator[str]:
         chosen = [*postgast.find_nodes(update, CaseExpr), *postgast.find_nodes(update, CoalesceExpr)]
         if any(called(each) & (stable | volatile) for each in chosen):
             yield "a function that is not immutable in CASE or COALESCE of an UPDATE"
+    for kind in (InsertStmt, UpdateStmt, DeleteStmt):
+        for write in postgast.find_nodes(tree, kind):
+            if any(called(column) & (stable | volatile) for column in returned(write)):
+                yield "a function that is not immutable in RETURNING"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +82,9 @@ def test_no_statement_has_a_form_that_citus_refuses(functions: tuple[set[str], s
          "a function that is not immutable in CASE or COALESCE of an UPDATE"),
         ("UPDATE tasks SET updated_at = CASE WHEN $2 THEN now() END WHERE user_id = $1",
          "a function that is not immutable in CASE or COALESCE of an UPDATE"),
+        ("DELETE FROM tasks WHERE user_id = $1 RETURNING now()", "a function that is not immutable in RETURNING"),
+        ("WITH gone AS (DELETE FROM tasks WHERE user_id = $1 RETURNING coalesce($2, clock_timestamp())) TABLE gone",
+         "a function that is not immutable in RETURNING"),
     ],
 )  # fmt: skip
 def test_a_form_that_citus_refuses_is_found(functions: tuple[set[str], set[str]], text: str, why: str) -> None:
