@@ -33,7 +33,7 @@ NO_QUOTA = 2**63 - 1  # tasks; the largest bigint
 
 Priority: TypeAlias = Literal["none", "low", "medium", "high"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)  # the database has the position
-Versions: TypeAlias = list[str] | None  # of which a task must have one; None: it may have any
+Versions: TypeAlias = list[str] | None  # numbers as texts, of which a task must have one; None: it may have any
 OWN_ID_VERSIONS = {4, 7}  # of UUIDs: random ones, and those that begin with the time
 NOT_AN_OWN_ID = "id must be a UUID of version 4 or 7"
 SPARE_DAYS = 1  # the clock of this process may not be that of the database
