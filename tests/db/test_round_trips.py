@@ -1,22 +1,16 @@
 """Statements and round trips of each request, counted on the wire: one of each where the row is found."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from service.auth.tokens import Tokens
-from service.db.connect import Connector
-from service.db.statements import names, read
 from service.domain.tasks import LIST_LIMIT
 from service.http.json_stream import MAX_PAGE_ROWS
-from service.settings.all_settings import load_settings
 from tests import support
-from tests.databases import Urls
 from tests.db.message_counter import MessageCounter
 from tests.support import FEBRUARY, PASSWORD, SECRET, Contract, Service, User, new_email
 
@@ -342,25 +336,3 @@ def test_a_request_refused_before_its_statement_sends_nothing_to_the_database(
     assert cost(message_counter, user, "POST", f"{contract.prefix}/tasks", {"title": ""}) == (400, {})
     signup = {"email": new_email(), "password": "short"}
     assert cost(message_counter, user, "POST", f"{contract.prefix}/auth/signup", signup) == (400, {})
-
-
-SENT_BY_THE_SERVICE = ("accounts", "attempts", "health", "maintenance", "tasks")
-
-
-def test_preparing_a_statement_asks_for_no_type(urls: Urls) -> None:
-    """The driver asks the server about each type that it does not know, on each connection anew, by a query that reads
-    the whole catalogue: 20 ms in a small database, over a second on Citus. text[] is the only list that it knows."""
-
-    async def asked() -> dict[str, list[Any]]:
-        found = {}
-        open_connection = Connector(load_settings(database_url=urls.runtime, better_auth_secret=SECRET), 0)
-        for name in (each for each in names() if each.startswith(SENT_BY_THE_SERVICE)):
-            connection = await open_connection()
-            queries: list[Any] = []
-            connection.add_query_logger(queries.append)
-            await connection.prepare(read(name).text)
-            await connection.close()
-            found[name] = [each.query for each in queries]
-        return found
-
-    assert {name: queries for name, queries in asyncio.run(asked()).items() if queries} == {}
