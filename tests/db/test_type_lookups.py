@@ -1,7 +1,7 @@
-"""Of no statement does the driver have to ask the server about a type.
+"""The driver prepares every statement without looking up a type in the database.
 
-It would ask on each connection anew, by a query that reads the whole catalogue: 20 ms in a small database, over a
-second on Citus. text[] is the only array that it knows.
+It would do so on each new connection, with a query that reads the whole catalogue: 20 ms in a small database, over a
+second on Citus. text[] is the only array type that it knows already.
 """
 
 import asyncio
