@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -78,8 +79,17 @@ TASK_NOT_FOUND = {"error": "Task not found", "code": "NOT_FOUND"}
 NOT_FOUND = {"error": "Not found", "code": "NOT_FOUND"}
 
 
+_addresses = count(1)
+
+
 def new_email() -> str:
     return f"{uuid4().hex}@example.com"
+
+
+def new_address() -> str:
+    """An address without attempts, for X-Forwarded-For. All services that share a database count attempts together."""
+    number = next(_addresses)
+    return f"198.51.{number // 256}.{number % 256}"
 
 
 @dataclass(frozen=True)
@@ -186,11 +196,13 @@ def peak_of_memory(service: Service) -> int:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """The environment of a service: the test's settings and defaults, without the machine's own settings."""
+    """The environment of a service: the test's settings and defaults, without the machine's own settings. The port is a
+    free one, because the default may be taken by a service of whoever runs the tests."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     defaults = {"PYTHONPATH": str(ROOT), "BCRYPT_ROUNDS": "10", "DRAIN": "0", "LOG_FORMAT": "json"}
     # Long, because a busy machine hashes slowly and a request outside the subject of a test must not get a 503.
     defaults["POOL_TIMEOUT"] = "30"
+    defaults["PORT"] = str(free_port())
     return kept | defaults | NO_LIMITS | {name: str(value) for name, value in settings.items() if value is not None}
 
 

@@ -194,7 +194,7 @@ def test_files_of_the_image_are_readable_for_all_users_after_a_private_checkout(
 
 
 def test_a_container_without_a_database_refuses_to_start_with_one_line(container: Container) -> None:
-    done = container.runs(container.image.entrypoint, **SETTINGS)
+    done = container.runs(container.image.entrypoint, **SETTINGS, PORT=free_port())
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", MISSING_URL)
 

@@ -21,7 +21,7 @@ from tests.issuers import claims_of, ed_key, publishing
 from tests.metrics import Metered
 from tests.outages import wait_for
 from tests.server.plain_clients import as_user_of, connected
-from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User, new_email
+from tests.support import FEBRUARY, PASSWORD, SECRET, Service, User, new_address, new_email
 
 Start = Callable[..., Metered]
 
@@ -219,14 +219,12 @@ def test_the_age_of_issuers_keys_and_failed_fetches_are_shown_by_position(start:
 
 
 def test_refusals_by_a_limit_are_counted_by_its_name(start: Start, ann: User) -> None:
-    metered = start(LOGIN_FAILURES=1, SIGNUPS_PER_ADDRESS=1, TASKS_PER_USER=1)
+    metered = start(LOGIN_FAILURES=1, SIGNUPS_PER_ADDRESS=1, TASKS_PER_USER=1, TRUSTED_PROXIES=1)
     http, user = metered.service.http, as_user_of(metered.service, ann)
-    statuses = [
-        http.post("/api/auth/login", json={"email": ann.email, "password": "wrong horse"}).status_code for _ in range(3)
-    ]
-    statuses += [
-        http.post("/api/auth/signup", json={"email": new_email(), "password": PASSWORD}).status_code for _ in range(2)
-    ]
+    http.headers["X-Forwarded-For"] = new_address()
+    wrong, signup = {"email": ann.email, "password": "wrong horse"}, {"password": PASSWORD}
+    statuses = [http.post("/api/auth/login", json=wrong).status_code for _ in range(3)]
+    statuses += [http.post("/api/auth/signup", json=signup | {"email": new_email()}).status_code for _ in range(2)]
     statuses += [user.post("/api/tasks", {"title": "x"}).status_code for _ in range(2)]
 
     assert statuses == [401, 429, 429, 201, 429, 201, 409]

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from itertools import count
 
 import httpx
 import psycopg
@@ -14,14 +13,6 @@ from tests.support import Contract, Service
 WRONG = "wrong horse"
 
 LOCKED = {"error": "Too many attempts, try again later", "code": "RATE_LIMITED"}
-
-_numbers = count(1)
-
-
-def new_address() -> str:
-    """An address without attempts."""
-    number = next(_numbers)
-    return f"198.51.{number // 256}.{number % 256}"
 
 
 def log_in(

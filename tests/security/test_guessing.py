@@ -10,8 +10,8 @@ import pytest
 
 from service import field_rules
 from tests import support
-from tests.security.guesses import LOCKED, WRONG, attempts_since, log_in, new_address, now, statuses
-from tests.support import PASSWORD, Contract, Service, User, new_email
+from tests.security.guesses import LOCKED, WRONG, attempts_since, log_in, now, statuses
+from tests.support import PASSWORD, Contract, Service, User, new_address, new_email
 
 REFUSED = {"error": "Invalid email or password", "code": "INVALID_CREDENTIALS"}
 

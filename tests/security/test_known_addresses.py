@@ -10,8 +10,8 @@ import pytest
 
 from tests import databases, support
 from tests.databases import Urls
-from tests.security.guesses import LOCKED, WRONG, log_in, new_address, statuses, wait_until
-from tests.support import PASSWORD, SECRET, Contract, Service, User, new_email
+from tests.security.guesses import LOCKED, WRONG, log_in, statuses, wait_until
+from tests.support import PASSWORD, SECRET, Contract, Service, User, new_address, new_email
 
 PER_PAIR, PER_ADDRESS, PER_EMAIL = 4, 12, 6
 LIMITS = {

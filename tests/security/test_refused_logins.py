@@ -9,8 +9,8 @@ import pytest
 
 from tests import support
 from tests.databases import Urls
-from tests.security.guesses import LOCKED, WRONG, log_in, new_address, statuses, wait_until
-from tests.support import PASSWORD, SECRET, Service, User, new_email
+from tests.security.guesses import LOCKED, WRONG, log_in, statuses, wait_until
+from tests.support import PASSWORD, SECRET, Service, User, new_address, new_email
 
 
 def refused_by_email_and_address(service: Service, user: User, address: str) -> httpx.Response:

@@ -12,8 +12,8 @@ import bcrypt
 import psycopg
 
 from tests.databases import Urls
-from tests.security.guesses import WRONG, attempts_since, log_in, new_address, now, statuses, wait_until
-from tests.support import PASSWORD, Service, User, new_email
+from tests.security.guesses import WRONG, attempts_since, log_in, now, statuses, wait_until
+from tests.support import PASSWORD, Service, User, new_address, new_email
 
 
 def test_login_refused_by_the_hashing_queue_does_not_count_as_a_failure(
