@@ -1,7 +1,7 @@
 """A collector of traces: it takes OTLP over HTTP, as a real one does, and keeps what it gets."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.outages import wait_for
+from tests.support import Service
 
 PATH = "/v1/traces"
 INTERNAL, SERVER, CLIENT = (
@@ -21,7 +22,12 @@ INTERNAL, SERVER, CLIENT = (
     trace_pb2.Span.SPAN_KIND_CLIENT,
 )
 
+# Attributes of the spans of tasks/get_task.
+QUERY = {"db.query.summary": "tasks/get_task"}
+STATEMENT = QUERY | {"db.system.name": "postgresql", "db.operation.name": "SELECT"}
+
 Attributes = Mapping[str, str | int]
+Start = Callable[..., Service]
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,17 @@ def values(attributes: Any) -> Attributes:
         return each.value.string_value if each.value.HasField("string_value") else each.value.int_value
 
     return {each.key: value(each) for each in attributes}
+
+
+def described(span: Span) -> tuple[int, str, object, bool]:
+    return span.kind, span.name, span.attributes, span.has_failed
+
+
+def request_attributes(method: str, route: str | None, status: int | None) -> dict[str, str | int]:
+    """The attributes of a request's span."""
+    found: dict[str, str | int] = {"http.request.method": method, "url.scheme": "http"}
+    found |= {} if status is None else {"http.response.status_code": status}
+    return found | ({} if route is None else {"http.route": route, "url.path": route})
 
 
 @contextmanager

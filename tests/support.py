@@ -24,6 +24,8 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough"
 OLD_SECRET = "the-secret-before-it-that-is-long-enough"
 PASSWORD = "correct horse"
 FRONTEND = "http://localhost:3000"
+# In DATA_DIR while the embedded PostgreSQL runs; its first line is the server's process id.
+POSTMASTER = Path("postgresql") / "postmaster.pid"
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,11 @@ class Service:
             raise
 
 
+def logs_in(service: Service, user: User) -> int:
+    given = {"email": user.email, "password": PASSWORD}
+    return service.http.post("/api/auth/login", json=given).status_code
+
+
 def peak_of_memory(service: Service) -> int:
     """The peak memory in bytes since the start of the service. Linux only."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
@@ -197,7 +204,7 @@ def peak_of_memory(service: Service) -> int:
 
 def environment(**settings: object) -> dict[str, str]:
     """The environment of a service: the test's settings and defaults, without the machine's own settings. The port is a
-    free one, because the default may be taken by a service of whoever runs the tests."""
+    free one, because `make run` in another window has the default."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     defaults = {"PYTHONPATH": str(ROOT), "BCRYPT_ROUNDS": "10", "DRAIN": "0", "LOG_FORMAT": "json"}
     # Long, because a busy machine hashes slowly and a request outside the subject of a test must not get a 503.

@@ -40,7 +40,8 @@ def pooler_messages(service: Service) -> list[str]:
 
 # The contract tests that send every statement of accounts and tasks. A pooler changes nothing that the others look at.
 ALL_STATEMENTS = (
-    "account", "batch", "changes", "export", "february", "idempotency", "january", "lists", "quota", "versions",
+    "account", "batch", "batch_refusals", "batches_at_once", "changes", "export", "february", "idempotency",
+    "january", "lists", "quota", "versions",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ SUITES: dict[str, list[str]] = {
         "security/test_revocation.py", "security/test_isolation.py", "contract/test_account.py",
     ],
     "service/review/total_order.py": [
-        "sql/test_total_order_of_functions.py", "sql/test_check.py", "sql/test_owner_rule.py",
+        "sql/test_total_order.py", "sql/test_total_order_of_functions.py", "sql/test_check.py",
+        "sql/test_owner_rule.py",
     ],
     "service/review/plans.py": ["sql/test_conjuncts.py"],
     "service/review/batch_key.py": ["sql/test_batch_key.py"],
@@ -29,7 +30,7 @@ SUITES: dict[str, list[str]] = {
     "service/review/index_line.py": ["sql/test_tables.py"],
     "service/review/*": [
         "sql/test_owner_rule.py", "sql/test_account_rule.py", "sql/test_opaque_objects.py", "sql/test_check.py",
-        "sql/test_tables.py",
+        "sql/test_check_command.py", "sql/test_total_order.py", "sql/test_tables.py",
         "sql/test_explain.py", "sql/test_readme.py", "sql/test_plans.py",
         "sql/test_from_the_server.py", "sql/test_costs.py",
     ],
@@ -94,9 +95,11 @@ SUITES: dict[str, list[str]] = {
     "service/http/request_metrics.py": ["operations/test_metrics.py"],
     "service/server/metrics_*.py": ["operations/test_metrics.py"],
     "service/server/readings.py": ["operations/test_metrics_of_parts.py"],
-    "service/traces/*": ["operations/test_traces.py", "operations/test_traces_of_failures.py"],
-    "service/db/statement_traces.py": ["operations/test_traces.py"],
-    "service/db/batch_traces.py": ["db/test_traced_batches.py", "operations/test_traces.py"],
+    "service/traces/*": [
+        "operations/test_traces.py", "operations/test_traces_of_parts.py", "operations/test_traces_of_failures.py",
+    ],
+    "service/db/statement_traces.py": ["operations/test_traces.py", "operations/test_traces_of_parts.py"],
+    "service/db/batch_traces.py": ["db/test_traced_batches.py", "operations/test_traces_of_parts.py"],
     "service/http/request_traces.py": ["operations/test_traces.py"],
     "service/server/traces_extension.py": ["operations/test_traces.py"],
     "service/server/supervisor.py": ["operations/test_workers.py"],

@@ -275,7 +275,7 @@ def test_a_node_that_is_killed_and_comes_back_loses_no_acknowledged_write(
 
 # Tests that look at the locks of one server, or at names of constraints without the number of a shard.
 NEED_A_SINGLE_SERVER = [
-    "tests/contract/test_batch.py::test_batches_of_a_user_that_wait_hold_up_no_batch_of_another_user",
+    "tests/contract/test_batches_at_once.py::test_batches_of_a_user_that_wait_hold_up_no_batch_of_another_user",
     "tests/security/test_revocation.py::test_uncommitted_deletion_is_not_undone_by_the_email_of_an_older_token",
     "tests/sql/test_statements.py::test_create_task_refuses_an_owner_who_is_gone",
     "tests/sql/test_account_statements.py::test_create_user_refuses_a_taken_email",

@@ -2,12 +2,9 @@
 
 import asyncio
 import gc
-import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
-import httpx
 import psycopg
 import pytest
 from sanic_testing.reusable import ReusableClient
@@ -25,14 +21,19 @@ from service.db import connect, migrations
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
-from tests.support import FEBRUARY, FRONTEND, PASSWORD, ROOT, SECRET, Service, User, command, free_port, sign_up
-
-POSTMASTER = Path("postgresql") / "postmaster.pid"
-
-
-def logs_in(service: Service, user: User) -> int:
-    given = {"email": user.email, "password": PASSWORD}
-    return service.http.post("/api/auth/login", json=given).status_code
+from tests.support import (
+    FEBRUARY,
+    FRONTEND,
+    POSTMASTER,
+    ROOT,
+    SECRET,
+    Service,
+    User,
+    command,
+    free_port,
+    logs_in,
+    sign_up,
+)
 
 
 def server_pid(data: Path) -> int:
@@ -179,27 +180,6 @@ def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> 
         assert "Traceback" not in service.log.read_text()
 
 
-def start_with_sanic(directory: Path, *how: str, **settings: object) -> Service:
-    service = begin_with_sanic(directory, "service.cli.factory:app_factory", *how, **settings)
-    service.wait_until_ready()
-    return service
-
-
-def begin_with_sanic(directory: Path, factory: str, *how: str, **settings: object) -> Service:
-    port = free_port()
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sanic", factory, "--factory", f"--port={port}", *how],
-            cwd=directory,
-            env=support.environment(**settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Service(port, process, log)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_imports_stops_the_service_without_output(tmp_path: Path, number: signal.Signals) -> None:
@@ -220,68 +200,6 @@ def test_a_signal_during_the_imports_stops_the_service_without_output(tmp_path: 
 def handles(status: Path, number: signal.Signals) -> bool:
     handled = re.findall(r"^SigCgt:\t(\w+)$", status.read_text(), re.MULTILINE)
     return bool(int(handled[0], 16) >> (number - 1) & 1) and b"service" in (status.parent / "cmdline").read_bytes()
-
-
-@pytest.mark.parametrize("how", [[], ["--single-process"], ["--workers=2"]])
-def test_sanics_own_command_line_serves_and_stops(tmp_path: Path, how: list[str]) -> None:
-    service = start_with_sanic(tmp_path, *how)
-
-    assert logs_in(service, sign_up(service.http)) == 200
-    assert service.stop() == 0
-    assert not (tmp_path / ".data" / POSTMASTER).exists()
-    assert all(isinstance(json.loads(line), dict) for line in service.log.read_text().splitlines())
-
-
-def test_sanics_own_command_line_stops_while_its_workers_start(tmp_path: Path) -> None:
-    started = tmp_path / "started"
-    (tmp_path / "slow_start.py").write_text(
-        "import asyncio, pathlib\n"
-        "from service.cli.factory import app_factory as factory\n"
-        "async def wait(_):\n"
-        f"    pathlib.Path({str(started)!r}).touch()\n"
-        "    await asyncio.sleep(60)\n"
-        "def app_factory(_=None):\n"
-        "    app = factory()\n"
-        "    app.before_server_start(wait)\n"
-        "    return app\n"
-    )
-    paths = f"{tmp_path}:{ROOT}"
-    service = begin_with_sanic(tmp_path, "slow_start:app_factory", "--workers=2", PYTHONPATH=paths)
-    deadline = time.monotonic() + 60
-    try:
-        while not started.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        ended = service.stop()
-
-    assert ended == 0
-    assert not (tmp_path / ".data" / POSTMASTER).exists()
-
-
-@pytest.mark.parametrize("how", ["--single-process", "--workers=1"])
-def test_sanics_own_command_line_serves_from_a_given_database(database_url: str, tmp_path: Path, how: str) -> None:
-    service = start_with_sanic(tmp_path, how, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET)
-
-    assert logs_in(service, sign_up(service.http)) == 200
-    assert service.stop() == 0
-
-
-def test_sanics_own_command_line_prints_a_bad_setting_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sanic", "service.cli.factory:app_factory", "--factory"],
-        cwd=tmp_path,
-        env=support.environment(PORT="x"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert (done.returncode, done.stdout + done.stderr) == (
-        2,
-        "PORT: should be a valid integer, unable to parse string as an integer\n",
-    )
 
 
 def test_a_start_with_database_url_needs_a_secret(database_url: str, tmp_path: Path) -> None:
@@ -334,60 +252,6 @@ def test_an_unusable_data_directory_is_refused_in_one_line(tmp_path: Path, data_
 
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert done.stderr.startswith("DATA_DIR: should be a directory that can be made and written to; ")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    for folder in ("service", "sql", "migrations"):
-        shutil.copytree(ROOT / folder, tmp_path / "checkout" / folder)
-    return tmp_path / "checkout"
-
-
-def listed_by(user: User) -> int | None:
-    """The number of listed tasks, or None during a restart: each write of the file causes one."""
-    try:
-        return len(user.get("/api/tasks").json()["tasks"])
-    except httpx.TransportError:
-        return None
-
-
-def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
-    service = support.start(checkout, "serve", "--reload", PYTHONPATH=checkout)
-    service.wait_until_ready()
-    user = sign_up(service.http)
-    for _ in range(2):
-        user.post("/api/tasks", {"title": "x"})
-
-    for changed, was, becomes, listed in (
-        ("sql/tasks/list_tasks.sql", "LIMIT $2", "LIMIT $2 / 250", 1),
-        ("service/http/json_stream.py", "MAX_PAGE_ROWS = 250", "MAX_PAGE_ROWS = 500", 2),
-    ):
-        path = checkout / changed
-        changed_text = path.read_text().replace(was, becomes)
-        deadline = time.monotonic() + 120
-        while (found := listed_by(user)) != listed and time.monotonic() < deadline:
-            path.write_text(changed_text)  # written again in case the reloader had not looked at it yet
-            restarted = time.monotonic() + 20
-            while (found := listed_by(user)) != listed and time.monotonic() < restarted:
-                time.sleep(0.1)
-        assert found == listed
-    os.killpg(service.process.pid, signal.SIGINT)
-    assert service.wait() == 0
-    assert not (checkout / ".data" / POSTMASTER).exists()
-
-
-def test_ctrl_c_while_dev_starts_ends_it_in_order(tmp_path: Path) -> None:
-    service = support.start(tmp_path, "serve", "--reload")
-    deadline = time.monotonic() + 60
-    while "embedded PostgreSQL" not in service.log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(1)
-
-    os.killpg(service.process.pid, signal.SIGINT)
-
-    assert service.wait() == 0
-    assert not (tmp_path / ".data" / POSTMASTER).exists()
 
 
 def test_objects_loaded_at_start_are_frozen_for_the_garbage_collector(make_app: Callable[[], ServerApp]) -> None:

@@ -1,6 +1,6 @@
 """Traces that cannot be sent, or are off: no request, start or stop depends on them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +14,6 @@ from tests.support import FEBRUARY, ROOT, SECRET, Service, User
 
 SMALL_QUEUE = {"OTEL_BSP_SCHEDULE_DELAY": 50, "OTEL_BSP_MAX_QUEUE_SIZE": 20, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 10}
 REQUESTS = 100
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with collecting() as collector:
-        yield collector
 
 
 def said_of_traces(service: Service) -> list[tuple[str, str]]:

@@ -18,9 +18,7 @@ from service.server import listen_socket, supervisor
 from service.settings.all_settings import SettingsError, load_settings
 from tests import support
 from tests.databases import Urls
-from tests.support import FEBRUARY, SECRET, Service, User, sign_up
-
-POSTMASTER = Path("postgresql") / "postmaster.pid"
+from tests.support import FEBRUARY, POSTMASTER, SECRET, Service, User, sign_up
 
 
 def is_listening(port: int) -> bool:

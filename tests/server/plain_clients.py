@@ -24,6 +24,13 @@ def as_user_of(service: Service, user: User) -> User:
     return User(service.http, user.id, user.email, user.token)
 
 
+def with_known_token(service: Service, user: User) -> User:
+    """Whose next request asks the database nothing about the token."""
+    user = as_user_of(service, user)
+    assert user.get("/api/tasks").status_code == 200
+    return user
+
+
 def read_to_end(connection: socket.socket) -> bytes:
     """All bytes until the service closes the connection, by a reset if it had not read everything."""
     received = b""

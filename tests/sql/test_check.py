@@ -1,21 +1,14 @@
 """sql check: no finding in sql/, and the right finding in a statement with one fault."""
 
-import re
-import shutil
-from pathlib import Path
-
 import psycopg
 import pytest
 
 from service.db.admin_session import AdminConnection
-from service.db.migrations import known
-from service.db.statements import SQL
 from service.review.catalog import Catalog
 from service.review.check import check
 from service.review.total_order import NOT_TOTAL
 from tests.databases import Urls
 from tests.sql.faults import COLUMNS, ID, OWNER, TASK, Plant, findings, findings_in_texts, new_statement
-from tests.support import ROOT, SECRET, command
 
 
 def test_the_statements_of_the_service_have_no_findings(any_server: str) -> None:
@@ -152,73 +145,6 @@ def test_columns_as_those_of_another_file_are_compared_with_the_columns_of_the_s
         assert found == []
     else:
         assert [each.startswith(f"sql/tasks/find_task.sql:{finding}") for each in found] == [True]
-
-
-@pytest.mark.parametrize(
-    "limited",
-    [
-        "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at OFFSET 2",
-        "SELECT id FROM tasks WHERE user_id = $1 ORDER BY created_at FETCH FIRST 2 ROWS ONLY",
-        "SELECT title, id FROM tasks WHERE user_id = $1 ORDER BY 1 LIMIT 2",
-        (
-            "SELECT mine.id FROM tasks AS mine INNER JOIN tasks AS too ON mine.user_id = too.user_id "
-            "WHERE too.user_id = $1 ORDER BY mine.created_at, too.id LIMIT 2"
-        ),
-        "SELECT is_completed, count(*) AS number FROM tasks WHERE user_id = $1 GROUP BY 1 ORDER BY number LIMIT 2",
-        "SELECT id FROM (SELECT id, created_at FROM tasks WHERE user_id = $1) AS mine ORDER BY created_at LIMIT 2",
-    ],
-)
-def test_a_limit_with_an_order_that_is_not_total_is_a_finding(small_url: str, plant: Plant, limited: str) -> None:
-    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", limited, OWNER))
-
-    assert any(NOT_TOTAL in finding for finding in findings(small_url, root))
-
-
-@pytest.mark.parametrize(
-    ("index", "is_key"),
-    [
-        ("UNIQUE INDEX ON tasks (user_id, title)", True),
-        ("UNIQUE INDEX ON tasks (title)", True),
-        ("INDEX ON tasks (user_id, title)", False),
-        ("UNIQUE INDEX ON tasks (user_id, title) WHERE is_completed", False),
-        ("UNIQUE INDEX ON tasks (user_id, title, description)", False),
-        ("UNIQUE INDEX ON tasks (user_id, lower(title))", False),
-    ],
-)
-def test_an_index_is_a_unique_key_if_it_is_not_partial_and_no_column_can_be_null(
-    own_small_url: str, plant: Plant, index: str, is_key: bool
-) -> None:
-    with psycopg.connect(own_small_url) as connection:
-        connection.execute(f"CREATE {index}".encode())
-    body = "SELECT id FROM tasks WHERE user_id = $1 ORDER BY title, description LIMIT 2"
-    root = plant("tasks/new_statement", new=new_statement("tasks/new_statement", body, OWNER, ID))
-
-    found = findings(own_small_url, root)
-    assert found == ([] if is_key else [f"sql/tasks/new_statement.sql:6: {NOT_TOTAL}"])
-
-
-@pytest.mark.parametrize(
-    ("order", "is_total"),
-    [
-        ("a.id, b.id", True),
-        ("b.id, a.id", True),
-        ("a.id, b.title", False),
-        ("a.id", False),
-        ("b.id", False),
-        ("a.id, b.created_at", False),
-    ],
-)
-def test_the_order_of_a_self_join_is_total_with_a_unique_key_of_each_alias(
-    small_url: str, plant: Plant, order: str, is_total: bool
-) -> None:
-    body = (
-        "SELECT a.title FROM tasks AS a INNER JOIN tasks AS b ON a.title = b.title "
-        f"WHERE a.user_id = $1 AND b.user_id = $1 ORDER BY {order} LIMIT 2"
-    )
-    new = new_statement("tasks/new_statement", body, OWNER, "-- -> title  text")
-
-    found = findings(small_url, plant("tasks/new_statement", new=new))
-    assert found == ([] if is_total else [f"sql/tasks/new_statement.sql:6: {NOT_TOTAL}"])
 
 
 @pytest.mark.parametrize(
@@ -402,54 +328,3 @@ def test_a_function_that_runs_sql_from_its_arguments_is_a_finding_without_a_serv
     assert findings_in_texts(root) == [
         f"sql/tasks/new_statement.sql:6: must not call {name}, which runs SQL that no review sees"
     ]
-
-
-def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(own_database: Urls, tmp_path: Path) -> None:
-    tree = tmp_path
-    shutil.copytree(ROOT / "service", tree / "service", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "migrations", tree / "migrations")
-    shutil.copytree(SQL, tree / "sql")
-    arguments = ("sql", "check", "--database-url", own_database.runtime)
-
-    good = command(tree, *arguments, PYTHONPATH=tree)
-    file = tree / "sql" / "tasks" / "get_task.sql"
-    file.write_text(file.read_text().replace("user_id = $1 AND id = $2", "id = $2 AND user_id <> $1"))
-    bad = command(tree, *arguments, PYTHONPATH=tree)
-    offline = command(tree, "sql", "check", "--no-server", PYTHONPATH=tree)
-
-    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
-    assert (bad.returncode, bad.stderr) == (1, "")
-    assert re.fullmatch(r"sql/tasks/get_task\.sql:\d+: tasks must be bound by tasks\.user_id = \$1: .*\n", bad.stdout)
-    assert (offline.returncode, offline.stdout) == (0, "")
-
-
-def test_sql_check_without_a_database_exits_with_1_and_makes_none(tmp_path: Path) -> None:
-    done = command(tmp_path, "sql", "check")
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "there is no embedded database here yet: make run makes one, DATABASE_URL names another\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_schema_that_is_behind_is_refused_with_the_command_to_run(empty_database: str, tmp_path: Path) -> None:
-    done = command(tmp_path, "sql", "check", DATABASE_URL=empty_database, BETTER_AUTH_SECRET=SECRET)
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"the schema is behind ({', '.join(known())}); run: python -m service migrate\n"
-
-
-def test_without_the_parser_the_check_says_what_to_install_and_the_other_commands_work(
-    database_url: str, tmp_path: Path
-) -> None:
-    (tmp_path / "postgast.py").write_text("raise ModuleNotFoundError('not here', name='postgast')\n")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-        done = command(tmp_path, "sql", *arguments, **settings)
-        return done.returncode, done.stdout, done.stderr
-
-    missing = "sql check needs postgast: python -m pip install postgast, or make lint\n"
-    assert run("check", "--no-server") == run("check") == (1, "", missing)
-    for arguments, shown in ((["list"], "`tasks/list_tasks`"), (["explain", "list_tasks"], "on public.tasks")):
-        code, output, errors = run(*arguments)
-        assert (code, shown in output, errors) == (0, True, "")
