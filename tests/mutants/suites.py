@@ -3,7 +3,9 @@
 from fnmatch import fnmatch
 
 SUITES: dict[str, list[str]] = {
-    "service/auth/passwords.py": ["security/test_passwords.py", "security/test_upgrades.py"],
+    "service/auth/passwords.py": [
+        "security/test_passwords.py", "security/test_hash_queue.py", "security/test_upgrades.py",
+    ],
     "service/auth/issuer_keys.py": [
         "security/test_keys.py", "security/test_key_lists.py", "security/test_outside_tokens.py",
     ],
