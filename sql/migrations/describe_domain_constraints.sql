@@ -16,5 +16,6 @@ WHERE
     pg_class.relnamespace = current_schema()::regnamespace
     AND pg_class.relname = ANY($1::text[]::name[])
     AND pg_attribute.attnum > 0
+    AND NOT pg_attribute.attisdropped  -- the type of a dropped column is 0, and so is a table constraint's domain
     AND pg_constraint.contype = 'c'
 ORDER BY table_name, object_name;

@@ -118,6 +118,14 @@ def test_an_index_that_a_dba_added_is_extra_and_a_validated_constraint_is_no_dif
     assert schema_drift.of_database(migrated) == ([], [], [], [EXTRA_INDEX])
 
 
+def test_migrations_that_are_rolled_back_and_applied_again_leave_no_difference(migrated: str) -> None:
+    """Columns that a rollback drops stay in the catalogue."""
+    migrations.roll_back(migrated, migrations.known()[0])
+    migrations.apply(migrated)
+
+    assert schema_drift.of_database(migrated).differences == []
+
+
 def test_a_schema_that_is_behind_or_ahead_is_not_compared(migrated: str) -> None:
     run(migrated, "DROP INDEX tasks_newest_first")
     run(migrated, "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '9999_later')")
