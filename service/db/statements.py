@@ -16,6 +16,7 @@ SQL = Path(__file__).resolve().parents[2] / "sql"
 ROLES = "roles"
 OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # the folders of what the running service sends
 KINDS = ("one", "many", "exec")
+SHOWN_BYTES = 1023  # of a running statement, in pg_stat_activity, unless track_activity_query_size is changed
 _NAME = re.compile(r"-- name: (\w+) :(\w+)")
 _PARAMETER = re.compile(r"-- \$(\d+) (\w+)  *(\S+)")
 _COLUMN = re.compile(r"-- -> (\w+)  *(\S+)")
@@ -202,8 +203,12 @@ class _File:
 
     def check_body(self) -> None:
         first = len(self._header) + 1
-        if not re.match(rf"[A-Z]+ /\* {re.escape(self._name)} \*/\s", self._body):
+        named = re.match(rf"[A-Z]+ /\* {re.escape(self._name)} \*/(?=\s)", self._body)
+        if named is None:
             raise self._refusal(first, f"must repeat its name after the first keyword: /* {self._name} */")
+        if len("\n".join([*self._header, named[0]]).encode()) > SHOWN_BYTES:
+            why = f"must say its name within {SHOWN_BYTES} bytes, as the server shows no more: shorten the header"
+            raise self._refusal(first, why)
         before, semicolon, _ = self._body.partition(";")
         if semicolon:
             line = first + before.count("\n")

@@ -1,7 +1,6 @@
 -- name: update_task :one
 -- Changes the fields that were sent, and takes the owner's next number for the task. Each field has a flag, because
 -- NULL alone cannot tell "clear" from "leave". No row back: there is no such task, or its version is none of $19.
--- A time zone that the server does not know is error 22023 of timezone().
 -- $1 user_id           uuid
 -- $2 task_id           uuid
 -- $3 set_title         boolean
@@ -27,6 +26,7 @@
 WITH /* tasks/update_task */ counter AS (
     -- A miss takes no number, unless another write got ahead of it. The counter is locked before the task, as in every
     -- statement that needs both: the UPDATE then sees what the writes before it have left.
+    -- A time zone that the server does not know is error 22023 of timezone().
     INSERT INTO task_counters (user_id, task_count, version)
     SELECT
         $1 AS user_id,

@@ -14,7 +14,6 @@ from tests import databases
 from tests.databases import Urls
 from tests.support import FEBRUARY, User
 
-SHOWN_BYTES = 1024  # the default of track_activity_query_size
 LEADING_COMMENTS_ARE_DROPPED_SINCE = 180000
 
 
@@ -42,11 +41,6 @@ def wait_for_a_blocked_statement(database: psycopg.Connection) -> str:
             return str(found[0])
         time.sleep(0.02)
     raise AssertionError("no statement was waiting")
-
-
-@pytest.mark.parametrize("name", names())
-def test_the_name_lies_within_the_part_of_a_long_statement_that_the_server_shows(name: str) -> None:
-    assert f"/* {name} */".encode() in read(name).text.encode()[:SHOWN_BYTES]
 
 
 def test_the_log_names_the_file(urls: Urls) -> None:

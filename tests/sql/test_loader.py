@@ -45,6 +45,7 @@ def test_a_header_says_the_buffers_and_whether_they_grow() -> None:
 
 
 NAME = "must start with '-- name: <the file's name> :one', ':many' or ':exec'"
+TOO_LATE = "must say its name within 1023 bytes, as the server shows no more: shorten the header"
 TAG = "must repeat its name after the first keyword: /* tasks/get_task */"
 MORE_THAN_ONE = "must hold exactly one statement, with no semicolon but one at its end"
 
@@ -88,6 +89,21 @@ def test_a_header_that_is_wrong_or_incomplete_is_refused_at_its_line(good: str, 
         parse("tasks/get_task", GOOD.replace(good, bad))
 
     assert str(refused.value) == f"sql/tasks/get_task.sql:{line}: {why}"
+
+
+def test_a_header_leaves_room_for_the_name_in_what_the_server_shows() -> None:
+    """Counted in bytes: ü has two."""
+
+    def with_line(bytes_too_many: int) -> str:
+        header, name = GOOD.partition("SELECT")[0], "SELECT /* tasks/get_task */"
+        room = 1023 - len(f"{header}-- ü\n{name}") - 1
+        return GOOD.replace("SELECT", f"-- ü{'x' * (room + bytes_too_many)}\nSELECT")
+
+    assert parse("tasks/get_task", with_line(0)).name == "tasks/get_task"
+    with pytest.raises(StatementError) as refused:
+        parse("tasks/get_task", with_line(1))
+
+    assert str(refused.value) == f"sql/tasks/get_task.sql:8: {TOO_LATE}"
 
 
 def test_a_missing_file_and_a_wrong_kind_are_refused() -> None:
