@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.contract.batches import batch, create, delete, newest, tasks_of, update
+from tests.contract.planning import NO_PLAN, PLAN
 from tests.documents import DOCS, block, section
 from tests.support import FEBRUARY, User
 
@@ -17,7 +18,7 @@ def test_operations_are_done_in_order_and_answered_with_their_tasks(ann: User) -
     own_id = str(uuid4())
     answer = batch(
         ann,
-        create("third", due_on="2026-12-24", due_time="09:30", time_zone="Europe/Berlin", priority="high", tags=["a"]),
+        create("third", **PLAN),
         update(first, is_completed=True, description=None, version=1),
         delete(second),
         create("fourth", id=own_id),
@@ -38,14 +39,8 @@ def test_operations_are_done_in_order_and_answered_with_their_tasks(ann: User) -
         "is_completed": True, "description": None, "version": 4,
         "updated_at": changed["updated_at"], "completed_at": changed["updated_at"],
     }  # fmt: skip
-    assert {name: third[name] for name in ("title", "due_on", "due_time", "time_zone", "priority", "tags")} == {
-        "title": "third", "due_on": "2026-12-24", "due_time": "09:30", "time_zone": "Europe/Berlin",
-        "priority": "high", "tags": ["a"],
-    }  # fmt: skip
-    assert fourth == third | {
-        "id": own_id, "title": "fourth", "due_on": None, "due_time": None, "time_zone": None, "priority": "none",
-        "tags": [], "version": 6,
-    }  # fmt: skip
+    assert third == third | PLAN | {"title": "third"}
+    assert fourth == third | NO_PLAN | {"id": own_id, "title": "fourth", "version": 6}
     assert ann.get(f"/api/tasks/{second['id']}").status_code == 404
     assert newest(ann) == 'W/"6"'
 
@@ -67,14 +62,12 @@ def test_operations_are_done_in_order_and_answered_with_their_tasks(ann: User) -
         {"tags": []},
         {"tags": ["B", "b", "C", "\u00c4", "\u00e4"]},
         {"title": "  trimmed  ", "tags": [" x "]},
+        NO_PLAN,
     ],
     ids=str,
 )
 def test_a_change_in_a_batch_does_what_the_same_put_does(ann: User, change: dict[str, Any]) -> None:
-    fields = {
-        "description": "two litres", "due_on": "2026-12-24", "due_time": "09:30", "time_zone": "Europe/Berlin",
-        "priority": "high", "tags": ["a", "B"],
-    }  # fmt: skip
+    fields = {"description": "two litres", **PLAN}
     one, other = ann.creates(FEBRUARY, "task", **fields), ann.creates(FEBRUARY, "task", **fields)
     if change == {"is_completed": False}:
         one, other = (ann.put(f"/api/tasks/{each['id']}", {"is_completed": True}).json() for each in (one, other))

@@ -6,7 +6,7 @@ import orjson
 import psycopg
 import pytest
 
-from tests.contract.planning import PLAN
+from tests.contract.planning import NO_PLAN, PLAN
 from tests.support import FEBRUARY, JANUARY, PASSWORD, Contract, User, sign_up
 
 # January's contract is frozen: a field of February's that is not among these must not be in its answers.
@@ -55,11 +55,7 @@ def test_task_created_through_january_has_the_defaults_of_the_other_fields(ann: 
         "title": task["title"],
         "description": None,
         "is_completed": False,
-        "due_on": None,
-        "due_time": None,
-        "time_zone": None,
-        "priority": "none",
-        "tags": [],
+        **NO_PLAN,
         "created_at": task["created_at"],
         "updated_at": task["created_at"],
         "completed_at": None,

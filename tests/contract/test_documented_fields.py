@@ -5,9 +5,9 @@ from typing import Any
 from service.app import CONTRACTS
 from service.field_rules import NOT_BLANK
 from service.openapi.document import openapi
+from tests.contract.planning import PLAN
 
 DOCUMENT = openapi(CONTRACTS)
-PLANNING_FIELDS = ("due_on", "due_time", "time_zone", "priority", "tags")
 
 
 def test_document_states_required_fields_types_and_nullability() -> None:
@@ -64,7 +64,7 @@ def test_document_states_the_form_of_the_planning_fields() -> None:
         """What the document says of each field beside its title and description."""
         fields = schemas[schema]["properties"]
         said = ("type", "format", "pattern", "enum", "items", "maxItems", "anyOf")
-        return {name: {key: fields[name][key] for key in said if key in fields[name]} for name in PLANNING_FIELDS}
+        return {name: {key: fields[name][key] for key in said if key in fields[name]} for name in PLAN}
 
     sent = {
         "due_on": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
@@ -80,8 +80,6 @@ def test_document_states_the_form_of_the_planning_fields() -> None:
         {"type": "null"},
     ]
     for name in ("NewTask", "TaskChanges"):
-        assert [field for field in PLANNING_FIELDS if "default" in schemas[name]["properties"][field]] == []
-        assert not set(PLANNING_FIELDS) & set(schemas[name].get("required", []))
-    assert not any(
-        field in schemas[name]["properties"] for field in PLANNING_FIELDS for name in ("V1NewTask", "V1Task")
-    )
+        assert [field for field in PLAN if "default" in schemas[name]["properties"][field]] == []
+        assert not set(PLAN) & set(schemas[name].get("required", []))
+    assert not any(field in schemas[name]["properties"] for field in PLAN for name in ("V1NewTask", "V1Task"))

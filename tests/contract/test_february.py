@@ -6,6 +6,7 @@ import httpx
 import jwt
 
 from service import VERSION
+from tests.contract.planning import NO_PLAN
 from tests.support import FEBRUARY, SECRET, TASK_NOT_FOUND, User, new_email
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -72,11 +73,7 @@ def test_create_task_returns_201_with_the_unwrapped_task_and_its_location(ann: U
         "title": "Buy milk",
         "description": "two litres",
         "is_completed": False,
-        "due_on": None,
-        "due_time": None,
-        "time_zone": None,
-        "priority": "none",
-        "tags": [],
+        **NO_PLAN,
         "created_at": task["created_at"],
         "updated_at": task["created_at"],
         "completed_at": None,

@@ -4,11 +4,16 @@ from typing import Any
 
 import pytest
 
+from service.api.models import NewTask
 from tests.contract.planning import NO_PLAN, PLAN, changed, read
 from tests.support import FEBRUARY, User
 
 TIME_NEEDS_DATE = "Due time needs a due date"
 ZONE_NEEDS_TIME = "Time zone needs a due time"
+
+
+def test_the_tests_know_every_planning_field() -> None:
+    assert [*PLAN] == [*NO_PLAN] == [name for name in NewTask.model_fields if name not in {"title", "description"}]
 
 
 def test_all_fields_are_set_at_creation_and_listed(ann: User) -> None:
