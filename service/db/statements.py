@@ -13,7 +13,7 @@ from service.errors import LoggableError
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
-ROLES = "roles"
+SCRIPTS = {"roles", "begin_history"}  # for psql
 OF_REQUESTS = ("accounts/", "attempts/", "health/", "tasks/")  # the folders of what the running service sends
 KINDS = ("one", "many", "exec")
 SHOWN_BYTES = 1023  # of a running statement, in pg_stat_activity, unless track_activity_query_size is changed
@@ -150,9 +150,9 @@ def _text(name: str, root: Path) -> str:
 
 
 def names(root: Path = SQL) -> list[str]:
-    """All statements. roles.sql is a script for psql, not a statement."""
+    """All statements; a script for psql is none."""
     found = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.sql"))
-    return sorted(name for name in found if name != ROLES)
+    return sorted(name for name in found if name not in SCRIPTS)
 
 
 def names_of_requests() -> list[str]:

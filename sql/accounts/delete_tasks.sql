@@ -10,7 +10,7 @@
 -- $4 max_tasks         bigint
 -- -> id  uuid
 -- index: task_counters_pkey, tasks_pkey, users_pkey
--- buffers: 7, grows with the owner's tasks
+-- buffers: 4, grows with the owner's tasks
 WITH /* accounts/delete_tasks */ counter AS (
     SELECT user_id
     FROM task_counters
@@ -49,13 +49,20 @@ gone AS (
 ),
 
 uncounted AS (
-    UPDATE task_counters
-    SET
-        task_count = greatest(task_counters.task_count - deleted.task_count, 0),
-        version = task_counters.version + 1,
-        untold_version = task_counters.version + 1
+    -- A new counter says nothing yet of the tasks that are left: they are counted at the next create.
+    INSERT INTO task_counters (user_id, task_count, version, untold_version)
+    SELECT
+        $1 AS user_id,
+        deleted.task_count,
+        1 AS version,
+        1 AS untold_version
     FROM (SELECT count(*) AS task_count FROM gone) AS deleted
-    WHERE task_counters.user_id = $1 AND deleted.task_count > 0
+    WHERE deleted.task_count > 0
+    ON CONFLICT (user_id) DO UPDATE
+        SET
+            task_count = greatest(task_counters.task_count - excluded.task_count, 0),
+            version = task_counters.version + 1,
+            untold_version = task_counters.version + 1
 )
 
 SELECT id FROM last_of_piece;

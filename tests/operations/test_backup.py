@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -52,6 +53,8 @@ class Backup(NamedTuple):
     bob: User  # changed the tasks after the backup, and revoked all tokens
     copies: list[Replica]  # of Bob's tasks: from before the backup, and from after the changes
     cleo: User  # deleted the account after the backup
+    dora: User  # wrote the first task after the backup
+    dora_before: tuple[str, str, str]  # the ETag of that task and of the list then, and the id of the task
 
 
 def in_the_shell(commands: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +97,7 @@ def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
         commands = COMMANDS.replace(RESTORED, f"'{restored}'").replace(LIVE, f"'{url}'").replace("todo.dump", str(dump))
         variables, dumping, restoring = commands.split("\n\n")
         with serving(live.runtime, directory) as service:
-            ann, bob, cleo = (sign_up(service.http) for _ in range(3))
+            ann, bob, cleo, dora = (sign_up(service.http) for _ in range(4))
             for title, is_completed in (("Buy milk", True), ("Straße 🙂", False)):
                 task = ann.creates(FEBRUARY, title, description="two\nlines")
                 ann.put(f"/api/tasks/{task['id']}", {"is_completed": is_completed})
@@ -106,6 +109,9 @@ def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
             bob.delete(f"/api/tasks/{bobs[0]['id']}")
             bob.put(f"/api/tasks/{bobs[1]['id']}", {"title": "after the backup"})
             copies.append(copy_of(bob))
+            task_id = str(uuid4())
+            made = dora.put(f"/api/tasks/{task_id}", {"title": "lost"}, headers={"If-None-Match": "*"})
+            dora_before = made.headers["ETag"], dora.get("/api/tasks").headers["ETag"], task_id
             assert bob.post("/api/auth/logout-all").status_code == 204
             assert cleo.delete("/api/auth/me", json={"password": PASSWORD}).status_code == 204
         with psycopg.connect(server, autocommit=True) as connection:
@@ -113,7 +119,7 @@ def backup(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
                 said = in_the_shell(f"{variables}\n{restoring}").stdout
                 yield Backup(
                     live, Urls(*(databases.url_of_database(each, "todo_restored") for each in live)),
-                    dump, said, ann, tasks, bob, copies, cleo,
+                    dump, said, ann, tasks, bob, copies, cleo, dora, dora_before,
                 )  # fmt: skip
             finally:
                 connection.execute("DROP DATABASE IF EXISTS todo_restored WITH (FORCE)")
@@ -162,6 +168,37 @@ def test_a_copy_of_tasks_from_before_the_restore_is_found_out_and_made_anew(back
 
         assert [(each.status_code, each.json()) for each in answers] == [(410, expired)] * 2
         assert copy_of(bob).tasks == {task["id"]: task for task in listed} == backup.copies[0].tasks
+
+
+def test_an_etag_from_before_the_restore_fits_nothing_that_is_written_after_it(backup: Backup, tmp_path: Path) -> None:
+    """Dora wrote her first task after the backup, so the restored database has never given her a number."""
+    tag, list_tag, task_id = backup.dora_before
+    with serving(backup.restored.runtime, tmp_path) as service:
+        dora = log_in(service, backup.dora)
+        path = f"/api/tasks/{task_id}"
+        first = dora.get("/api/tasks", headers={"If-None-Match": list_tag})
+        made = dora.put(path, {"title": "from another device"}, headers={"If-None-Match": "*"})
+        stale = dora.put(path, {"title": "from before the restore"}, headers={"If-Match": tag})
+        asked = dora.get(path, headers={"If-None-Match": tag})
+        listed = dora.get("/api/tasks", headers={"If-None-Match": list_tag})
+
+        assert (first.status_code, first.json()["tasks"]) == (200, [])
+        assert made.status_code == 201
+        assert (stale.status_code, stale.json()["current"]) == (412, made.json())
+        assert (asked.status_code, asked.json()) == (200, made.json())
+        assert (listed.status_code, listed.json()["tasks"]) == (200, [made.json()])
+        assert made.json()["version"] < 2**53  # JavaScript reads it exactly
+
+
+def test_the_numbers_of_a_user_go_on_above_those_that_the_restore_has_taken_back(
+    backup: Backup, tmp_path: Path
+) -> None:
+    before = max(task["version"] for task in backup.copies[1].tasks.values())
+    with serving(backup.restored.runtime, tmp_path) as service:
+        bob = log_in(service, backup.bob)
+        task, *_ = bob.get("/api/tasks").json()["tasks"]
+
+        assert bob.put(f"/api/tasks/{task['id']}", {"title": "x"}).json()["version"] > before
 
 
 def test_no_migration_is_pending_after_a_restore(backup: Backup, tmp_path: Path) -> None:

@@ -292,6 +292,13 @@ def test_a_deleted_piece_of_an_account_takes_a_number_up_to_which_deletions_are_
     assert deletions(run, owner) == []
 
 
+def test_a_deleted_piece_of_an_account_without_a_counter_takes_its_first_number(run: Run, owner: UUID) -> None:
+    run(MAKE_TASK, user_id=owner)
+
+    assert run(DELETE_TASKS, user_id=owner, token_generation=0, after_id=BEFORE_ALL_IDS, max_tasks=1) != []
+    assert numbers(run, owner) == (1, 1)
+
+
 def numbers(run: Run, user: UUID) -> tuple[int, int]:
     [found] = run(GET_HISTORY, user_id=user)
     return found["list_version"], found["untold_version"]
