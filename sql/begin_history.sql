@@ -1,6 +1,7 @@
--- Run by an administrator with psql, before the service starts on a database whose numbers were taken back: after a restore,
--- and after 0014_version_tasks was rolled back and applied again. Cursors of changes from before are refused then, and no
--- ETag from before fits: numbers go on far above all that were ever given. Writes that come meanwhile wait for its end.
+-- Run by an administrator with psql, before the service starts on a database whose numbers were taken back: after a
+-- restore, and after 0014_version_tasks was rolled back and applied again. Cursors of changes from before are refused
+-- then, and no ETag from before fits: numbers go on far above all that were ever given. Writes that come meanwhile wait
+-- for its end.
 
 BEGIN;
 

@@ -57,9 +57,11 @@ changed AS (
         -- stands outside of CASE, because Citus refuses it inside.
         completed_at = greatest(
             CASE WHEN is_completed AND ($8 OR NOT $7) THEN completed_at END,
-            now() + CASE WHEN $7 AND $8 AND NOT is_completed THEN interval '0' END
+            greatest(now(), updated_at + interval '1 microsecond')
+            + CASE WHEN $7 AND $8 AND NOT is_completed THEN interval '0' END
         ),
-        updated_at = now(),
+        -- now() is from before the wait for the counter, and the write before this one may have begun later.
+        updated_at = greatest(now(), updated_at + interval '1 microsecond'),
         version = counter.version
     FROM counter
     WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($19::text[] IS NULL OR tasks.version = any($19::text[]::bigint[]))

@@ -170,9 +170,10 @@ changed AS (
         -- As in update_task.
         completed_at = greatest(
             CASE WHEN tasks.is_completed AND wanted.is_completed THEN tasks.completed_at END,
-            now() + CASE WHEN wanted.is_completed AND NOT tasks.is_completed THEN interval '0' END
+            greatest(now(), tasks.updated_at + interval '1 microsecond')
+            + CASE WHEN wanted.is_completed AND NOT tasks.is_completed THEN interval '0' END
         ),
-        updated_at = now(),
+        updated_at = greatest(now(), tasks.updated_at + interval '1 microsecond'),
         version = counts.new_version
     FROM wanted
     INNER JOIN counts ON wanted.place = counts.place

@@ -258,6 +258,26 @@ def test_of_100_racing_writes_to_one_version_exactly_one_happens(ann: User) -> N
     assert now["title"] == CHANGED["title"]
 
 
+@pytest.mark.parametrize("contract", [FEBRUARY, JANUARY, None], ids=["february", "january", "batch"])
+def test_updated_at_moves_on_with_each_write_though_its_statement_began_before_the_last_one(
+    ann: User, database: psycopg.Connection, contract: Contract | None
+) -> None:
+    """A statement that waited for another one has the earlier time of the two."""
+    task = ann.creates(FEBRUARY)
+    path = f"/api/tasks/{task['id']}"
+    database.execute("UPDATE tasks SET updated_at = now() + interval '1 hour' WHERE id = %s", [task["id"]])
+    before = ann.get(path).json()["updated_at"]
+    if contract is None:
+        operation = {"op": "update", "id": task["id"], "is_completed": True}
+        answer = ann.post("/api/tasks/batch", {"operations": [operation]})
+    else:
+        answer = ann.put(f"{contract.prefix}/tasks/{task['id']}", {contract.flag: True})
+    after = ann.get(path).json()
+
+    assert answer.status_code == 200
+    assert after["completed_at"] == after["updated_at"] > before
+
+
 def test_of_20_racing_creates_of_one_id_exactly_one_happens(ann: User) -> None:
     path = f"/api/tasks/{uuid4()}"
     with ThreadPoolExecutor(20) as threads:

@@ -1,6 +1,7 @@
 """Users and their tasks, made by the statements of the service."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,9 @@ from service.domain.tasks import (
 from tests.support import new_email
 
 HOME = b"h" * 16
+TICK = timedelta(
+    microseconds=1
+)  # by which updated_at moves at a change in the same transaction, where now() stands still
 
 Run = Callable[..., list[asyncpg.Record]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.db import statements
 from service.domain.tasks import GET_TASK, LIST_TASKS, LOWER_TAGS
-from tests.sql.owners import Run, new_task, update
+from tests.sql.owners import TICK, Run, new_task, update
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PLAN: dict[str, Any] = {
@@ -96,7 +96,8 @@ def test_update_task_changes_the_flagged_fields_and_nothing_else(run: Run, owner
 
     [changed] = update(run, owner, task, **change)
 
-    assert dict(changed) == dict(task) | change | {"version": 3}  # after those of the two creates
+    version = 3  # after those of the two creates
+    assert dict(changed) == dict(task) | change | {"version": version, "updated_at": task["updated_at"] + TICK}
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
     assert run(GET_TASK, user_id=owner, task_id=other["id"]) == [other]
 
@@ -106,8 +107,8 @@ def test_update_task_sets_completed_at_when_the_task_becomes_completed(run: Run,
 
     [done] = update(run, owner, task, is_completed=True)
 
-    completed = {"is_completed": True, "completed_at": task["created_at"], "version": 2}  # now() stands still
-    assert dict(done) == dict(task) | completed
+    now = task["updated_at"] + TICK
+    assert dict(done) == dict(task) | {"is_completed": True, "completed_at": now, "updated_at": now, "version": 2}
 
 
 def test_update_task_keeps_completed_at_until_the_task_becomes_open(run: Run, owner: UUID) -> None:
@@ -121,7 +122,7 @@ def test_update_task_keeps_completed_at_until_the_task_becomes_open(run: Run, ow
     [opened] = update(run, owner, task, is_completed=False)
     assert (opened["is_completed"], opened["completed_at"]) == (False, None)
     [again] = update(run, owner, task, is_completed=True)
-    assert again["completed_at"] == task["created_at"]
+    assert again["completed_at"] == opened["updated_at"] + TICK
 
 
 def test_lower_tags_lowers_the_texts_of_a_list_and_leaves_it_json(run: Run, owner: UUID) -> None:

@@ -14,7 +14,7 @@ from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DEL
 from service.domain.cleanup import FORGET_DELETED_TASKS
 from service.domain.task_lists import GET_LIST_VERSION
 from service.domain.tasks import CREATE_TASK, FIND_USED_ID, GET_TASK, LIST_TASKS, NO_FIELDS, NO_QUOTA
-from tests.sql.owners import Run, delete, new_task, update
+from tests.sql.owners import TICK, Run, delete, new_task, update
 
 LOWEST_ID = UUID(int=0)
 
@@ -83,7 +83,7 @@ def test_update_task_with_the_version_of_the_task_changes_it(
 ) -> None:
     [changed] = update(run, owner, task, versions=versions, title="Bread")
 
-    assert dict(changed) == dict(task) | {"title": "Bread", "version": 3}
+    assert dict(changed) == dict(task) | {"title": "Bread", "version": 3, "updated_at": task["updated_at"] + TICK}
     assert run(GET_TASK, user_id=owner, task_id=task["id"]) == [changed]
     assert newest(run, owner) == 3
 
