@@ -46,8 +46,9 @@ async def list_changes(request: Request) -> HTTPResponse:
     wanted, user_id = parse_query(ChangesQuery, request), request.ctx.user_id
     page = await request.app.ctx.change_feed.read(user_id, wanted.cursor, min(wanted.limit, MAX_PAGE_ROWS))
     tag = list_tag(page.newest)
-    if not page.changes and (answer := not_modified(request, tag)) is not None:
-        return answer
+    known = not_modified(request, tag)
+    if known is not None and not page.changes:
+        return known
     body = {
         "changes": [_change(change) for change in page.changes],
         "cursor": change_cursor.write(page.end, user_id),

@@ -8,7 +8,8 @@ from sanic import HTTPResponse
 from service.errors import Code, Problem
 from service.http.request import Request
 
-_TAGS = re.compile(r"""\s*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,\s*|$))+""")
+# A member of the list may be empty: RFC 9110, 5.6.1.2.
+_TAGS = re.compile(r"""[\s,]*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,[\s,]*|$))+""")
 _TAG = re.compile(r"""(W/)?"([^"]*)\"""")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")  # as versions are written; 18 digits always fit into a bigint
 
