@@ -30,6 +30,10 @@ class CommandError(Exception):
     """A command failed: the database is away or refuses, or what was asked for does not exist. The text is one line."""
 
 
+class NotPermittedError(CommandError):
+    """The role lacks a right."""
+
+
 def require_utf8(encoding: str | None) -> None:
     """Refuses a database in which char_length() counts something else than characters, or texts cannot be stored. The
     server reports its encoding when a connection opens, so this needs no statement; None: it did not."""
@@ -53,6 +57,8 @@ def connected(url: str) -> Iterator[AdminConnection]:
         raise CommandError(f"another session holds a lock on what is to be changed; {one_line(error)}") from None
     except psycopg.OperationalError as error:
         raise CommandError(f"DATABASE_URL: should be a database that answers; {one_line(error)}") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotPermittedError(one_line(error)) from None
     except psycopg.Error as error:
         raise CommandError(one_line(error)) from None
 

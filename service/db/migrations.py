@@ -15,17 +15,19 @@ from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import MigrationList
 
 from service.db import checksums, concurrent_migrations
-from service.db.admin_session import AdminConnection, CommandError, connected, one_line, rows
+from service.db.admin_session import AdminConnection, CommandError, NotPermittedError, connected, one_line, rows
 from service.db.statements import statement
 from service.settings.database_url import for_yoyo
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+POST_APPLY = MIGRATIONS / "post-apply.sql"  # yoyo finds it by this name
 OUR_TABLES = ("users", "tasks")
 YOYO_TABLE = "_yoyo_migration"
 CHECKSUM_TABLE = "migration_checksums"
 
 CHANGE_SHARDS_IN_TURN = statement("migrations/change_shards_in_turn", "one")
 FIND_OUR_TABLES = statement("migrations/find_our_tables", "many")
+GET_SCHEMA = statement("migrations/get_schema", "one")
 LIST_APPLIED = statement("migrations/list_applied_migrations", "many")
 TRY_LOCK = statement("migrations/try_lock_migrations", "one")
 
@@ -85,8 +87,11 @@ def roll_back(url: str, to: str | None = None) -> list[str]:
 
 
 def files_to_apply(url: str, to: str | None = None) -> list[Path]:
-    """The files that `apply` would run."""
-    return [_file(migration_id, "apply") for migration_id in _to_apply(_ids(applied(url)), to)]
+    """The files that `apply` would run. The grants come last, whenever all migrations are applied then."""
+    done = _ids(applied(url))
+    chosen = _to_apply(done, to)
+    grants = [POST_APPLY] if not set(known()) - done - set(chosen) else []
+    return [_file(migration_id, "apply") for migration_id in chosen] + grants
 
 
 def files_to_roll_back(url: str, to: str | None = None) -> list[Path]:
@@ -239,6 +244,9 @@ def is_exactly_applied(connection: AdminConnection) -> bool:
 
 def applied_on(connection: AdminConnection) -> list[Applied]:
     if YOYO_TABLE not in _our_tables(connection):
+        [session] = rows(connection, GET_SCHEMA)
+        if session["schema_name"] is None:
+            raise NotPermittedError(f"the role {session['role_name']} may use no schema of its search_path")
         return []
     return [Applied(row["migration_id"], row["applied_at_utc"]) for row in rows(connection, LIST_APPLIED)]
 

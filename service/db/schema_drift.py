@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import psycopg
 
 from service.db import checksums, migrations
-from service.db.admin_session import AdminConnection, CommandError, connected, one_line, rows
+from service.db.admin_session import AdminConnection, CommandError, NotPermittedError, connected, one_line, rows
 from service.db.concurrent_migrations import SET_TIME_LIMITS
 from service.db.statements import statement
 
@@ -46,7 +46,9 @@ def of_database(url: str) -> Drift:
                      is_local=True)  # fmt: skip
                 return _drift(connection)
         except psycopg.Error as error:
-            raise CommandError(f"the schema was not compared with the migrations: {one_line(error)}") from None
+            of_rights = isinstance(error, psycopg.errors.InsufficientPrivilege)
+            text = f"the schema was not compared with the migrations: {one_line(error)}"
+            raise (NotPermittedError if of_rights else CommandError)(text) from None
 
 
 def _drift(connection: AdminConnection) -> Drift:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from service.db import connect
-from service.db.admin_session import CommandError, connected, rows
+from service.db.admin_session import CommandError, NotPermittedError, connected, rows
 from service.db.concurrent_migrations import SET_TIME_LIMITS
 from service.db.statements import statement
 from service.doctor import (
@@ -55,5 +55,7 @@ def _of_database(settings: Settings, around: Surroundings, thresholds: Threshold
                 rows(connection, SET_TIME_LIMITS, **TIME_LIMITS, is_local=True)
                 yield from activity_checks.check(database)
                 yield from schema_checks.check(database)
+    except NotPermittedError as failure:
+        yield error("database/privileges", str(failure), "what needs it fails", role_checks.MIGRATE_GRANTS)
     except CommandError as failure:
-        yield error("database/unreachable", str(failure), "what needs the database gets 503", TRY_PSQL)
+        yield error("database/unreachable", str(failure), "what needs the database fails", TRY_PSQL)

@@ -7,22 +7,25 @@ from service.db.connect import LOCK_TIMEOUT_SETTING, LONG_LOCK_TIMEOUT_MS
 from service.db.statements import names_of_requests, statement
 from service.doctor.examined import Database, our_tables
 from service.doctor.finding import Finding, error, warning
+from service.domain.cleanup import EXPIRED_ROWS
 from service.review.golden_plans import golden, needed_privileges
 from service.review.privileges import listed, missing
 
 LIST_EXCESS = statement("doctor/list_excess_privileges", "many")
 
+MIGRATE_GRANTS = "python -m service migrate, as the owner of the tables, grants them"
 RUNTIME = "todo_runtime"
 APPLY_ROLES = "psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql"
 
 
 def privileges(database: Database) -> Iterator[Finding]:
-    """Asked when the tables are there."""
-    needed = [each for name in names_of_requests() for each in needed_privileges(golden(name))]
+    """Asked when the tables are there. The running service also sends the statements that delete what is expired."""
+    names_sent = [*names_of_requests(), *(each.name for each in EXPIRED_ROWS.values())]
+    needed = [each for sent in names_sent for each in needed_privileges(golden(sent))]
     if (lacking := missing(database.connection, needed)) is not None:
         yield error(
             "database/privileges", f"the role {lacking.role_name} lacks {lacking.privileges}",
-            "requests that need them get 503", "python -m service migrate, as the owner of the tables, grants them",
+            "what needs them fails", MIGRATE_GRANTS,
         )  # fmt: skip
     excess: dict[str, list[tuple[str, str]]] = {}
     for row in rows(database.connection, LIST_EXCESS, table_names=our_tables()):
@@ -54,7 +57,7 @@ def limits(database: Database) -> Iterator[Finding]:
         yield warning(
             "database/statement-timeout",
             f"the server ends the statements of {role} after {server['statement_timeout_ms']} ms",
-            f"STATEMENT_TIMEOUT={database.settings.statement_timeout:g} has no effect: slow requests get 503 earlier",
+            f"STATEMENT_TIMEOUT={database.settings.statement_timeout:g} has no effect: slow requests fail earlier",
             f"ALTER ROLE {role} SET statement_timeout = '{2 * database.settings.statement_timeout:g}s'",
         )  # fmt: skip
     lock_ms = server["lock_timeout_ms"]

@@ -18,6 +18,14 @@ INVALID = " INVALID"  # in the description of an index; it has a separate findin
 
 
 def check(database: Database) -> Iterator[Finding]:
+    [session] = rows(database.connection, migrations.GET_SCHEMA)
+    if session["schema_name"] is None:
+        role = session["role_name"]
+        yield error(
+            "database/privileges", f"the role {role} may use no schema of its search_path",
+            "the service does not start", f"{role_checks.APPLY_ROLES}, or: ALTER ROLE {role} RESET search_path",
+        )  # fmt: skip
+        return
     known = set(migrations.known())
     applied = {each.migration_id for each in migrations.applied_on(database.connection)}
     pending, unknown = sorted(known - applied), sorted(applied - known)

@@ -40,8 +40,8 @@ def check(database: Database, seconds_off: float) -> Iterator[Finding]:
         )  # fmt: skip
     if server["is_read_only"]:
         yield error(
-            "database/read-only", "the server is a standby, or read-only by default", "every write gets 503",
-            "name the primary in DATABASE_URL, or: ALTER ROLE ... RESET default_transaction_read_only",
+            "database/read-only", "the server is a standby, or read-only by default", "every write fails",
+            "name the primary in DATABASE_URL, or reset default_transaction_read_only of the role or the database",
         )  # fmt: skip
     for name, effect in LOSING.items():
         if server[name] == "off":

@@ -13,6 +13,13 @@ from tests.support import free_port
 ROLES = "psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql"
 
 
+HIDE_THE_SCHEMA = """
+DO $$ BEGIN
+    EXECUTE 'ALTER ROLE todo_runtime IN DATABASE ' || current_database() || ' SET search_path = nowhere';
+END $$
+"""
+
+
 @pytest.fixture(autouse=True)
 def _roles_of_our_own(with_roles: bool) -> None:
     if not with_roles:
@@ -41,7 +48,7 @@ def test_one_role_that_owns_everything_is_no_finding(own_database: Urls) -> None
             "statement_timeout = '1s'",
             (
                 "warning: database/statement-timeout: the server ends the statements of todo_runtime after 1000 ms; "
-                "STATEMENT_TIMEOUT=5 has no effect: slow requests get 503 earlier; "
+                "STATEMENT_TIMEOUT=5 has no effect: slow requests fail earlier; "
                 "ALTER ROLE todo_runtime SET statement_timeout = '10s'"
             ),
         ),
@@ -92,8 +99,41 @@ def test_a_time_limit_of_the_role(own_database: Urls, limit: str, said: str) -> 
             "REVOKE INSERT ON tasks, users FROM todo_runtime",
             (
                 "error: database/privileges: the role todo_runtime lacks INSERT on tasks; INSERT on users; "
-                "requests that need them get 503; python -m service migrate, as the owner of the tables, grants them"
+                "what needs them fails; python -m service migrate, as the owner of the tables, grants them"
             ),
+        ),
+        (
+            "REVOKE DELETE ON idempotency_keys FROM todo_runtime",
+            (
+                "error: database/privileges: the role todo_runtime lacks DELETE on idempotency_keys; "
+                "what needs them fails; python -m service migrate, as the owner of the tables, grants them"
+            ),
+        ),
+        *(
+            (
+                f"REVOKE SELECT ON {table} FROM todo_runtime",
+                (
+                    f"error: database/privileges: {beginning}permission denied for table {table}; "
+                    "what needs it fails; python -m service migrate, as the owner of the tables, grants them"
+                ),
+            )
+            for table, beginning in (
+                ("_yoyo_migration", ""),
+                ("migration_checksums", "the schema was not compared with the migrations: "),
+            )
+        ),
+        *(
+            (
+                command,
+                (
+                    "error: database/privileges: the role todo_runtime may use no schema of its search_path; "
+                    f"the service does not start; {ROLES}, or: ALTER ROLE todo_runtime RESET search_path"
+                ),
+            )
+            for command in (
+                "REVOKE USAGE ON SCHEMA public FROM todo_runtime, PUBLIC",
+                HIDE_THE_SCHEMA,
+            )
         ),
         (
             "GRANT TRUNCATE, TRIGGER ON tasks TO todo_runtime",

@@ -123,7 +123,7 @@ def test_a_database_that_cannot_be_used(own_database: Urls, empty_database: str)
     [found] = lines(away)
 
     assert found.startswith("error: database/unreachable: DATABASE_URL: should be a database that answers; ")
-    assert found.endswith('; what needs the database gets 503; try: psql "$DATABASE_URL" -c "SELECT 1"')
+    assert found.endswith('; what needs the database fails; try: psql "$DATABASE_URL" -c "SELECT 1"')
 
 
 def test_a_database_that_is_read_only(own_database: Urls) -> None:
@@ -133,8 +133,8 @@ def test_a_database_that_is_read_only(own_database: Urls) -> None:
 
     assert lines(own_database.runtime) == [
         (
-            "error: database/read-only: the server is a standby, or read-only by default; every write gets 503; "
-            "name the primary in DATABASE_URL, or: ALTER ROLE ... RESET default_transaction_read_only"
+            "error: database/read-only: the server is a standby, or read-only by default; every write fails; "
+            "name the primary in DATABASE_URL, or reset default_transaction_read_only of the role or the database"
         )
     ]
 

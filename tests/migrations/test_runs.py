@@ -13,7 +13,9 @@ import psycopg
 import pytest
 
 from service.db import migrations
+from service.db.admin_session import NotPermittedError
 from service.db.migrations import LOCK_KEY, MIGRATIONS, MigrationError
+from tests import databases
 from tests.support import command, environment
 
 FIRST, LAST = migrations.known()[0], migrations.known()[-1]
@@ -102,14 +104,15 @@ def test_dry_run_prints_the_sql_that_would_run_and_changes_nothing(empty_databas
             f"-- would run migrations/{name}.sql\n{(MIGRATIONS / f'{name}.sql').read_text()}\n" for name in names
         )
 
-    assert says("--dry-run") == would_run(*migrations.known())
+    assert says("--dry-run") == would_run(*migrations.known(), "post-apply")
     assert says("--dry-run", "--to", FIRST) == would_run(FIRST)
     assert says("--dry-run", "--rollback") == "-- would run nothing\n"
     with psycopg.connect(empty_database) as connection:
         assert connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '%%yoyo%%'").fetchone() == (0,)
 
     migrations.apply(empty_database)
-    assert says("--dry-run") == "-- would run nothing\n"
+    assert says("--dry-run") == would_run("post-apply")
+    assert says("--dry-run", "--to", FIRST) == would_run("post-apply")
     assert says("--dry-run", "--rollback") == would_run(f"{LAST}.rollback")
     assert migrations.pending(empty_database) == []
 
@@ -142,9 +145,20 @@ def test_migration_that_depends_on_a_missing_one_is_refused_with_one_line(
         migrations.apply(empty_database)
 
 
-def test_apply_by_a_role_without_create_privilege_is_refused_with_a_message(empty_database: str) -> None:
+def test_apply_by_a_role_without_create_privilege_is_refused_with_a_message(
+    empty_database: str, with_roles: bool
+) -> None:
+    if not with_roles:
+        pytest.skip("the server has a role todo_owner or todo_runtime already: they are left alone")
+    url = databases.url_of_role(empty_database, databases.RUNTIME, databases.make_roles(empty_database))
+
+    with pytest.raises(MigrationError, match="the role of DATABASE_URL may not create tables in this schema"):
+        migrations.apply(url)
+
+
+def test_apply_by_a_role_that_finds_no_schema_is_refused_with_a_message(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = nowhere".encode())
 
-    with pytest.raises(MigrationError, match="the role of DATABASE_URL may not create tables in this schema"):
+    with pytest.raises(NotPermittedError, match="the role todo may use no schema of its search_path"):
         migrations.apply(empty_database)
