@@ -101,8 +101,8 @@ def request_attributes(method: str, route: str | None, status: int | None) -> di
 
 
 @contextmanager
-def collecting(port: int = 0) -> Iterator[Collector]:
-    collector = Collector()
+def collecting(port: int = 0, *, status: int = 200) -> Iterator[Collector]:
+    collector = Collector(status=status)
     collector.may_answer.set()
 
     class Handler(BaseHTTPRequestHandler):

@@ -47,7 +47,7 @@ def app_factory(_: Namespace | None = None) -> ServerApp:
 
     app.main_process_start(launch)
     app.main_process_start(share_warning)
-    app.main_process_ready(stop_signals.let_manager_stop_while_starting)
+    app.main_process_ready(stop_signals.let_manager_stop)
     app.main_process_stop(end)
     app.before_server_start(launch_without_manager, priority=1)  # before the pool is opened
     app.before_reload_trigger(migrate)

@@ -91,7 +91,7 @@ def _serve_and_reload(app: ServerApp, sock: socket.socket, workers: int) -> None
         backlog=BACKLOG,
     )
     app.main_process_start(share_warning)
-    app.main_process_ready(stop_signals.let_manager_stop_while_starting)
+    app.main_process_ready(stop_signals.let_manager_stop)
     Sanic.serve(app, app_loader=AppLoader(factory=app_factory))
 
 

@@ -44,8 +44,21 @@ def stop_at_end_of_file(app: ServerApp, told: Connection) -> None:
     app.before_server_start(watch, priority=1)  # a worker that waits for its database stops as well
 
 
-async def let_manager_stop_while_starting(app: ServerApp) -> None:
-    """Sanic's manager waits until each worker has said that it is up. One that was stopped before never does, and the
-    manager waits forever: Ctrl-C in the first two seconds of `serve --reload` would hang."""
+async def let_manager_stop(app: ServerApp) -> None:
+    """At any moment. Left alone, Sanic's manager cannot, for two reasons:
+
+    - It waits until each worker has said that it is up. One that was stopped before never does, and Ctrl-C in the first
+      two seconds of `serve --reload` would hang.
+    - Its signal handler asks the process that keeps the workers' states. If the signal comes while the manager waits
+      for an answer from there, each reads the other's, and the stop ends with a traceback and exit code 1. A message
+      that the manager reads in its own time stops it just as well.
+    """
     manager: Any = app.manager
     manager.wait_for_ack = lambda: None
+
+    def stop(*_: object) -> None:
+        ignore()
+        manager.monitor_publisher.send("__TERMINATE__")
+
+    for each in ALL:
+        signal.signal(each, stop)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests import support
-from tests.support import POSTMASTER, ROOT, User, sign_up
+from tests.support import POSTMASTER, ROOT, SECRET, User, sign_up
 
 
 @pytest.fixture
@@ -51,6 +51,41 @@ def test_dev_restarts_when_a_file_changes(checkout: Path) -> None:
     os.killpg(service.process.pid, signal.SIGINT)
     assert service.wait() == 0
     assert not (checkout / ".data" / POSTMASTER).exists()
+
+
+# A signal between a question to the process that keeps the workers' states, and its answer.
+SIGNAL_BEFORE_AN_ANSWER = """
+import os, signal
+from multiprocessing.connection import Connection
+from sanic.worker.manager import WorkerManager
+
+sync_states, send = WorkerManager._sync_states, Connection._send
+
+def send_and_signal(self, *given):
+    Connection._send = send
+    send(self, *given)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def sync_states_and_signal(self):
+    if os.path.exists("signal"):
+        os.remove("signal")
+        Connection._send = send_and_signal
+    sync_states(self)
+
+WorkerManager._sync_states = sync_states_and_signal
+"""
+
+
+def test_a_signal_at_the_worst_moment_ends_dev_in_order(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_BEFORE_AN_ANSWER)
+    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    service = support.start(tmp_path, "serve", "--reload", **given)
+    service.wait_until_ready()
+
+    (tmp_path / "signal").touch()
+
+    assert service.wait() == 0
+    assert not (tmp_path / "signal").exists()
 
 
 def test_ctrl_c_while_dev_starts_ends_it_in_order(tmp_path: Path) -> None:

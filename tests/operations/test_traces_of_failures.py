@@ -54,8 +54,7 @@ def test_a_collector_that_is_away_is_named_in_one_line_and_once_it_is_back_in_an
     for _ in range(REQUESTS):
         assert user.get("/api/tasks").status_code == 200
     wait_for(lambda: said_of_traces(service))
-    with collecting(port) as collector:
-        collector.status = 400
+    with collecting(port, status=400) as collector:
         wait_for(lambda: user.get("/api/tasks").status_code == 200 and collector.attempts >= 3)
         assert said_of_traces(service) == [away]
         collector.status = 200
