@@ -53,15 +53,17 @@ changed AS (
         time_zone = CASE WHEN $13 THEN $14 ELSE time_zone END,
         priority = CASE WHEN $15 THEN $16 ELSE priority END,
         tags = CASE WHEN $17 THEN $18 ELSE tags END,
-        -- Kept while the task stays completed, now() when it becomes so, else NULL: greatest() ignores NULLs. now()
-        -- stands outside of CASE, because Citus refuses it inside.
+        -- Kept while the task stays completed, updated_at when it becomes so, else NULL: greatest() ignores NULLs.
+        -- Citus refuses now() inside of CASE, and STABLE functions of a column: timestamptz plus an interval is one.
         completed_at = greatest(
-            CASE WHEN is_completed AND ($8 OR NOT $7) THEN completed_at END,
-            greatest(now(), updated_at + interval '1 microsecond')
-            + CASE WHEN $7 AND $8 AND NOT is_completed THEN interval '0' END
+            CASE
+                WHEN is_completed AND ($8 OR NOT $7) THEN completed_at
+                WHEN $7 AND $8 THEN (updated_at AT TIME ZONE 'UTC' + interval '1 microsecond') AT TIME ZONE 'UTC'
+            END,
+            now() + CASE WHEN $7 AND $8 AND NOT is_completed THEN interval '0' END
         ),
         -- now() is from before the wait for the counter, and the write before this one may have begun later.
-        updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+        updated_at = greatest(now(), (updated_at AT TIME ZONE 'UTC' + interval '1 microsecond') AT TIME ZONE 'UTC'),
         version = counter.version
     FROM counter
     WHERE tasks.user_id = $1 AND tasks.id = $2 AND ($19::text[] IS NULL OR tasks.version = any($19::text[]::bigint[]))

@@ -169,11 +169,16 @@ changed AS (
         tags = wanted.tags,
         -- As in update_task.
         completed_at = greatest(
-            CASE WHEN tasks.is_completed AND wanted.is_completed THEN tasks.completed_at END,
-            greatest(now(), tasks.updated_at + interval '1 microsecond')
-            + CASE WHEN wanted.is_completed AND NOT tasks.is_completed THEN interval '0' END
+            CASE
+                WHEN tasks.is_completed AND wanted.is_completed THEN tasks.completed_at
+                WHEN wanted.is_completed
+                    THEN (tasks.updated_at AT TIME ZONE 'UTC' + interval '1 microsecond') AT TIME ZONE 'UTC'
+            END,
+            now() + CASE WHEN wanted.is_completed AND NOT tasks.is_completed THEN interval '0' END
         ),
-        updated_at = greatest(now(), tasks.updated_at + interval '1 microsecond'),
+        updated_at = greatest(
+            now(), (tasks.updated_at AT TIME ZONE 'UTC' + interval '1 microsecond') AT TIME ZONE 'UTC'
+        ),
         version = counts.new_version
     FROM wanted
     INNER JOIN counts ON wanted.place = counts.place

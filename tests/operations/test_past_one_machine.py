@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from service.db import migrations
-from service.db.statements import names, read
+from service.db.statements import SQL, names, read
 from service.review.explain import explain
 from tests import citus, databases
 from tests.operations.ledger import CLIENTS, load
@@ -250,6 +250,20 @@ def test_migrations_roll_back_and_apply_on_distributed_tables(cluster: citus.Clu
     # A table that a migration made again is local until its line of docs/database.md has run.
     assert kept == {"tasks": "distributed", "users": "reference"}
     assert placed == documented_places()
+
+
+def test_a_new_history_begins_on_distributed_tables(distributed_url: str) -> None:
+    owner, numbers = VALUES["uuid"], "SELECT version FROM task_counters WHERE user_id = %s"
+    script = (SQL / "begin_history.sql").read_text().encode()
+
+    with psycopg.connect(distributed_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM task_counters WHERE user_id = %s", [owner])
+        seen = []
+        for _ in range(2):
+            connection.execute(script)
+            seen.append(connection.execute(numbers, [owner]).fetchone())
+
+    assert seen == [(10**9,), (2 * 10**9,)]
 
 
 @pytest.mark.parametrize("killed", ["coordinator", "worker"])
