@@ -30,7 +30,7 @@ dev: $(VENV)/run-ready ## Serve, and restart when a .py or .sql file changes
 	@$(BIN)/python -m service serve --reload
 
 test: $(VENV)/ready ## Run the tests (DATABASE_URL=... for another server than the embedded one; ARGS=... for pytest)
-	@$(BIN)/python -m pytest $(if $(DATABASE_URL),,--numprocesses 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(DATABASE_URL),,--numprocesses auto --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 test-browser: $(VENV)/ready ## Test the reference page and a client of each contract in Chromium (skipped if it is not installed)
 	@$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -16,6 +16,7 @@ from service.auth.tokens import Tokens
 from service.cli import embedded_postgres
 from service.server.http_protocol import ClientConnection
 from service.server.sanic_app import ServerApp
+from service.settings import resources
 from service.settings.all_settings import load_settings
 from tests import databases, pgbouncer, support
 from tests.databases import Urls
@@ -24,6 +25,11 @@ from tests.support import FEBRUARY, JANUARY, OLD_SECRET, PASSWORD, SECRET, Contr
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pgbouncer", action="store_true", help="services reach the database through PgBouncer")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `--numprocesses auto`: one more than the processors, because tests also wait. There are ports for ten."""
+    return min(resources.usable() + 1, 10)
 
 
 @pytest.fixture(scope="session")

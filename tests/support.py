@@ -255,7 +255,7 @@ def command(directory: Path, *arguments: str, **settings: object) -> subprocess.
 
 def candidate_ports() -> Iterator[int]:
     """Ports below Linux's ephemeral range, so that no other connection takes one before the service has bound it.
-    Each parallel worker of the tests has its own thousand ports."""
+    Each parallel worker of the tests, of ten at most, has its own thousand ports."""
     of_this_process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
     first = 20_000 + 1000 * of_this_process
     while True:
