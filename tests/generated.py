@@ -1,9 +1,10 @@
-"""The files that are made from the code, and never edited: make generated.
+"""What is made from the code, and never edited: make generated.
 
-python -m tests.generated           writes migrations/schema.txt, sql/plans/ and `-- buffers:` of the statements, from
-                                    databases that it makes, then the index in sql/README.md, todo.http and the
-                                    dashboard; the plans that differ in an older version where one is installed
-python -m tests.generated --check   prints the difference for the last three, which need no database, and exits with 1
+python -m tests.generated           writes a new column into the lists of its table's columns; migrations/schema.txt,
+                                    sql/plans/ and `-- buffers:` of the statements, from databases that it makes; then
+                                    the index in sql/README.md, todo.http and the dashboard; the plans that differ in an
+                                    older version where one is installed
+python -m tests.generated --check   prints the difference where no database is needed, and exits with 1
 """
 
 import difflib
@@ -20,7 +21,7 @@ from service.cli import collection, embedded_postgres
 from service.db.statements import SQL
 from service.openapi.document import openapi
 from service.review.listing import listing
-from tests import buffers, databases, plans, schema
+from tests import buffers, column_lists, databases, plans, schema
 from tests.support import ROOT
 
 README = SQL / "README.md"
@@ -28,14 +29,19 @@ INDEX_STARTS = "compares this with the files -->\n"  # the index is the end of t
 
 
 def texts() -> dict[Path, str]:
-    """The text of each file that is made without a database."""
+    """The text of each file that is made, or has a part that is made, without a database."""
     before, mark, _ = README.read_text().partition(INDEX_STARTS)
     index = "\n".join([*listing(), ""])
-    return {
+    return column_lists.texts() | {
         README: f"{before}{mark}{index}",
         collection.FILE: collection.collection(openapi(CONTRACTS)),
         dashboard.FILE: dashboard.dashboard(),
     }
+
+
+def write(wanted: dict[Path, str]) -> None:
+    for file, text in wanted.items():
+        file.write_text(text)
 
 
 def differences(wanted: dict[Path, str]) -> Iterator[str]:
@@ -65,9 +71,9 @@ def main() -> None:
         found = "".join(differences(texts()))
         sys.stdout.write(found)
         sys.exit(1 if found else 0)
+    write(column_lists.texts())  # before they are measured
     write_measured()
-    for file, text in texts().items():
-        file.write_text(text)
+    write(texts())
     schema.write()
 
 

@@ -24,13 +24,15 @@ def test_every_finding_is_listed() -> None:
 
 def test_the_output_that_is_shown(own_database: Urls, tmp_path: Path) -> None:
     [shown] = re.findall(r"```console\n\$ python -m service doctor\n(.*?)```", SECTION, re.DOTALL)
-    migrations.roll_back(own_database.owner)
+    [rolled_back] = migrations.roll_back(own_database.owner)
 
     said = support.command(
         tmp_path, "doctor", DATABASE_URL=own_database.owner, BETTER_AUTH_SECRET=SECRET, TASKS_PER_USER=0,
         **dict.fromkeys(support.NO_LIMITS, ""),
     )  # fmt: skip
 
-    seen = [line for line in said.stdout.splitlines() if not any(each in line for each in OF_OTHER_TESTS)]
+    # The example keeps the name of a migration that was the newest once.
+    output = said.stdout.replace(rolled_back, "0017_expire_cursors")
+    seen = [line for line in output.splitlines() if not any(each in line for each in OF_OTHER_TESTS)]
     assert seen[:-1] == shown.splitlines()[:-1]
     assert re.fullmatch(r"errors: 1, warnings: \d, notes: \d", seen[-1])

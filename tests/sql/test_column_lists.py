@@ -1,0 +1,53 @@
+"""A column that is new in the header of one statement is written into the lists of those that refer to it."""
+
+from pathlib import Path
+
+from tests import column_lists
+
+GET_TASK = """\
+-- name: get_task :one
+-- One task.
+-- $1 user_id  uuid
+-- -> id       uuid
+-- -> user_id  uuid
+-- -> version  bigint
+{header}-- index: none
+SELECT /* tasks/get_task */ id, user_id, version{column}
+FROM tasks
+WHERE user_id = $1;
+"""
+CHANGE_TASK = """\
+-- name: change_task :one
+-- -> as tasks/get_task
+-- index: none
+WITH /* tasks/change_task */ changed AS (
+    UPDATE tasks SET version = 1, id = $2
+    RETURNING
+        tasks.id, tasks.user_id,
+        tasks.version{of_tasks}
+)
+
+SELECT
+    id, CASE WHEN $2 THEN user_id END AS user_id,
+    user_id, version{column}, now() AS changed_at
+FROM changed;
+"""
+COUNT_TASKS = "-- name: count_tasks :one\n-- -> count  bigint\nSELECT id, user_id, version FROM tasks;\n"
+
+
+def test_a_column_at_the_end_of_a_header_is_written_into_each_list_once(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    get_task, change_task, count_tasks = (tmp_path / f"tasks/{name}_task.sql" for name in ("get", "change", "count"))
+    header = "-- -> starts_on  date\n"
+    get_task.write_text(GET_TASK.format(header=header, column=""))
+    change_task.write_text(CHANGE_TASK.format(of_tasks="", column=""))
+    count_tasks.write_text(COUNT_TASKS)
+    wanted = {
+        get_task: GET_TASK.format(header=header, column=", starts_on"),
+        change_task: CHANGE_TASK.format(of_tasks=", tasks.starts_on", column=", starts_on"),
+    }
+
+    for _ in range(2):
+        assert column_lists.texts(tmp_path) == wanted
+        for file, text in wanted.items():
+            file.write_text(text)
