@@ -1,4 +1,4 @@
-"""What is made from the code, and never edited: make generated.
+"""make generated: writes the files, and the parts of files, that are made from the code.
 
 python -m tests.generated           writes a new column into the lists of its table's columns; migrations/schema.txt,
                                     sql/plans/ and `-- buffers:` of the statements, from databases that it makes; then

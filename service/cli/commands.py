@@ -9,6 +9,9 @@ from service.cli.startup import one_database, one_line_errors, settings_and_log
 from service.db import migrations, schema_drift
 from service.db.admin_session import CommandError, connected, rows
 from service.domain.cleanup import EXPIRED_ROWS
+from service.review.compare_plans import INCOMPLETE, compare
+from service.review.explain import explain
+from service.review.listing import listing
 
 PARSER = "postgast"  # PostgreSQL's own, for `sql check` alone
 
@@ -59,18 +62,13 @@ def clean(_: argparse.Namespace) -> None:
             _print([f"{table}: {total}"])
 
 
-# The review is imported inside the functions: serving does not need PostgreSQL's parser.
-
-
 def list_statements(_: argparse.Namespace) -> None:
-    from service.review.listing import listing  # noqa: PLC0415 - serving needs no parser
-
     _print(listing())
 
 
 def check_statements(options: argparse.Namespace) -> None:
     try:
-        from service.review.check import check, check_texts  # noqa: PLC0415 - serving needs no parser
+        from service.review.check import check, check_texts  # noqa: PLC0415 - the image has no parser
     except ModuleNotFoundError as error:
         if error.name != PARSER:
             raise
@@ -87,15 +85,11 @@ def check_statements(options: argparse.Namespace) -> None:
 
 
 def explain_statement(options: argparse.Namespace) -> None:
-    from service.review.explain import explain  # noqa: PLC0415 - serving needs no parser
-
     with _database(options) as url:
         _print(explain(url, options.name, dict(options.values)))
 
 
 def compare_plans(options: argparse.Namespace) -> None:
-    from service.review.compare_plans import INCOMPLETE, compare  # noqa: PLC0415 - serving needs no review
-
     with one_line_errors(INCOMPLETE), _database(options) as url:
         report = compare(url)
     _print(report.lines)
@@ -113,4 +107,4 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
 
 def _print(lines: Iterable[object]) -> None:
     for line in lines:
-        print(line)  # noqa: T201 - the command's output
+        print(line)

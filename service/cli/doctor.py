@@ -22,7 +22,7 @@ def doctor(options: argparse.Namespace) -> None:
     report = _report()
     lines = [json.dumps(report.as_dict(), indent=2)] if options.json else report.lines()
     for line in lines:
-        print(line)  # noqa: T201 - the command's output
+        print(line)
     sys.exit(report.exit_code)
 
 

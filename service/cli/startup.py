@@ -44,10 +44,10 @@ def one_line_errors(exit_code: int = 1) -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - an error message of the command
+        print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except (NotReadyError, embedded_postgres.EmbeddedError, CommandError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - an error message of the command
+        print(error, file=sys.stderr)
         raise SystemExit(exit_code) from None
 
 

@@ -91,4 +91,4 @@ def _credentials(connection: AdminConnection, email: str) -> dict[str, Any]:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the command's output
+    print(line, flush=True)
