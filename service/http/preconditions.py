@@ -9,7 +9,7 @@ from service.errors import Code, Problem
 from service.http.request import Request
 
 # A member of the list may be empty: RFC 9110, 5.6.1.2.
-_TAGS = re.compile(r"""[\s,]*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,[\s,]*|$))+""")
+_TAGS = re.compile(r"""[\s,]*(?:(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,[\s,]*|$))+""", re.ASCII)
 _TAG = re.compile(r"""(W/)?"([^"]*)\"""")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")  # as versions are written; 18 digits always fit into a bigint
 
@@ -70,8 +70,8 @@ def _read(request: Request, name: str) -> Tags | None:
     lines = request.headers.getall(name, [])
     if not lines:
         return None
-    value = ", ".join(lines)
-    if value.strip() == "*":
+    value = ", ".join(lines).encode(errors="surrogateescape").decode("latin-1")  # Sanic reads headers as UTF-8
+    if value.strip(" \t") == "*":
         return ANY
     if not _TAGS.fullmatch(value):
         raise Problem(Code.INVALID_REQUEST, f"{name} must be * or entity tags")

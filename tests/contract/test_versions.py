@@ -130,6 +130,16 @@ def test_a_precondition_that_cannot_be_read_returns_400(ann: User, value: str) -
     assert ann.get(path).json() == task
 
 
+@pytest.mark.parametrize("tag", [b'"\xff"', '"€"'.encode(), '"é"'.encode()], ids=["a byte", "euro", "e acute"])
+def test_a_tag_may_have_any_byte_above_ascii(ann: User, tag: bytes) -> None:
+    task = ann.creates(FEBRUARY)
+    path = f"/api/tasks/{task['id']}"
+
+    assert ann.put(path, CHANGED, headers={"If-Match": tag}).json() == changed_since(task)
+    assert ann.get(path, headers={"If-None-Match": tag}).json() == task
+    assert ann.get(path, headers={"If-None-Match": tag + b', "1"'}).status_code == 304
+
+
 @pytest.mark.parametrize("headers", [{"If-None-Match": '"1"'}, {"If-None-Match": "*", "If-Match": "*"}])
 def test_a_put_takes_no_other_if_none_match_than_a_star_alone(ann: User, headers: dict[str, str]) -> None:
     task = ann.creates(FEBRUARY)
