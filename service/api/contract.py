@@ -44,7 +44,7 @@ CONTRACT = Contract("api", "February", "The current contract. New clients are wr
               request_headers=["IfNoneMatch"], may_be_known=True),
     Operation("PUT", "/tasks/<task_id>", tasks.update_task, "Change a task", 200, models.Task, models.TaskChanges,
               [Code.QUOTA_EXCEEDED, Code.GONE, Code.PRECONDITION_FAILED], headers=["ETag"],
-              request_headers=["IfMatch", "OnlyNew"], may_create=True),
+              request_headers=["IfMatch", "OnlyNew"], body_of_new=models.NewTask),
     Operation("DELETE", "/tasks/<task_id>", tasks.delete_task, "Delete a task", 200, models.Deleted,
               refusals=[Code.PRECONDITION_FAILED], request_headers=["IfMatch"]),
     Operation("GET", "/changes", changes.list_changes, "List what has changed", 200, models.ChangeList,

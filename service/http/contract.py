@@ -30,7 +30,7 @@ class Operation:
     query: type[QueryModel] | None = None  # the parameters of its query string
     headers: Sequence[str] = ()  # of its response, beyond those of every response
     request_headers: Sequence[str] = ()  # by their names in the OpenAPI document
-    may_create: bool = False  # it can answer 201 as well, with `Location`
+    body_of_new: type[BaseModel] | None = None  # with `If-None-Match: *`, answered 201 with `Location`
     may_be_known: bool = False  # it can answer 304 as well, without a body
 
     @property

@@ -14,6 +14,7 @@ from sanic_ext import Extension
 from service.errors import Code, FieldError, Problem
 from service.http.contract import Contract, Operation
 from service.http.json_body import WHOLE_BODY, NestedModel, read_object, validate
+from service.http.preconditions import creates
 from service.http.prefer import preference
 from service.http.query_string import parse_query, read_query
 from service.http.request import Request
@@ -50,11 +51,13 @@ class StrictHandling(Extension):
         sent = _body_of(request, operation)
         if sent is None:
             return
-        of_body, of_query = _not_of(operation.body, sent), _not_of(operation.query, read_query(request))
-        if operation.body is not None and issubclass(operation.body, NestedModel):
-            of_body += operation.body.unknown_names(sent)
+        model = operation.body_of_new if operation.body_of_new and creates(request) else operation.body
+        of_body, of_query = _not_of(model, sent), _not_of(operation.query, read_query(request))
+        if model is not None and issubclass(model, NestedModel):
+            of_body += model.unknown_names(sent)
         if of_body or of_query:
-            errors = [error for error in _errors(request, operation, sent) if error.field != WHOLE_BODY or not of_body]
+            errors = _errors(request, operation, model, sent)
+            errors = [error for error in errors if error.field != WHOLE_BODY or not of_body]
             raise Problem(Code.VALIDATION_ERROR, details=[*errors, *_not_known([*of_body, *of_query], errors)])
 
     def say_applied(self, request: Request, response: HTTPResponse) -> None:
@@ -81,12 +84,14 @@ def _not_of(model: type[BaseModel] | None, names: Iterable[str]) -> list[str]:
     return [name for name in names if model is None or name not in model.model_fields]
 
 
-def _errors(request: Request, operation: Operation, sent: dict[str, Any]) -> list[FieldError]:
+def _errors(
+    request: Request, operation: Operation, model: type[BaseModel] | None, sent: dict[str, Any]
+) -> list[FieldError]:
     """The fields that break a rule. An optional body that is absent breaks none."""
     found: list[FieldError] = []
     try:
-        if operation.body and (sent or operation.needs_body):
-            validate(operation.body, sent)
+        if model is not None and (sent or operation.needs_body):
+            validate(model, sent)
     except Problem as problem:
         found += problem.details
     try:

@@ -192,7 +192,7 @@ def _success(contract: Contract, operation: Operation) -> Json:
         schema = {"$ref": f"#/components/schemas/{_component(contract, operation.answer.__name__)}"}
         described["content"] = {"application/json": {"schema": schema}}
     found = {str(operation.status): described}
-    if operation.may_create:
+    if operation.body_of_new:
         found["201"] = described | {"description": "Created", "headers": headers | _headers("Location")}
     if operation.may_be_known:
         found["304"] = {"description": "The client has this answer already", "headers": headers}

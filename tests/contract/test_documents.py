@@ -141,7 +141,7 @@ def test_every_error_status_has_a_schema_its_headers_and_an_example_for_each_cod
     statuses = {"400", "408", "413", "414", "417", "431", "500", "503"}
     statuses |= {"401", "404"} if "<task_id>" in operation.path else {"401"} if operation.needs_token else set()
     statuses |= {str(code.status) for code in operation.refusals}
-    others = {"201"} if operation.may_create else {"304"} if operation.may_be_known else set()
+    others = {"201"} if operation.body_of_new else {"304"} if operation.may_be_known else set()
     assert set(responses) == statuses | others | {str(operation.status)}
     for status in others:
         is_new = status == "201"

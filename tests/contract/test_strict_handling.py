@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -124,6 +125,23 @@ def test_change_of_unknown_fields_alone_names_them_and_does_not_call_the_body_em
         ann.put(f"{path}?x=1", {}, headers=STRICT), ("body", "At least one field is required"), ("x", UNKNOWN)
     )
     assert refused(ann.put(path, {}, headers=STRICT), ("body", "At least one field is required"))
+
+
+def test_put_that_creates_is_checked_as_a_create(ann: User) -> None:
+    path, headers = f"/api/tasks/{uuid4()}", STRICT | {"If-None-Match": "*"}
+
+    flagged = ann.put(path, {"title": "x", "is_completed": "yes"}, headers=headers)
+    untitled = ann.put(f"{path}?x=1", {"dueDate": "2026-12-24"}, headers=headers)
+    unreadable = ann.put(path, {"title": "x", "is_completed": True}, headers=STRICT | {"If-None-Match": "x"})
+    assert ann.get(path).status_code == 404
+    created = ann.put(path, {"title": "x"}, headers=headers)
+    changed = ann.put(path, {"is_completed": True}, headers=STRICT)
+
+    assert refused(flagged, ("is_completed", UNKNOWN))
+    assert refused(untitled, ("title", "Title is required"), ("dueDate", UNKNOWN), ("x", UNKNOWN))
+    assert (unreadable.status_code, unreadable.json()["code"]) == (400, "INVALID_REQUEST")
+    assert (created.status_code, applied(created)) == (201, ["handling=strict"])
+    assert (changed.status_code, changed.json()["is_completed"]) == (200, True)
 
 
 @pytest.mark.parametrize("task_id", ["none", "ffffffff-ffff-4fff-bfff-ffffffffffff"])
