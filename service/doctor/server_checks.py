@@ -58,12 +58,7 @@ def check(database: Database, seconds_off: float) -> Iterator[Finding]:
             "the server refuses writes at about 2 100 000 000",
             "VACUUM (FREEZE), and look for a transaction that holds it up",
         )  # fmt: skip
-    if server["has_old_collation"]:
-        yield warning(
-            "database/collation", "the server's library sorts texts in another version than the one of this database",
-            "an index of texts, such as that of emails, may miss rows",
-            "REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION",
-        )  # fmt: skip
+    yield from _texts(database)
     if abs(seconds_off) > database.thresholds.clock_seconds:
         yield warning(
             "database/clock",
@@ -72,6 +67,22 @@ def check(database: Database, seconds_off: float) -> Iterator[Finding]:
             "synchronize both with NTP: timedatectl set-ntp true",
         )  # fmt: skip
     yield from _encryption(database)
+
+
+def _texts(database: Database) -> Iterator[Finding]:
+    """How the server sorts texts and knows their letters."""
+    if database.server["has_old_collation"]:
+        yield warning(
+            "database/collation", "the server's library sorts texts in another version than the one of this database",
+            "an index of texts, such as that of emails, may miss rows",
+            "REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION",
+        )  # fmt: skip
+    if database.server["lowers_ascii_alone"]:
+        yield warning(
+            "database/locale", "the locale of the database knows no upper and lower case but that of A to Z",
+            "a search for 'ärzte' does not find 'Ärzte', and tags may differ in case alone",
+            "CREATE DATABASE ... TEMPLATE template0 LOCALE 'C.UTF-8', and restore a dump into it",
+        )  # fmt: skip
 
 
 def _encryption(database: Database) -> Iterator[Finding]:

@@ -5,6 +5,7 @@
 -- -> has_full_rights                boolean
 -- -> is_read_only                   boolean
 -- -> has_old_collation              boolean
+-- -> lowers_ascii_alone             boolean
 -- -> unix_seconds                   float8
 -- -> transaction_age                bigint
 -- -> connection_limit               integer
@@ -26,6 +27,7 @@ SELECT /* doctor/get_server */
     pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS is_read_only,
     coalesce(pg_database.datcollversion <> pg_database_collation_actual_version(pg_database.oid), FALSE)
         AS has_old_collation,
+    lower('Ä') <> 'ä' AS lowers_ascii_alone,
     extract(EPOCH FROM clock_timestamp())::float8 AS unix_seconds,
     age(pg_database.datfrozenxid)::bigint AS transaction_age,
     -- The lower one of the role and the database. -1 means no limit.

@@ -22,6 +22,12 @@ DIRECT_URL_NOTE = (
     "migrate needs a session of its own; set DATABASE_DIRECT_URL where migrate runs"
 )
 
+LOCALE_WARNING = (
+    "warning: database/locale: the locale of the database knows no upper and lower case but that of A to Z; "
+    "a search for 'ärzte' does not find 'Ärzte', and tags may differ in case alone; "
+    "CREATE DATABASE ... TEMPLATE template0 LOCALE 'C.UTF-8', and restore a dump into it"
+)
+
 
 @pytest.fixture(scope="module")
 def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -47,6 +53,7 @@ def test_a_careless_server(careless_server: str) -> None:
             "confirmed; "
             "ALTER SYSTEM RESET synchronous_commit, and reload"
         ),
+        LOCALE_WARNING,
         (
             "warning: database/superuser: the service connects as postgres, a superuser; a fault in it can reach every "
             "database of the server; psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql, then connect as todo_runtime"
@@ -213,6 +220,20 @@ def test_a_library_that_sorts_in_another_version(server_url: str) -> None:
             )
         ],
     )
+
+
+def test_a_locale_without_letters_beyond_ascii(server_url: str) -> None:
+    name = f"todo_test_locale_{time.time_ns()}"
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'".encode())
+        try:
+            url = databases.url_of_database(server_url, name)
+            databases.migrate(url, with_roles=False)
+            found = lines(url, surroundings(is_embedded=True))
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    assert found == [LOCALE_WARNING]
 
 
 @pytest.mark.parametrize(

@@ -105,4 +105,6 @@ class Tree:
     def _start_server(self) -> None:
         shutil.rmtree(self._pg, ignore_errors=True)
         self._pg.mkdir()
-        self._url = self._server.enter_context(databases.own_server(self._pg, SERVER_SETTINGS)).url
+        # Tests search for letters beyond A to Z, which the locale C does not know.
+        server = databases.own_server(self._pg, SERVER_SETTINGS, locale="C.UTF-8")
+        self._url = self._server.enter_context(server).url
