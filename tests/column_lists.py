@@ -1,7 +1,8 @@
 """The lists of a table's columns in the statements.
 
 The header of tasks/get_task has the list that counts, and others say `-- -> as tasks/get_task`. A column that is new at
-the end of it is written into each of their lists, one column at a time.
+the end of it is written into each of their lists, one column at a time. Shorter lists, such as that of an INSERT, are
+left alone.
 """
 
 import re
@@ -25,7 +26,8 @@ def texts(root: Path = SQL) -> dict[Path, str]:
 
 
 def completed(text: str, columns: Sequence[str]) -> str:
-    """With the last column behind each pair of the two before it, qualified as the second of them is."""
-    first, second, last = columns[-3:]
-    pair = rf"\b({first},\s+)((?:\w+\.)?)({second})\b(?!,\s+(?:\w+\.)?{last}\b)"
-    return re.sub(pair, rf"\1\2\3, \2{last}", text)
+    """With the last column behind the three before it, wherever these follow each other. If they are written with a
+    table, such as `tasks.version`, it is too."""
+    first, second, third, last = columns[-4:]
+    listed = rf"\b{first},\s+(?:\w+\.)?{second},\s+(\w+\.)?{third}\b(?!,\s+(?:\w+\.)?{last}\b)"
+    return re.sub(listed, lambda found: f"{found[0]}, {found[1] or ''}{last}", text)

@@ -20,7 +20,7 @@ _Title = Annotated[str, Field(min_length=1, max_length=TITLE_LIMIT, json_schema_
 _Description = Annotated[str, Field(max_length=DESCRIPTION_LIMIT)] | None
 
 # Each is checked by its rule first, whose message is the contract's; what pydantic is told after it is for the
-# documentation. `Absent` is the default of a field that need not be sent, and never a value that may be.
+# documentation. An optional field may be left out: with `_Absent` in its type null is refused, `None` clears it.
 _Absent = SkipJsonSchema[None]
 _check_description = BeforeValidator(rules.optional_text("Description", DESCRIPTION_LIMIT))
 
@@ -129,7 +129,7 @@ class NewTask(BaseModel):
     priority: _OptionalPriority = None
     tags: _OptionalTags = None
 
-    # Fields of the body that are none of the task, in a model that inherits from this one.
+    # Fields of a model that inherits from this one and that are not the task's, such as `op` of an operation.
     besides: ClassVar[set[str]] = set()
 
     def fields(self) -> dict[str, Any]:

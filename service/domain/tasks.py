@@ -42,8 +42,8 @@ TASK_NOT_FOUND = "Task not found"
 
 Result = TypeVar("Result")
 
-# The fields of a task, from the parameters of the statements, each with the value for a request that does not send it.
-# At creation it is NULL, or the default of the column; a change has a flag for each, `set_title` for `title`.
+# The parameters of the statements that come from a request, each with the value for a request that does not send it. At
+# creation that is NULL, or what the column has by default; a change has a flag for each, `set_title` for `title`.
 NO_FIELDS: dict[str, Any] = {
     name: None for name, _ in CREATE_TASK.parameters if name not in {"user_id", "max_tasks"}
 } | {"priority": PRIORITIES.index("none"), "tags": NO_TAGS}

@@ -10,9 +10,10 @@ GET_TASK = """\
 -- $1 user_id  uuid
 -- -> id       uuid
 -- -> user_id  uuid
+-- -> title    text
 -- -> version  bigint
 {header}-- index: none
-SELECT /* tasks/get_task */ id, user_id, version{column}
+SELECT /* tasks/get_task */ id, user_id, title, version{column}
 FROM tasks
 WHERE user_id = $1;
 """
@@ -23,16 +24,17 @@ CHANGE_TASK = """\
 WITH /* tasks/change_task */ changed AS (
     UPDATE tasks SET version = 1, id = $2
     RETURNING
-        tasks.id, tasks.user_id,
+        tasks.id, tasks.user_id, tasks.title,
         tasks.version{of_tasks}
 )
 
 SELECT
-    id, CASE WHEN $2 THEN user_id END AS user_id,
-    user_id, version{column}, now() AS changed_at
-FROM changed;
+    id, CASE WHEN $2 THEN title END AS title,
+    user_id, title, version{column}, now() AS changed_at
+FROM changed
+WHERE (title, version) = (SELECT title, version FROM changed);
 """
-COUNT_TASKS = "-- name: count_tasks :one\n-- -> count  bigint\nSELECT id, user_id, version FROM tasks;\n"
+COUNT_TASKS = "-- name: count_tasks :one\n-- -> count  bigint\nSELECT user_id, title, version FROM tasks;\n"
 
 
 def test_a_column_at_the_end_of_a_header_is_written_into_each_list_once(tmp_path: Path) -> None:
