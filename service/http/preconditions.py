@@ -71,7 +71,7 @@ def _read(request: Request, name: str) -> Tags | None:
     if not lines:
         return None
     value = ", ".join(lines).encode(errors="surrogateescape").decode("latin-1")  # Sanic reads headers as UTF-8
-    if value.strip(" \t") == "*":
+    if value == "*":
         return ANY
     if not _TAGS.fullmatch(value):
         raise Problem(Code.INVALID_REQUEST, f"{name} must be * or entity tags")

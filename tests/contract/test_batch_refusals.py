@@ -41,6 +41,7 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         create(id="4a8f1d5e-7a3c-11ef-9c1d-0242ac120002"),
         delete(task, version=2**63),
         update(task, title="x", version=True),
+        {"op": ["update"], "id": task["id"]},
     )
 
     assert answer.status_code == 400
@@ -59,6 +60,7 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         ("operations[8].id", OWN_IDS),
         ("operations[9].version", "version must be that of a task, such as 5"),
         ("operations[10].version", "version must be that of a task, such as 5"),
+        ("operations[11].op", "op must be one of create, update, delete"),
     )
     assert tasks_of(ann) == [task]
 

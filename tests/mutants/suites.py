@@ -125,6 +125,20 @@ SUITES: dict[str, list[str]] = {
     "service/domain/task_lists.py": [
         "contract/test_lists.py", "sql/test_page_statements.py", "db/test_batching.py", "db/test_round_trips.py",
     ],
+    "service/api/tasks.py": [
+        "contract/test_versions.py", "contract/test_planning.py", "contract/test_task_fields.py",
+        "contract/test_idempotency.py",
+    ],
+    "service/api/batch*.py": ["contract/test_batch.py", "contract/test_batch_refusals.py"],
+    "service/domain/task_batch.py": [
+        "contract/test_batch.py", "contract/test_batch_refusals.py", "contract/test_batches_at_once.py",
+    ],
+    "service/api/change*.py": ["contract/test_changes.py"],
+    "service/domain/change_feed.py": ["contract/test_changes.py"],
+    "service/*/idempotency.py": ["contract/test_idempotency.py"],
+    "service/http/preconditions.py": ["contract/test_versions.py", "contract/test_changes.py"],
+    "service/http/strict_handling.py": ["contract/test_strict_handling.py", "contract/test_batch_refusals.py"],
+    "service/http/prefer.py": ["contract/test_strict_handling.py"],
     "service/domain/known_networks.py": ["security/test_known_addresses.py"],
     "service/settings/database_url.py": ["db/test_database_url.py", "db/test_tls.py"],
     "service/domain/rate_limits.py": [
