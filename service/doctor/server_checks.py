@@ -81,7 +81,7 @@ def _texts(database: Database) -> Iterator[Finding]:
         yield warning(
             "database/locale", "the locale of the database knows no upper and lower case but that of A to Z",
             "a search for 'ärzte' does not find 'Ärzte', and tags may differ in case alone",
-            "CREATE DATABASE ... TEMPLATE template0 LOCALE 'C.UTF-8', and restore a dump into it",
+            "restore a dump into a database that is made with: TEMPLATE template0 LOCALE 'C.UTF-8'",
         )  # fmt: skip
 
 
