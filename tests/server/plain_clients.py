@@ -1,5 +1,6 @@
 """Clients with plain sockets, for requests that no HTTP client sends, and the rows of a long answer."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,16 @@ SELECT %s, 'Task ' || n, repeat('x', 2000) FROM generate_series(1, 1000) AS n
 def connected(service: Service, count: int = 1) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         yield [stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 30)) for _ in range(count)]
+
+
+@contextmanager
+def paused_process(service: Service) -> Iterator[None]:
+    """Stop the process, so that all bytes sent meanwhile have arrived when it continues."""
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        service.process.send_signal(signal.SIGCONT)
 
 
 def as_user_of(service: Service, user: User) -> User:

@@ -1,15 +1,15 @@
 """Pipelining: requests on one connection are answered in order, and other connections are served in between."""
 
 import json
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Thread
 from uuid import uuid4
 
 import pytest
 
+from tests.server.plain_clients import paused_process
 from tests.support import FEBRUARY, Service, User
 
 REQUESTS = 2000
@@ -34,16 +34,6 @@ def post(path: str, body: bytes, content_type: str = "application/json") -> byte
 
 def connect(stack: ExitStack, service: Service) -> socket.socket:
     return stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 60))
-
-
-@contextmanager
-def paused_process(service: Service) -> Iterator[None]:
-    """Stop the process, so that all bytes sent meanwhile have arrived when it continues."""
-    service.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        service.process.send_signal(signal.SIGCONT)
 
 
 def answers_before_and_after(service: Service, request_id: str) -> tuple[int, int]:
