@@ -1,6 +1,7 @@
 """The body of a batch and its answer. Each operation is checked by the rules of its request alone, and says which it is
 in `op`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from uuid import UUID, uuid4
 
@@ -163,15 +164,12 @@ class Batch(NestedModel):
     ]
 
     @classmethod
-    def unknown_names(cls, sent: dict[str, Any]) -> list[str]:
+    def unknown_names(cls, sent: dict[str, Any]) -> Iterator[str]:
         operations = sent.get("operations")
-        return [
-            name_of(place, name)
-            for place, each in enumerate(operations if isinstance(operations, list) else [])
-            if isinstance(each, dict) and (model := _model_of(each)) is not None
-            for name in each
-            if name not in model.model_fields
-        ]
+        for place, each in enumerate(operations[:MAX_OPERATIONS] if isinstance(operations, list) else []):
+            model = _model_of(each) if isinstance(each, dict) else None
+            if model is not None:
+                yield from (name_of(place, name) for name in each if name not in model.model_fields)
 
 
 class BatchResult(StrictModel):

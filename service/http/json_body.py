@@ -1,5 +1,6 @@
 """A request's body: from bytes to a model, or a problem that names every field that breaks a rule."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ class NestedModel(BaseModel):
     """A model with a field that holds models of their own."""
 
     @classmethod
-    def unknown_names(cls, sent: dict[str, Any]) -> list[str]:
+    def unknown_names(cls, sent: dict[str, Any]) -> Iterator[str]:
         """The names in those that they do not know, as `details` calls them."""
         raise NotImplementedError
 

@@ -54,7 +54,7 @@ class StrictHandling(Extension):
         model = operation.body_of_new if operation.body_of_new and creates(request) else operation.body
         of_body, of_query = _not_of(model, sent), _not_of(operation.query, read_query(request))
         if model is not None and issubclass(model, NestedModel):
-            of_body += model.unknown_names(sent)
+            of_body += islice(model.unknown_names(sent), MAX_UNKNOWN_NAMES)
         if of_body or of_query:
             errors = _errors(request, operation, model, sent)
             errors = [error for error in errors if error.field != WHOLE_BODY or not of_body]
@@ -81,7 +81,9 @@ def _body_of(request: Request, operation: Operation) -> dict[str, Any] | None:
 
 
 def _not_of(model: type[BaseModel] | None, names: Iterable[str]) -> list[str]:
-    return [name for name in names if model is None or name not in model.model_fields]
+    """No more than an answer has: looking at all names of a large body would hold up other requests."""
+    not_known = (name for name in names if model is None or name not in model.model_fields)
+    return list(islice(not_known, MAX_UNKNOWN_NAMES))
 
 
 def _errors(

@@ -1,6 +1,6 @@
 """`Prefer: handling=strict`: names that are not known are errors in February's contract. January ignores it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -8,10 +8,12 @@ import httpx
 import psycopg
 import pytest
 
+from service.api.batch_models import MAX_OPERATIONS
 from service.api.contract import CONTRACT
+from service.api.models import NewTask
 from service.http.contract import Operation
 from service.http.json_stream import MAX_PAGE_ROWS
-from service.http.strict_handling import MAX_UNKNOWN_NAMES
+from service.http.strict_handling import MAX_UNKNOWN_NAMES, _not_of
 from tests.support import FEBRUARY, JANUARY, NOT_FOUND, PASSWORD, TASK_NOT_FOUND, User
 
 STRICT = {"Prefer": "handling=strict"}
@@ -320,3 +322,22 @@ def test_answer_names_a_limited_number_of_unknown_fields(ann: User) -> None:
     answer = ann.post("/api/tasks", {"title": "x"} | dict.fromkeys(names), headers=STRICT)
 
     assert refused(answer, *((name, UNKNOWN) for name in names[:-1]))
+
+
+def test_a_batch_names_the_unknown_fields_of_as_many_operations_as_it_may_have(ann: User) -> None:
+    operations = [{"op": "create", "title": "x"}] * MAX_OPERATIONS + [{"op": "create", "title": "x", "further": 1}]
+
+    answer = ann.post("/api/tasks/batch", {"operations": operations}, headers=STRICT)
+
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.json()["details"]] == ["operations"]
+
+
+def test_names_beyond_those_that_are_answered_are_not_looked_at() -> None:
+    """A body has room for 150 000: looking at each would hold up the other requests of the process."""
+
+    def names() -> Iterator[str]:
+        yield from (f"f{number}" for number in range(MAX_UNKNOWN_NAMES))
+        pytest.fail("one more was looked at")
+
+    assert len(_not_of(NewTask, names())) == MAX_UNKNOWN_NAMES
