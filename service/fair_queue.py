@@ -57,6 +57,12 @@ class FairQueue(Generic[Item]):
         lines = (*self._below_share.values(), *self._at_share.values())
         return sum(not waiter.given.done() for line in lines for waiter in line)
 
+    def ahead_of(self, owner: Hashable) -> int:
+        """How many waiters, at the most, get a slot before a newcomer of this owner. Looks at each owner that waits."""
+        lines = self._below_share | self._at_share
+        own = len(lines.get(owner, ()))
+        return own + sum(min(len(line), own + 1) for other, line in lines.items() if other != owner)
+
     @asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
         """Holds a slot for a block, for slots without an item."""

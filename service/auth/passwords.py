@@ -6,8 +6,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
@@ -15,9 +15,11 @@ from typing import TypeVar
 import bcrypt
 
 from service.errors import Code, Problem
+from service.fair_queue import FairQueue
 
 MAX_BYTES = 72  # bcrypt ignores further bytes, and bcrypt 5 raises an error
 
+NOT_IN_TIME = "not hashed within POOL_TIMEOUT"
 REFUSE_AFTER_SECONDS = 1.0  # a refusal is delayed by this, as Retry-After says; then there may be room in the queue
 
 NEWEST_WEIGHT = 1 / 8  # of the newest hash in the moving average of their seconds
@@ -49,9 +51,11 @@ def _lower_priority() -> None:
 class Passwords:
     """A bounded queue for hashing in threads. POOL_TIMEOUT limits the whole wait: for a thread and for the hash.
 
+    Clients, as told apart by `client`, take turns: one that logs in without a pause fills its own line alone.
+
     A hash that times out shortly before its end is wasted work, and if many clients wait and retry, none would succeed.
-    So a request is refused on arrival if its hash would not finish in time, estimated from the queue ahead and the
-    average time of recent hashes. A hash does not start if too little of its time is left.
+    So a request is refused on arrival if its hash would not finish in time, estimated from the hashes that go before
+    it and the average time of recent ones. A hash does not start if too little of its time is left.
 
     A free thread accepts any request, even if the estimate is too long. That hash updates the average; otherwise one
     slow hash would refuse all requests from then on."""
@@ -62,10 +66,10 @@ class Passwords:
         """`report_wait` gets the seconds that each hash waited for a thread."""
         self.refused = 0  # hashes, since the start
         self._rounds = rounds
-        self._threads = threads
+        # A slot is held until its hash ends, not until its request does: the thread is busy until then.
+        self._queue: FairQueue[None] = FairQueue(threads, threads, timeout, timeout_reason=NOT_IN_TIME)
         self._timeout_seconds = timeout
         self._report_wait = report_wait
-        self._pending = 0  # hashes that wait or run; one whose request timed out runs to its end
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt", initializer=_lower_priority)
         started = monotonic()
         # A hash to compare with for an unknown email, so that its answer takes as long as that of a wrong password.
@@ -80,15 +84,15 @@ class Passwords:
     @property
     def waiting(self) -> int:
         """Hashes that wait for a thread."""
-        return max(0, self._pending - self._threads)
+        return self._queue.waiting
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, client: Hashable) -> str:
         salt = bcrypt.gensalt(self._rounds)
-        hashed = await self._run(lambda: bcrypt.hashpw(password.encode(), salt))
+        hashed = await self._run(client, lambda: bcrypt.hashpw(password.encode(), salt))
         return hashed.decode()
 
-    async def matches(self, password: str, password_hash: str | None) -> bool:
-        return await self._run(lambda: self._check(password.encode(), password_hash))
+    async def matches(self, password: str, password_hash: str | None, client: Hashable) -> bool:
+        return await self._run(client, lambda: self._check(password.encode(), password_hash))
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was made when BCRYPT_ROUNDS was lower."""
@@ -115,54 +119,57 @@ class Passwords:
             bcrypt.hashpw(b"somebody", bcrypt.gensalt(cost))
         return False
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
+    async def _run(self, client: Hashable, work: Callable[[], Result]) -> Result:
         try:
-            return await self._run_in_time(work)
+            return await self._run_in_time(client, work)
         except Problem:
             self.refused += 1
             raise
 
-    async def _run_in_time(self, work: Callable[[], Result]) -> Result:
-        turns_until_done = self._pending // self._threads + 1
-        if self._pending >= self._threads and turns_until_done * self._mean_seconds > self._timeout_seconds:
-            # The refusal is delayed: a client that retries a hundred times a second would leave no time for the hashes.
-            await asyncio.sleep(min(REFUSE_AFTER_SECONDS, self._timeout_seconds))
-            raise Problem(Code.OVERLOADED, reason="the queue for hashing is longer than POOL_TIMEOUT")
-        loop = asyncio.get_running_loop()
-        latest_start = monotonic() + self._timeout_seconds - min(self._mean_seconds, self._timeout_seconds / 2)
-        self._pending += 1
+    async def _run_in_time(self, client: Hashable, work: Callable[[], Result]) -> Result:
         asked_at = monotonic()
-
-        def run() -> Result:
-            if self._report_wait is not None:
-                _call_in(loop, self._report_wait, monotonic() - asked_at)
-            return self._run_measured(work, latest_start)
-
-        future = self._executor.submit(run)
-        # Counted until the hash ends, not until the request does: the thread is busy until then.
-        future.add_done_callback(lambda _: _call_in(loop, self._count_done))
+        if not self._queue.try_take(client):
+            await self._wait_for_turn(client)
+        waited = monotonic() - asked_at
+        if self._report_wait is not None:
+            self._report_wait(waited)
+        try:
+            future = self._start(work, self._timeout_seconds - waited)
+        except BaseException:
+            self._queue.release(client, None)
+            raise
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: _call_in(loop, self._queue.release, client, None))
         answer = asyncio.wrap_future(future)
         try:
-            done, _ = await asyncio.wait([answer], timeout=self._timeout_seconds)
+            done, _ = await asyncio.wait([answer], timeout=self._timeout_seconds - waited)
             if not done:
-                raise Problem(Code.OVERLOADED, reason="not hashed within POOL_TIMEOUT")
+                raise Problem(Code.OVERLOADED, reason=NOT_IN_TIME)
             return answer.result()
         finally:
             answer.cancel()
 
-    def _run_measured(self, work: Callable[[], Result], latest_start: float) -> Result:
-        started = monotonic()
-        if started > latest_start:
+    async def _wait_for_turn(self, client: Hashable) -> None:
+        turns_until_done = (self._queue.slots + self._queue.ahead_of(client)) // self._queue.slots + 1
+        if turns_until_done * self._mean_seconds > self._timeout_seconds:
+            # The refusal is delayed: a client that retries a hundred times a second would leave no time for the hashes.
+            await asyncio.sleep(min(REFUSE_AFTER_SECONDS, self._timeout_seconds))
+            raise Problem(Code.OVERLOADED, reason="the queue for hashing is longer than POOL_TIMEOUT")
+        await self._queue.wait(client)
+
+    def _start(self, work: Callable[[], Result], seconds_left: float) -> "Future[Result]":
+        if seconds_left < min(self._mean_seconds, self._timeout_seconds / 2):
             raise Problem(Code.OVERLOADED, reason="too little of POOL_TIMEOUT is left for the hash")
+        return self._executor.submit(self._measured, work)
+
+    def _measured(self, work: Callable[[], Result]) -> Result:
+        started = monotonic()
         try:
             return work()
         finally:
             self._mean_seconds += (monotonic() - started - self._mean_seconds) * NEWEST_WEIGHT
 
-    def _count_done(self) -> None:
-        self._pending -= 1
 
-
-def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: float) -> None:
+def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
     with suppress(RuntimeError):  # the loop is closed: the service has stopped meanwhile
         loop.call_soon_threadsafe(callback, *arguments)

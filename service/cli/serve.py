@@ -1,6 +1,7 @@
 """The service as one command: its port, what has to be true before the first request, and the processes that serve."""
 
 import gc
+import logging
 import signal
 import socket
 from contextlib import nullcontext
@@ -56,6 +57,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
 def _serve(app: ServerApp, sock: socket.socket) -> None:
     app.prepare(sock=sock, single_process=True, motd=False, access_log=False, backlog=BACKLOG)
     app.before_server_stop(stop_signals.ignore_more_signals)
+    logging.getLogger("sanic.error").addFilter(stop_signals.is_no_stop)
     Sanic.serve_single(app)
 
 

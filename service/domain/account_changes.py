@@ -44,7 +44,7 @@ async def _change_password(services: Services, user_id: UUID, current: str, new:
     account = await _get_account(services, user_id)
     wrong = _refusal("current_password", "Current password is wrong")
     await _require_password(services, account, current, network, wrong)
-    new_hash = await services.passwords.hash(new)
+    new_hash = await services.passwords.hash(new, network)
     user = await _run_and_revoke(
         services, CHANGE_PASSWORD, user_id, token_generation=account["token_generation"], password_hash=new_hash
     )
@@ -100,7 +100,7 @@ async def _require_password(services: Services, account: Row, password: str, net
     if account["password_hash"] is None:
         raise wrong
     async with services.rate_limits.check_password(account["id"], network) as attempt:
-        if not await services.passwords.matches(password, account["password_hash"]):
+        if not await services.passwords.matches(password, account["password_hash"], network):
             attempt.stays_counted = True
             raise wrong
 

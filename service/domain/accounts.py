@@ -27,7 +27,7 @@ async def sign_up(services: Services, email: str, password: str, network: str) -
 
 async def _sign_up(services: Services, email: str, password: str, network: str) -> SignedIn:
     async with services.rate_limits.sign_up(network) as attempt:
-        password_hash = await services.passwords.hash(password)
+        password_hash = await services.passwords.hash(password, network)
         attempt.stays_counted = True
         digest = services.known_networks.digest(email, network)
         user = await services.database.require_one(
@@ -48,18 +48,19 @@ async def _log_in(services: Services, email: str, password: str, network: str) -
         user = await services.database.one(FIND_CREDENTIALS, email=email)
         is_known = services.known_networks.is_known(user, email, network)
         await services.rate_limits.count_email(attempt, email, is_known_network=is_known)
-        matches = await services.passwords.matches(password, None if user is None else user["password_hash"])
+        password_hash = None if user is None else user["password_hash"]
+        matches = await services.passwords.matches(password, password_hash, network)
         if user is None or not matches:
             attempt.stays_counted = True
             raise Problem(Code.INVALID_CREDENTIALS)
     services.known_networks.remember(user, network)
     if services.passwords.is_outdated(user["password_hash"]):
-        services.background.run(_upgrade_hash(services, user, password))
+        services.background.run(_upgrade_hash(services, user, password, network))
     return signed_in(services, user)
 
 
-async def _upgrade_hash(services: Services, user: Row, password: str) -> None:
-    new_hash = await services.passwords.hash(password)
+async def _upgrade_hash(services: Services, user: Row, password: str, network: str) -> None:
+    new_hash = await services.passwords.hash(password, network)
     values = {"user_id": user["id"], "token_generation": user["token_generation"], "new_hash": new_hash}
     await services.database.execute(UPGRADE_HASH, **values)
 

@@ -20,6 +20,7 @@ from service.settings.all_settings import Settings
 A_DAY = 24 * 3600
 MOST_STATEMENTS = 20  # of one request; a login has seven, and a read may be sent twice
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
+SECONDS_BETWEEN_LOOKS = 0.01  # whether the start is complete, when a stop is asked for before
 CLOSING_SECONDS = 2.5  # at a stop, after the last request: pools, threads, the interpreter
 
 _log = logging.getLogger("service.server.sanic_app")
@@ -80,6 +81,14 @@ class Application(Sanic[Config, ServerContext]):
 
     async def create_server(self, *arguments: Any, **options: Any) -> AsyncioServer | None:
         return await super().create_server(*arguments, **({"protocol": ClientConnection} | options))
+
+    def stop(self, terminate: bool = True, unregister: bool = False) -> None:  # noqa: FBT001, FBT002 - Sanic's signature
+        """Sanic's handler of SIGTERM calls it, already while the last step of the start runs in the event loop. To stop
+        the loop then would end that step alone, and the service would serve on."""
+        if self.state.is_running:
+            super().stop(terminate, unregister)
+        else:
+            self.loop.call_later(SECONDS_BETWEEN_LOOKS, self.stop, terminate, unregister)
 
     def finalize(self) -> None:
         """Sanic calls it once all routes and signals are registered."""

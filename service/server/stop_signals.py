@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM in a process that serves: before, while and after Sanic has handlers of its own for them."""
 
 import asyncio
+import logging
 import os
 import signal
 from multiprocessing.connection import Connection
@@ -26,6 +27,11 @@ async def ignore_more_signals(_: ServerApp) -> None:
     """Before the server stops: Sanic has removed its handlers at the first signal, and another would end the process in
     the middle of its stop."""
     ignore()
+
+
+def is_no_stop(record: logging.LogRecord) -> bool:
+    """A filter of Sanic's log. Sanic reports the SystemExit of a signal during the start as an error."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], SystemExit)
 
 
 def stop_at_end_of_file(app: ServerApp, told: Connection) -> None:

@@ -59,6 +59,18 @@ def test_waiting_owners_get_slots_in_turn() -> None:
     run_async(scenario())
 
 
+def test_a_newcomer_is_at_most_behind_its_own_waiters_and_as_many_of_each_other_owner_and_one() -> None:
+    async def scenario() -> None:
+        slots = Slots(1, 1)
+        await slots.all_take("aaaabbc")
+        assert [slots.queue.ahead_of(owner) for owner in "dcba"] == [3, 1 + 2 + 2, 2 + 3 + 1, 3 + 2 + 1]
+
+        await slots.all_take("d")
+        assert await slots.give_back("abcd") == "bcda"  # the owner that had the slot comes after the newcomer
+
+    run_async(scenario())
+
+
 def test_the_oldest_waiter_of_an_owner_is_served_first() -> None:
     async def scenario() -> None:
         slots, served = Slots(1, 1), []

@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -181,6 +182,30 @@ def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("milliseconds", [0, 10, 30])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_at_the_end_of_the_start_stops_the_service(
+    database_url: str, tmp_path: Path, workers: int, milliseconds: int
+) -> None:
+    """The port is open then, and the last steps of the start are still to come."""
+    service = support.start(tmp_path, DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET, WORKERS=workers)
+    wait_until_open(service.port)
+    time.sleep(milliseconds / 1000)
+
+    assert service.stop(signal.SIGTERM) == 0
+    assert [line for line in service.log.read_text().splitlines() if '"level":"info"' not in line] == []
+
+
+def wait_until_open(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_imports_stops_the_service_without_output(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "slow").mkdir()

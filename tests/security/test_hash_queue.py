@@ -12,7 +12,7 @@ import pytest
 from service.auth import passwords
 from service.auth.passwords import Passwords
 from service.errors import Code, Problem
-from tests.security.test_passwords import HASH, TIMEOUT_SECONDS
+from tests.security.test_passwords import CLIENT, HASH, TIMEOUT_SECONDS
 
 WAIT_SECONDS = 30.0  # a test that waits longer fails
 
@@ -65,8 +65,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def queue_of(hasher: Passwords, waiting: int) -> list[asyncio.Task[bool]]:
-    return [asyncio.create_task(hasher.matches("correct horse", HASH)) for _ in range(waiting)]
+def queue_of(hasher: Passwords, waiting: int, client: str = CLIENT) -> list[asyncio.Task[bool]]:
+    return [asyncio.create_task(hasher.matches("correct horse", HASH, client)) for _ in range(waiting)]
 
 
 async def refusals(asked: list[asyncio.Task[bool]]) -> list[str | None]:
@@ -116,6 +116,25 @@ def test_faster_hashes_allow_a_longer_queue(held: BlockedCheck) -> None:
         assert await refusals(queue_of(hasher, 1)) == ["the queue for hashing is longer than POOL_TIMEOUT"]
         held.release()
         assert await passes(admitted)
+
+    hasher = Passwords(10, threads=1, timeout=500)
+    asyncio.run(scenario())
+    hasher.close()
+
+
+@pytest.mark.usefixtures("clock")
+def test_clients_take_turns_and_a_full_line_of_one_refuses_no_other(held: BlockedCheck) -> None:
+    async def scenario() -> None:
+        of_one = queue_of(hasher, 5)
+        await asyncio.sleep(0)
+        refused = queue_of(hasher, 1)
+        other = queue_of(hasher, 1, client="another client")
+        await asyncio.sleep(0)
+        assert await refusals(refused) == ["the queue for hashing is longer than POOL_TIMEOUT"]
+        held.release()
+        assert await passes(other)
+        assert [each.done() for each in of_one] == [True] + [False] * 4
+        assert await passes(of_one)
 
     hasher = Passwords(10, threads=1, timeout=500)
     asyncio.run(scenario())
@@ -200,7 +219,7 @@ def test_clients_that_retry_at_once_are_served_with_few_wasted_hashes(monkeypatc
     async def come_again() -> None:
         while True:
             try:
-                await hasher.matches("correct horse", HASH)
+                await hasher.matches("correct horse", HASH, CLIENT)
             except Problem:
                 await asyncio.sleep(0)  # else an immediate refusal would hang the test instead of failing it
                 continue

@@ -14,6 +14,7 @@ from service.auth import passwords
 from service.auth.passwords import Passwords
 
 HASH = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(10)).decode()
+CLIENT = "203.0.113.1"
 TIMEOUT_SECONDS = 600.0  # long, because hashing threads have a low priority on a busy machine
 
 
@@ -60,7 +61,7 @@ def test_every_password_check_runs_bcrypt_once_off_the_event_loop(
     monkeypatch.setattr(bcrypt, "checkpw", counted)
     hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
-    assert asyncio.run(hasher.matches(password, stored)) is matches
+    assert asyncio.run(hasher.matches(password, stored, CLIENT)) is matches
     hasher.close()
     assert len(runs) == 1
     assert runs[0] is not threading.main_thread()
@@ -85,8 +86,8 @@ def test_wrong_password_costs_the_same_work_for_any_stored_hash_and_for_none(
     monkeypatch.setattr(bcrypt, "hashpw", counted(hashpw))
     monkeypatch.setattr(bcrypt, "checkpw", counted(checkpw))
 
-    assert asyncio.run(hasher.matches("wrong horse", old)) is False
-    assert asyncio.run(hasher.matches("wrong horse", None)) is False
+    assert asyncio.run(hasher.matches("wrong horse", old, CLIENT)) is False
+    assert asyncio.run(hasher.matches("wrong horse", None, CLIENT)) is False
     hasher.close()
     assert sum(work) == 2 * 2**rounds
 
@@ -101,7 +102,7 @@ def test_hashing_thread_runs_at_a_lower_priority_than_requests(monkeypatch: pyte
 
     hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
     monkeypatch.setattr(bcrypt, "checkpw", look)
-    asyncio.run(hasher.matches("correct horse", HASH))
+    asyncio.run(hasher.matches("correct horse", HASH, CLIENT))
     hasher.close()
 
     assert priorities == [passwords.NICENESS]
@@ -118,7 +119,7 @@ def test_malformed_stored_hash_matches_no_password_and_logs_one_line(
 ) -> None:
     hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
-    assert asyncio.run(hasher.matches("correct horse", broken)) is False
+    assert asyncio.run(hasher.matches("correct horse", broken, CLIENT)) is False
     hasher.close()
     assert [record.getMessage() for record in caplog.records] == [
         "a stored password hash is malformed; its owner cannot log in"
@@ -129,12 +130,12 @@ def test_malformed_stored_hash_matches_no_password_and_logs_one_line(
 def test_hashes_with_other_bcrypt_prefixes_verify(prefix: str) -> None:
     hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
 
-    assert asyncio.run(hasher.matches("correct horse", HASH.replace("$2b$", prefix)))
+    assert asyncio.run(hasher.matches("correct horse", HASH.replace("$2b$", prefix), CLIENT))
     hasher.close()
 
 
 def test_new_hash_has_the_configured_cost() -> None:
     hasher = Passwords(11, threads=1, timeout=TIMEOUT_SECONDS)
 
-    assert asyncio.run(hasher.hash("correct horse")).startswith("$2b$11$")
+    assert asyncio.run(hasher.hash("correct horse", CLIENT)).startswith("$2b$11$")
     hasher.close()
