@@ -29,6 +29,9 @@ from service.traces.tracer import Tracer
 # asyncpg raises InternalClientError if a connection is lost while a statement is being sent.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
+# The server has ended the connection, which may not be closed yet.
+CONNECTION_ENDED_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+
 # A connection that was idle for longer than this is checked before its next use: a suspended server or a firewall drops
 # idle connections silently, and a write on such a connection would end without a known result.
 TRUST_IDLE_SECONDS = 30.0
@@ -141,7 +144,9 @@ class Pool:
         except (asyncpg.IntegrityConstraintViolationError, *RETRYABLE_ERRORS, Problem):
             self._queue.release(owner, connection)
             raise
-        except BaseException:
+        except BaseException as error:
+            if connection.is_closed() or isinstance(error, CONNECTION_ENDED_ERRORS):
+                self._last_found_dead_at = time.monotonic()
             self._background.run(self._return_interrupted(connection, owner))
             raise
         self._queue.release(owner, connection)
@@ -153,7 +158,7 @@ class Pool:
             if not given.is_closed():
                 return given
             self._drop(given)
-        if self._idle and self._idle[-1].is_trusted():
+        if self._idle and self._is_trusted(self._idle[-1]):
             return self._idle.pop().connection
         try:
             return await self._find_or_open(deadline)
@@ -193,9 +198,13 @@ class Pool:
     async def _find(self) -> "DatabaseConnection | None":
         while self._idle:
             idle = self._idle.pop()
-            if idle.is_trusted() or await self._is_alive(idle):
+            if self._is_trusted(idle) or await self._is_alive(idle):
                 return idle.connection
         return None
+
+    def _is_trusted(self, idle: IdleConnection) -> bool:
+        """Those that were idle already when another was found dead may be dead too, as after a failover."""
+        return idle.since > self._last_found_dead_at and idle.is_trusted()
 
     async def _new(self) -> DatabaseConnection:
         try:

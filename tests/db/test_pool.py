@@ -11,7 +11,7 @@ from service.errors import Code, Problem
 from tests.databases import Urls
 from tests.db.database_proxy import DatabaseProxy
 from tests.db.event_loop import LONG_TIMEOUT_SECONDS, run_async
-from tests.db.pools import check_slots, pid, pool_to, sends, start_waiting
+from tests.db.pools import check_slots, hold_connection, pid, pool_to, sends, start_waiting
 
 SLEEP = "SELECT pg_sleep(120)"
 
@@ -161,6 +161,24 @@ def test_close_waits_for_running_statements_that_end_at_the_same_time(urls: Urls
             await closing
             assert len({await task for task in tasks}) == 2
             assert all(connection.is_closed() for connection in used)
+
+    run_async(scenario())
+
+
+def test_connections_that_were_idle_when_another_was_ended_are_not_used(urls: Urls) -> None:
+    """A failover ends all of them. A read that is sent again would meet the next dead one."""
+
+    async def scenario() -> None:
+        async with pool_to(urls.runtime, 3) as pool:
+            held = [await hold_connection(pool) for _ in range(2)]
+            before = []
+            for hold, task in held:
+                hold.release.set()
+                before.append(await task)
+            with pytest.raises(pools.CONNECTION_ENDED_ERRORS):
+                await pool.run(sends("SELECT pg_terminate_backend(pg_backend_pid())"))
+            assert await pool.run(pid) not in before
+            await check_slots(pool, 3)
 
     run_async(scenario())
 
