@@ -25,14 +25,14 @@ BEGIN
         EXECUTE format('REVOKE UPDATE, TRUNCATE, REFERENCES, TRIGGER ON %I FROM todo_runtime', granted_table);
         EXECUTE format('GRANT SELECT, INSERT ON %I TO todo_runtime', granted_table);
 
-        -- A row never changes its owner, its id or the time it was made, whatever a statement says.
+        -- A row never changes its owner, what it is found by, or the time it was made, whatever a statement says.
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO STRICT changeable
         FROM pg_attribute
         WHERE
             attrelid = to_regclass(quote_ident(granted_table))
             AND attnum > 0
             AND NOT attisdropped
-            AND attname NOT IN ('user_id', 'id', 'created_at');
+            AND attname NOT IN ('user_id', 'id', 'created_at', 'issuer', 'subject', 'bucket', 'key');
         EXECUTE format('GRANT UPDATE (%s) ON %I TO todo_runtime', changeable, granted_table);
     END LOOP;
 

@@ -2,7 +2,7 @@
 -- Counts the owner's tasks again. No row back: they were counted within the last minute.
 -- Run after a create that found no room: at the first create of an owner, and where tasks were written without being
 -- counted, for example by a release without counters. It adds the difference seen in one snapshot, so writes that
--- commit meanwhile stay counted. More than two million tasks count as two million.
+-- commit meanwhile stay counted, except a deletion at a count of 0. More than two million tasks count as two million.
 -- $1 user_id  uuid
 -- -> user_id     uuid
 -- -> task_count  bigint

@@ -5,6 +5,7 @@
 -- zone that the server does not know is error 22023 of timezone().
 -- $1 user_id     uuid
 -- $2 operations  jsonb
+-- An operation is {place: 1 to n without a gap, op, task_id, version or null, fields}; an id stands in one of them.
 -- $3 time_zone   text[]
 -- $4 max_tasks   bigint
 -- $5 kept_days   integer
