@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from sanic_testing.reusable import ReusableClient
 
 from service.cli import embedded_postgres
 from service.db import connect, migrations
+from service.server import stop_signals
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import load_settings
 from tests import databases, support
@@ -194,6 +196,13 @@ def test_a_signal_at_the_end_of_the_start_stops_the_service(
 
     assert service.stop(signal.SIGTERM) == 0
     assert [line for line in service.log.read_text().splitlines() if '"level":"info"' not in line] == []
+
+
+@pytest.mark.parametrize(("error", "is_shown"), [(SystemExit(0), False), (OSError("full"), True), (None, True)])
+def test_sanics_report_of_a_signal_during_the_start_is_left_out(error: BaseException | None, is_shown: bool) -> None:
+    record = logging.makeLogRecord({"exc_info": error and (type(error), error, None)})
+
+    assert stop_signals.is_no_stop(record) is is_shown
 
 
 def wait_until_open(port: int) -> None:

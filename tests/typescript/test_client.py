@@ -94,11 +94,12 @@ def test_documented_fetch_wrapper_compiles_and_runs(compiled: Path, service: Ser
         'const task = await todo("POST", "/api/tasks", token, { title: "Buy milk" });\n'
         'console.log((await todo("DELETE", `/api/tasks/${task.id}`, token)).message);\n'
         'await todo("GET", `/api/tasks/${task.id}`, token).catch((error) => console.log(error.code, error.message));\n'
+        'console.log(await todo("POST", "/api/auth/logout-all", token));\n'
     )
 
     said = run(compiled, "node", "use.js", NEXT_PUBLIC_API_URL=service.url)
 
-    assert said == "Task deleted successfully\nNOT_FOUND Task not found\n"
+    assert said == "Task deleted successfully\nNOT_FOUND Task not found\nundefined\n"
 
 
 def test_documented_replica_has_what_another_device_has_written(compiled: Path, service: Service, ann: User) -> None:

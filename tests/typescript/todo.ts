@@ -5,7 +5,7 @@ export async function todo<T>(method: string, path: string, token?: string, body
   const headers = { "Content-Type": "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}), ...more };
   const sent = body === undefined ? {} : { body: JSON.stringify(body) };
   const response = await fetch(base + path, { method, headers, cache: "no-store", ...sent });
-  const answer = await response.json();
+  const answer = response.status === 204 ? undefined : await response.json();
   if (!response.ok) throw Object.assign(new Error(answer.error), { code: answer.code, details: answer.details });
   return answer;
 }
