@@ -1,6 +1,10 @@
 """The command line: python -m service [serve | migrate | doctor | sql | user | clean]."""
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from service.cli import commands, user
 from service.cli.serve import serve
@@ -11,8 +15,19 @@ from service.settings.database_url import is_postgresql_url
 
 def main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
-    with one_line_errors():
+    with one_line_errors(), _output_may_close():
         options.run(options)
+
+
+@contextmanager
+def _output_may_close() -> Iterator[None]:
+    """The reader of the output may leave before its end, as `head` does: no reason for a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        raise SystemExit(1) from None
 
 
 def _serve(options: argparse.Namespace) -> None:

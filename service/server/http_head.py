@@ -53,6 +53,8 @@ def parse_head(head: bytes) -> tuple[str, bytes, str, Fields]:
     if line is None:
         raise BadRequest("bad request line")
     method, target, version = line.groups()
+    if target == "*" and method != "OPTIONS":  # RFC 9112, 3.2.4
+        raise BadRequest("bad request line")
     fields = parse_fields(head, text, line.end())
     if len(fields) > MAX_FIELDS:
         raise HeadTooLarge("too many header fields")

@@ -47,6 +47,7 @@ def refused(status: int, text: str) -> tuple[int, object]:
         GOOD + b"Content-Length: -1\r\n\r\n",
         GOOD + b"Content-Length: ten\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 def test_malformed_request_returns_400_invalid_request(service: Service, sent: bytes) -> None:

@@ -1,7 +1,9 @@
 """sql/README.md: the index is the output of sql list, and the psql sessions run as they stand."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from service.cli import embedded_postgres
 from service.db.statements import SQL
 from service.review.listing import listing
+from tests import support
 from tests.databases import Urls
 from tests.support import ROOT, command
 
@@ -56,3 +59,16 @@ def test_the_session_with_prepare_shows_the_user_and_the_plan(
     assert said[4].split("|")[1] == "nobody@example.com"
     assert said[-3].startswith("Execution Time: ")
     assert said[-2:] == ["ROLLBACK", "DEALLOCATE ALL"]
+
+
+def test_a_reader_that_leaves_before_the_end_gets_no_traceback(tmp_path: Path) -> None:
+    """As in `python -m service sql list | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "sql", "list"],
+            cwd=tmp_path, env=support.environment(), stdout=output, stderr=subprocess.PIPE, timeout=120, check=False,
+        )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (1, b"")
