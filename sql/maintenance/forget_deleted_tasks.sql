@@ -4,7 +4,7 @@
 -- Takes no lock in the SELECT: on Citus each node runs it on its own rows.
 -- across owners: ids of all users expire alike; run now and then by the service, without any value of a request
 -- -> deleted  bigint
--- index: deleted_tasks_forget_at
+-- index: deleted_tasks_pkey
 WITH /* maintenance/forget_deleted_tasks */ gone AS (
     DELETE FROM deleted_tasks
     WHERE

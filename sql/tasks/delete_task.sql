@@ -11,7 +11,7 @@
 -- -> id       uuid
 -- -> user_id  uuid
 -- index: task_counters_pkey, tasks_pkey
--- buffers: 33
+-- buffers: 31
 WITH /* tasks/delete_task */ counter AS (
     SELECT user_id
     FROM task_counters
