@@ -203,7 +203,8 @@ class Pool:
         return None
 
     def _is_trusted(self, idle: IdleConnection) -> bool:
-        """Those that were idle already when another was found dead may be dead too, as after a failover."""
+        """Whether the connection may be used without a check. A failover ends all connections at once, so one that was
+        idle when another was found dead is not trusted."""
         return idle.since > self._last_found_dead_at and idle.is_trusted()
 
     async def _new(self) -> DatabaseConnection:

@@ -24,7 +24,7 @@ class NestedModel(BaseModel):
     @classmethod
     def unknown_names(cls, sent: dict[str, Any]) -> Iterator[str]:
         """The names in those that they do not know, as `details` calls them."""
-        raise NotImplementedError
+        raise NotImplementedError  # only a model that says what it holds can be checked strictly
 
 
 def parse(model: type[Model], request: Request) -> Model:
