@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from service.cli.startup import one_database, one_line_errors, settings_and_log
@@ -53,12 +53,15 @@ def _would_run(url: str, options: argparse.Namespace) -> Iterator[str]:
 
 
 def clean(_: argparse.Namespace) -> None:
-    """Each statement deletes a limited number of rows, in a short transaction, and is repeated until it finds none."""
+    """Each statement deletes a limited number of rows, in a short transaction, and is repeated until none are left."""
     with one_database(settings_and_log()) as url, connected(url) as connection:
-        for table, forget in EXPIRED_ROWS.items():
+        for table, walk in EXPIRED_ROWS.items():
             total = 0
-            while deleted := rows(connection, forget)[0]["deleted"]:
-                total += deleted
+            values: Mapping[str, object] | None = walk.start
+            while values is not None:
+                [row] = rows(connection, walk.statement, **values)
+                total += row["deleted"]
+                values = walk.after(row)
             _print([f"{table}: {total}"])
 
 

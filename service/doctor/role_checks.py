@@ -20,7 +20,7 @@ APPLY_ROLES = "psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql"
 
 def privileges(database: Database) -> Iterator[Finding]:
     """Asked when the tables are there. The running service also sends the statements that delete what is expired."""
-    names_sent = [*names_of_requests(), *(each.name for each in EXPIRED_ROWS.values())]
+    names_sent = [*names_of_requests(), *(walk.statement.name for walk in EXPIRED_ROWS.values())]
     needed = [each for sent in names_sent for each in needed_privileges(golden(sent))]
     if (lacking := missing(database.connection, needed)) is not None:
         yield error(

@@ -5,22 +5,45 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from service.background import Background
 from service.db.database import Database
-from service.db.statements import statement
+from service.db.statements import Statement, statement
 from service.errors import Problem
 
 FORGET_ATTEMPTS = statement("maintenance/forget_attempts", "one")
 FORGET_DELETED_USERS = statement("maintenance/forget_deleted_users", "one")
 FORGET_DELETED_TASKS = statement("maintenance/forget_deleted_tasks", "one")
 FORGET_IDEMPOTENCY_KEYS = statement("maintenance/forget_idempotency_keys", "one")
-# Each deletes a limited number of rows. Several processes may run them at the same moment.
+NO_USER, NO_TASK = UUID(int=0), UUID(int=0)
+
+
+class Walk(NamedTuple):
+    """A statement that deletes a limited number of expired rows of a table, and the values of its first call.
+
+    With values it walks along the table, so that a call costs the same however large the table is. Without any it finds
+    the expired rows by itself: its table is small."""
+
+    statement: Statement
+    start: Mapping[str, object]
+
+    def after(self, row: Mapping[str, Any]) -> Mapping[str, object] | None:
+        """The values of the next call. None: nothing is left to do."""
+        if not self.start:
+            return self.start if row["deleted"] else None
+        following = {name: row[name] for name in self.start}
+        return None if None in following.values() else following
+
+
+# Several processes may walk along a table at the same time.
 EXPIRED_ROWS = {
-    "attempts": FORGET_ATTEMPTS,
-    "deleted_outside_users": FORGET_DELETED_USERS,
-    "deleted_tasks": FORGET_DELETED_TASKS,
-    "idempotency_keys": FORGET_IDEMPOTENCY_KEYS,
+    "attempts": Walk(FORGET_ATTEMPTS, {}),
+    "deleted_outside_users": Walk(FORGET_DELETED_USERS, {}),
+    "deleted_tasks": Walk(FORGET_DELETED_TASKS, {"after_user_id": NO_USER, "after_task_id": NO_TASK}),
+    "idempotency_keys": Walk(FORGET_IDEMPOTENCY_KEYS, {"after_user_id": NO_USER, "after_key": ""}),
 }
 
 MIN_INTERVAL_SECONDS = 60.0
@@ -35,6 +58,7 @@ class Cleanup:
         self._background = background
         self._interval_seconds = interval_seconds
         self._due_at = 0.0
+        self._next = {table: walk.start for table, walk in EXPIRED_ROWS.items()}
         self._is_failing = False
 
     def start(self) -> None:
@@ -48,22 +72,29 @@ class Cleanup:
             self._background.run(self._forget())
 
     async def _forget(self) -> None:
-        await self._has_forgotten()
+        await self._leaves_rows()
 
     async def _repeat(self) -> None:
         """Waits for between half the interval and the whole, so that workers and copies that start together do not ask
-        together. Comes back soon while there are rows to delete."""
+        together. Comes back soon while there are rows to look at."""
         pause = self._interval_seconds
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
-            has_deleted = await self._has_forgotten()
-            pause = min(self._interval_seconds, MIN_INTERVAL_SECONDS) if has_deleted else self._interval_seconds
+            leaves_rows = await self._leaves_rows()
+            pause = min(self._interval_seconds, MIN_INTERVAL_SECONDS) if leaves_rows else self._interval_seconds
 
-    async def _has_forgotten(self) -> bool:
-        """Whether a row was deleted. One short statement after the other, with one connection of the pool at a time.
-        Logs the first failure of several: the next run does what was left."""
+    async def _leaves_rows(self) -> bool:
+        """Deletes some expired rows of each table. True: there are rows that were not looked at yet.
+
+        One short statement after the other, with one connection of the pool at a time. Logs the first failure of
+        several: the next run does what was left."""
+        leaves_rows = False
         try:
-            deleted = [(await self._database.require_one(each))["deleted"] for each in EXPIRED_ROWS.values()]
+            for table, walk in EXPIRED_ROWS.items():
+                row = await self._database.require_one(walk.statement, **self._next[table])
+                following = walk.after(dict(row))
+                self._next[table] = walk.start if following is None else following
+                leaves_rows = leaves_rows or following is not None
         except Problem as problem:
             if not self._is_failing:
                 reason = problem.reason or problem.text
@@ -71,4 +102,4 @@ class Cleanup:
             self._is_failing = True
             return False
         self._is_failing = False
-        return any(deleted)
+        return leaves_rows

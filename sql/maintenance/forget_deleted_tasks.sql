@@ -1,24 +1,41 @@
 -- name: forget_deleted_tasks :one
--- Deletes the ids of deleted tasks that no cursor of changes can need any more, 10 000 at the most. The caller repeats
--- it.
--- Takes no lock in the SELECT: on Citus each node runs it on its own rows.
+-- Looks at the next 10 000 ids of deleted tasks, and deletes those that no cursor of changes can need any more. The
+-- caller begins with zeros, and repeats it with what it returns. It goes along the primary key: an index in the order
+-- of forget_at would be one more to write for each deletion.
+-- Takes no lock in the SELECT: Citus takes none on several nodes at once.
 -- across owners: ids of all users expire alike; run now and then by the service, without any value of a request
--- -> deleted  bigint
+-- $1 after_user_id  uuid
+-- $2 after_task_id  uuid
+-- -> deleted        bigint
+-- -> after_user_id  uuid
+-- -> after_task_id  uuid
+-- The values for the next call. NULL: the table ends here.
 -- index: deleted_tasks_pkey
-WITH /* maintenance/forget_deleted_tasks */ gone AS (
+WITH /* maintenance/forget_deleted_tasks */ seen AS (
+    SELECT
+        user_id,
+        task_id,
+        forget_at,
+        row_number() OVER (ORDER BY user_id, task_id) AS place
+    FROM deleted_tasks
+    WHERE (user_id, task_id) > ($1, $2)
+    ORDER BY user_id, task_id
+    LIMIT 10000
+),
+
+gone AS (
     DELETE FROM deleted_tasks
+    USING seen
     WHERE
-        forget_at < now()
-        AND (user_id, task_id) IN (
-            SELECT
-                stale.user_id,
-                stale.task_id
-            FROM deleted_tasks AS stale
-            WHERE stale.forget_at < now()
-            ORDER BY stale.forget_at, stale.user_id, stale.task_id
-            LIMIT 10000
-        )
-    RETURNING task_id
+        deleted_tasks.user_id = seen.user_id
+        AND deleted_tasks.task_id = seen.task_id
+        AND seen.forget_at < now()
+    RETURNING deleted_tasks.task_id
 )
 
-SELECT count(*) AS deleted FROM gone;
+SELECT
+    counted.deleted,
+    last_seen.user_id AS after_user_id,
+    last_seen.task_id AS after_task_id
+FROM (SELECT count(*) AS deleted FROM gone) AS counted
+LEFT JOIN seen AS last_seen ON last_seen.place = 10000;

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from tests import databases, support
 from tests.databases import Urls
 from tests.support import SECRET, Service, User, new_email
 
-MANY = 25_000  # more than two statements delete
+MANY = 25_000  # more than two statements look at
 OFTEN = 0.05  # seconds
 FAILURE = "expired rows are left undeleted until the database answers: "
 EXPIRED = {
@@ -68,9 +68,10 @@ def left(database: psycopg.Connection) -> dict[str, int]:
     return dict(zip(EXPIRED, row, strict=True))
 
 
-def wait_until_left(database: psycopg.Connection, number: int) -> None:
+def wait_until_left(database: psycopg.Connection, wanted: dict[str, int] | int) -> None:
+    """One number is that of each table."""
     deadline = time.monotonic() + 60
-    while left(database) != dict.fromkeys(EXPIRED, number):
+    while left(database) != (dict.fromkeys(EXPIRED, wanted) if isinstance(wanted, int) else wanted):
         assert time.monotonic() < deadline, left(database)
         time.sleep(0.02)
 
@@ -171,6 +172,33 @@ def test_clean_deletes_all_expired_rows_in_one_run(
         (0, "", "".join(f"{table}: {number}\n" for table in EXPIRED)) for number in (MANY, 0)
     ]
     assert left(database) == dict.fromkeys(EXPIRED, 1)
+
+
+def add_rows_that_are_kept(database: psycopg.Connection, number: int) -> None:
+    """Before all others in the order of the primary keys."""
+    database.execute("INSERT INTO users (id, email, password_hash) VALUES (%s, 'kept@example.com', 'x')", [UUID(int=1)])
+    later = "now() + interval '1 hour' FROM generate_series(1, %s) AS n"
+    deleted = "INSERT INTO deleted_tasks (user_id, task_id, version, forget_at) SELECT %s, gen_random_uuid(), n, "
+    key = "INSERT INTO idempotency_keys (user_id, key, request_digest, answer, forget_at) SELECT %s, n::text, '', '', "
+    for insert in (deleted, key):
+        database.execute((insert + later).encode(), [UUID(int=1), number])
+
+
+def test_expired_rows_behind_many_that_are_kept_are_deleted_too(
+    own_database: Urls, database: psycopg.Connection, tmp_path: Path
+) -> None:
+    add_rows_that_are_kept(database, MANY)
+    kept = {"attempts": 1, "deleted_outside_users": 1, "deleted_tasks": MANY + 1, "idempotency_keys": MANY + 1}
+    expire(database, 1)
+    done = support.command(tmp_path, "clean", DATABASE_URL=own_database.runtime)
+    assert (done.returncode, done.stdout) == (0, "".join(f"{table}: 1\n" for table in EXPIRED))
+    assert left(database) == kept
+
+    settings = {"DATABASE_URL": own_database.runtime, "BETTER_AUTH_SECRET": SECRET}
+    with support.running(tmp_path, CLEANUP_INTERVAL=OFTEN, **settings):
+        for round_number in (1, 2):
+            expire(database, 1)
+            wait_until_left(database, {table: number + round_number for table, number in kept.items()})
 
 
 def test_clean_without_a_database_prints_one_line(tmp_path: Path) -> None:

@@ -294,6 +294,7 @@ NEED_A_SINGLE_SERVER = [
     "tests/contract/test_batches_at_once.py::test_batches_of_a_user_that_wait_hold_up_no_batch_of_another_user",
     "tests/doctor/test_roles.py::test_a_privilege_too_few_or_too_many[REVOKE INSERT ON tasks, users FROM todo_runtime",
     "tests/doctor/test_schema.py::test_a_database_without_any_table",
+    "tests/doctor/test_server.py::test_a_locale_without_letters_beyond_ascii",
     "tests/operations/test_erase.py::test_an_undeclared_table_or_trigger_is_no_proof",
     "tests/security/test_revocation.py::test_uncommitted_deletion_is_not_undone_by_the_email_of_an_older_token",
     "tests/sql/test_statements.py::test_create_task_refuses_an_owner_who_is_gone",

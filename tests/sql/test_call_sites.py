@@ -17,7 +17,7 @@ from tests.support import ROOT
 # Functions that run a statement, with the kind that they need and the parameters that they add to the caller's.
 RUNNERS = {
     "one": "one", "require_one": "one", "many": "many", "many_alone": "many", "execute": "exec", "rows": None,
-    "run_alone": None,
+    "run_alone": None, "Walk": "one",
 }  # fmt: skip
 MODULES = sorted(file for file in (ROOT / "service").rglob("*.py") if file.name != "__main__.py")
 
@@ -59,6 +59,8 @@ class CallSites:
         if kind is not None and kind != statement.kind:
             yield f"{place} is :{statement.kind}, and is run as :{kind}"
         passed, wanted = set(added), {name for name, _ in statement.parameters}
+        for argument in call.args:
+            passed |= self._keys(argument, function) if isinstance(argument, ast.Dict) else set()
         for keyword in call.keywords:
             passed |= {keyword.arg} if keyword.arg else self._keys(keyword.value, function)
         if passed != wanted:
@@ -183,6 +185,12 @@ def test_every_statement_with_parameters_has_a_call_that_is_checked() -> None:
                 "accounts/change_password takes password_hash, token_generation, user_id, "
                 "not new_hash, token_generation, user_id"
             ),
+        ),
+        (
+            "domain/cleanup.py",
+            '"after_key": ""',
+            '"key": ""',
+            "maintenance/forget_idempotency_keys takes after_key, after_user_id, not after_user_id, key",
         ),
         (
             "cli/user.py",

@@ -6,11 +6,12 @@ from uuid import UUID
 import pytest
 
 from service.db.database import LOCK_COUNTER
-from service.domain.cleanup import FORGET_IDEMPOTENCY_KEYS
+from service.domain.cleanup import EXPIRED_ROWS, FORGET_IDEMPOTENCY_KEYS
 from service.domain.idempotency import FIND_ANSWER
 from tests.sql.owners import Run, keep_answer
 
 NOTHING = {"request_digest": None, "answer": None}
+FROM_THE_START = EXPIRED_ROWS["idempotency_keys"].start
 
 
 def found(run: Run, owner: UUID, key: str) -> dict[str, Any]:
@@ -57,11 +58,11 @@ def test_the_bytes_of_a_window_add_up_and_a_new_window_begins_with_the_answer_al
 
 
 def test_keys_are_forgotten_once_their_time_is_over(run: Run, owner: UUID, stranger: UUID) -> None:
-    run(FORGET_IDEMPOTENCY_KEYS)
+    run(FORGET_IDEMPOTENCY_KEYS, **FROM_THE_START)
     for user in (owner, stranger):
         keep_answer(run, user, "over", hours=-1)
         keep_answer(run, user, "not over", "kept")
 
-    [forgotten] = run(FORGET_IDEMPOTENCY_KEYS)
+    [forgotten] = run(FORGET_IDEMPOTENCY_KEYS, **FROM_THE_START)
     assert forgotten["deleted"] == 2
     assert [found(run, user, "not over")["answer"] for user in (owner, stranger)] == ["kept"] * 2

@@ -285,3 +285,16 @@ def test_only_maintenance_works_across_owners_with_a_reason_and_no_parameter(sma
         "sql/maintenance/forget_tasks.sql:4: must say why it works across owners: -- across owners: <why>",
         "sql/tasks/forget_tasks.sql:4: must lie in sql/maintenance/ to work across owners",
     ]
+
+
+@pytest.mark.parametrize(("returned", "is_found"), [("after_id  uuid", False), ("last_id   uuid", True)])
+def test_maintenance_that_walks_along_a_table_takes_what_it_has_returned(
+    small_url: str, plant: Plant, returned: str, is_found: bool
+) -> None:
+    name = returned.split(maxsplit=1)[0]
+    body = f"WITH gone AS (DELETE FROM tasks WHERE id > $1 RETURNING id) SELECT id AS {name} FROM gone"
+    header = ("-- $1 after_id  uuid", "-- across owners: for a test.", f"-- -> {returned}")
+    root = plant("maintenance/forget_tasks", new=new_statement("maintenance/forget_tasks", body, *header))
+
+    why = "sql/maintenance/forget_tasks.sql:3: must take no parameter: nothing of a request may reach it"
+    assert findings(small_url, root) == [why] * is_found

@@ -11,12 +11,13 @@ from service.db.database import LOCK_COUNTER
 from service.db.statements import Statement
 from service.domain.account_changes import BEFORE_ALL_IDS, DELETE_TASKS
 from service.domain.change_feed import GET_HISTORY, LIST_CHANGED_TASKS, LIST_DELETED_TASKS
-from service.domain.cleanup import FORGET_DELETED_TASKS
+from service.domain.cleanup import EXPIRED_ROWS, FORGET_DELETED_TASKS
 from service.domain.task_lists import GET_LIST_VERSION
 from service.domain.tasks import CREATE_TASK, FIND_USED_ID, GET_TASK, LIST_TASKS, NO_FIELDS, NO_QUOTA
 from tests.sql.owners import TICK, Run, delete, new_task, update
 
 LOWEST_ID = UUID(int=0)
+FROM_THE_START = EXPIRED_ROWS["deleted_tasks"].start
 
 
 def of_older_release(name: str, text: str) -> Statement:
@@ -255,7 +256,7 @@ def test_list_deleted_tasks_has_the_owners_deletions_after_a_number_up_to_anothe
 
 
 def test_deleted_tasks_are_forgotten_once_their_time_has_passed(run: Run, owner: UUID, stranger: UUID) -> None:
-    run(FORGET_DELETED_TASKS)
+    run(FORGET_DELETED_TASKS, **FROM_THE_START)
     kept = []
     for user, kept_days in ((owner, -1), (owner, 0), (owner, 1), (stranger, -2), (stranger, 90)):
         task_id = new_task(run, user)["id"]
@@ -263,9 +264,9 @@ def test_deleted_tasks_are_forgotten_once_their_time_has_passed(run: Run, owner:
         kept += [task_id] if kept_days >= 0 else []
 
     # now() stands still: that of 0 days ends now, and has not passed.
-    assert [row["deleted"] for row in run(FORGET_DELETED_TASKS)] == [2]
+    assert [row["deleted"] for row in run(FORGET_DELETED_TASKS, **FROM_THE_START)] == [2]
     assert [row["id"] for user in (owner, stranger) for row in deletions(run, user)] == kept
-    assert [row["deleted"] for row in run(FORGET_DELETED_TASKS)] == [0]
+    assert [row["deleted"] for row in run(FORGET_DELETED_TASKS, **FROM_THE_START)] == [0]
 
 
 def test_get_history_has_the_owners_highest_number_and_the_history_of_all(
