@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import date
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import Field
@@ -22,8 +22,21 @@ FIRST_DATE, LAST_DATE = date(1900, 1, 1), date(2999, 12, 31)
 MAX_TAGS = 20
 MAX_TAG_CHARACTERS = 50
 UNKNOWN_TIME_ZONE = "Time zone must be a name like Europe/Berlin"
-NEEDS_DUE_DATE = "Due time needs a due date"
-NEEDS_DUE_TIME = "Time zone needs a due time"
+
+
+class RuleBetweenFields(NamedTuple):
+    """A CHECK of `tasks` over several columns, and the field that breaks it: in `details`, and in the `refusal` of
+    tasks/write_batch, which judges each operation."""
+
+    constraint: str
+    field: str
+    message: str
+
+
+RULES_BETWEEN_FIELDS = (
+    RuleBetweenFields("tasks_due_time_needs_due_on", "due_time", "Due time needs a due date"),
+    RuleBetweenFields("tasks_time_zone_needs_due_time", "time_zone", "Time zone needs a due time"),
+)
 
 # The names of the IANA database as the tzdata package has them: the same on every machine, and none of the POSIX rules
 # and abbreviations that PostgreSQL takes as well.

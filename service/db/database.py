@@ -18,7 +18,7 @@ from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
 from service.db.statements import Statement, StatementCallError, statement
 from service.errors import Code, FieldError, Problem
-from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME, UNKNOWN_TIME_ZONE
+from service.field_rules import RULES_BETWEEN_FIELDS, UNKNOWN_TIME_ZONE
 from service.metrics.meters import Meters
 from service.settings.all_settings import Settings
 from service.traces.tracer import Tracer
@@ -44,10 +44,9 @@ REFUSALS = {
     ("23503", "deleted_tasks_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23503", "task_counters_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
     ("23503", "idempotency_keys_user_id_fkey"): Refusal(Code.INVALID_TOKEN),
-    ("23514", "tasks_due_time_needs_due_on"): Refusal(Code.VALIDATION_ERROR, FieldError("due_time", NEEDS_DUE_DATE)),
-    ("23514", "tasks_time_zone_needs_due_time"): Refusal(
-        Code.VALIDATION_ERROR, FieldError("time_zone", NEEDS_DUE_TIME)
-    ),
+} | {
+    ("23514", rule.constraint): Refusal(Code.VALIDATION_ERROR, FieldError(rule.field, rule.message))
+    for rule in RULES_BETWEEN_FIELDS
 }
 
 LOCK_COUNTER = statement("tasks/lock_counter", "one")

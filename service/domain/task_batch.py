@@ -20,11 +20,11 @@ from service.domain.tasks import (
     within_quota,
 )
 from service.errors import Code, FieldError, Problem
-from service.field_rules import NEEDS_DUE_DATE, NEEDS_DUE_TIME
+from service.field_rules import RULES_BETWEEN_FIELDS
 
 WRITE_BATCH = statement("tasks/write_batch", "many")
 
-FIELD_REFUSALS = {"due_time": NEEDS_DUE_DATE, "time_zone": NEEDS_DUE_TIME}
+FIELD_REFUSALS = {rule.field: rule.message for rule in RULES_BETWEEN_FIELDS}
 OVER_QUOTA, CHANGED = "quota", "changed"
 
 

@@ -1,5 +1,6 @@
 """The database's constraints are the widest of both contracts, and agree with Python on what is trimmed."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 from service import field_rules
 from service.api import models as february
 from service.db.admin_session import connected
+from service.db.statements import SQL
 from service.domain.tasks import PRIORITIES
 from service.review.catalog import Catalog
 from service.v1 import models as january
@@ -95,6 +97,22 @@ def test_the_database_takes_characters_that_python_does_not_trim(
     assert f"{kept}a{kept}".strip() == f"{kept}a{kept}"
     assert refused_task(row, owner, f"{kept}a{kept}", f"{kept}a{kept}") is None
     assert refused_plan(row, owner, tags=Jsonb([f"{kept}a{kept}", kept])) is None
+
+
+def test_the_rules_between_fields_are_those_of_the_table_and_of_a_batch(row: psycopg.Connection) -> None:
+    """All in the order of their names, in which the server looks at them: the first broken one is the answer."""
+    checks = (
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'tasks'::regclass AND contype = 'c'"
+        " AND cardinality(conkey) > 1 ORDER BY conname"
+    )
+    judged = (SQL / "tasks" / "write_batch.sql").read_text().partition("\njudged AS (")[2].partition("\n),")[0]
+    _, _, by_hand = judged.partition("WHEN wanted.op = 'delete' THEN NULL")
+    rules = field_rules.RULES_BETWEEN_FIELDS
+
+    assert [rule.constraint for rule in rules] == [name for (name,) in row.execute(checks)]
+    assert [rule.field for rule in rules] == re.findall(
+        r"THEN '(\w+)'", by_hand.partition("WHEN wanted.op = 'create'")[0]
+    )
 
 
 def refused_plan(row: psycopg.Connection, owner: str, **columns: object) -> str | None:
