@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service import VERSION
 from service.cli import commands, user
 from service.cli.serve import serve
 from service.cli.startup import one_line_errors, settings_and_log
@@ -42,6 +43,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="A todo backend.")
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.set_defaults(run=_serve, reload=False)
     verbs = parser.add_subparsers(dest="command")
     serving = verbs.add_parser("serve", help="serve the API (the default)")
@@ -68,7 +70,7 @@ def _add_user(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="action", required=True)
     for name, run, what in (
         ("show", user.show_user, "who logs in with an email, and how many tasks they have"),
-        ("reset-password", user.reset_password, "print a new password; every token of the user is void"),
+        ("reset-password", user.reset_password, "print a new password; the user is logged out everywhere"),
         ("delete", user.delete_user, "delete the account and its tasks"),
     ):
         verb = verbs.add_parser(name, help=what)
@@ -94,10 +96,10 @@ def _add_sql(parser: argparse.ArgumentParser) -> None:
     explaining.add_argument("values", nargs="*", metavar="param=value", type=_value, help="NULL is NULL")
     comparing = verbs.add_parser(
         "plans",
-        help="a database's plans of today beside the golden ones; reads, and changes nothing",
+        help="a database's plans of today beside those of sql/plans/; reads, and changes nothing",
         description="Compares the generic plans that a database makes today of the requests' statements with "
         "sql/plans/. Reads the catalogue and runs EXPLAIN without ANALYZE in read-only transactions. "
-        "Exits with 0: all plans are the golden ones, 1: some differ, 2: some or all could not be made.",
+        "Exits with 0: all plans are those of sql/plans/, 1: some differ, 2: some or all could not be made.",
     )
     comparing.set_defaults(run=commands.compare_plans)
     for each in (checking, explaining, comparing):

@@ -20,7 +20,8 @@ FROM (
             pg_class.reloptions && ARRAY['autovacuum_enabled=false', 'autovacuum_enabled=off', 'autovacuum_enabled=0'],
             FALSE
         ) AS is_off,
-        pg_stat_get_live_tuples(pg_class.oid) AS live_count,
+        -- After a crash the statistics have no rows, while those of the last VACUUM or ANALYZE stay known.
+        greatest(pg_stat_get_live_tuples(pg_class.oid), pg_class.reltuples::bigint) AS live_count,
         pg_stat_get_dead_tuples(pg_class.oid) AS dead_count
     FROM pg_class
     WHERE pg_class.relnamespace = current_schema()::regnamespace AND pg_class.relname = ANY($1::text[]::name[])

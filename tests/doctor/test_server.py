@@ -124,6 +124,28 @@ def test_old_transactions_idle_slots_and_dead_rows(careless_server: str) -> None
     ]
 
 
+def test_dead_rows_are_compared_with_the_known_size_of_a_table_whose_statistics_were_lost(careless_server: str) -> None:
+    """As after a crash: a table that was cleaned lately is no finding."""
+    with psycopg.connect(careless_server, autocommit=True) as admin:
+        admin.execute(
+            "INSERT INTO attempts (bucket, attempted_at, ends_at) "
+            "SELECT sha256(concat('lost', n)::bytea), ARRAY[now()], now() FROM generate_series(1, 3000) AS n"
+        )
+        admin.execute("VACUUM ANALYZE attempts")
+        admin.execute("SELECT pg_stat_force_next_flush()")
+        admin.execute("SELECT 1 FROM attempts LIMIT 1")
+        admin.execute("SELECT pg_stat_reset_single_table_counters('attempts'::regclass)")
+        admin.execute("DELETE FROM attempts WHERE bucket IN (SELECT bucket FROM attempts LIMIT 400)")
+        admin.execute("SELECT pg_stat_force_next_flush()")
+        counted = admin.execute("SELECT n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE relname = 'attempts'")
+
+        assert counted.fetchall() == [(0, 400)]
+        assert [
+            line for line in lines(careless_server, thresholds=Thresholds(dead_rows=100)) if "neglected" in line
+        ] == []
+        admin.execute("VACUUM attempts")
+
+
 def test_a_database_that_cannot_be_used(own_database: Urls, empty_database: str) -> None:
     away = f"postgresql://todo@127.0.0.1:{free_port()}/todo"
 

@@ -225,11 +225,12 @@ def test_the_glossary_has_at_most_25_terms_and_a_line_for_each() -> None:
     assert len({term for term, _ in terms}) == len(terms)
 
 
-def test_the_newest_release_in_the_changelog_is_the_version() -> None:
+def test_the_newest_release_in_the_changelog_is_the_version(tmp_path: Path) -> None:
     released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     packaged = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
     assert [released[0], *packaged] == [VERSION, VERSION]
+    assert support.command(tmp_path, "--version").stdout == f"{VERSION}\n"
 
 
 def test_the_deployment_starts_a_service(empty_database: str, tmp_path: Path) -> None:
