@@ -52,7 +52,12 @@ def create_app(
 
     # Sanic runs request middleware in this order, and response middleware in reverse.
     app.on_response(access_log.log_requests(output))
-    extensions: list[Any] = [Cors(settings.frontend_url), Health(), StrictHandling(CONTRACTS), Documentation(CONTRACTS)]
+    extensions: list[Any] = [
+        Cors(settings.frontend_url),
+        Health(),
+        StrictHandling(CONTRACTS),
+        Documentation(CONTRACTS),
+    ]
     if metrics is not None:
         extensions.insert(0, Metrics(metrics, output))  # counts what the access log has a line for
     tracer = tracer_of(settings)

@@ -21,6 +21,7 @@ MAX_PASSWORD_BYTES = 72
 FIRST_DATE, LAST_DATE = date(1900, 1, 1), date(2999, 12, 31)
 MAX_TAGS = 20
 MAX_TAG_CHARACTERS = 50
+NOT_KNOWN = "is not known here"  # of a field under strict handling
 UNKNOWN_TIME_ZONE = "Time zone must be a name like Europe/Berlin"
 
 

@@ -1,17 +1,16 @@
 """CORS: the headers that let a browser's page of another origin read a response, and the preflight before a request."""
 
 from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sanic import HTTPResponse
 from sanic.exceptions import BadRequest
 from sanic_ext import Extension
 
+from service.http.headers import VARY, HeaderSet
 from service.http.refused_origins import RefusedOrigins
 from service.http.request import Request
 from service.http.responses import JsonResponse, no_content
-
-VARY = {"Vary": "Origin"}
 
 # Named one by one: `*` never covers Authorization. Some are of requests and answers that are still to come, so that a
 # page's preflight does not change with them.
@@ -28,17 +27,6 @@ PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "600",
 }
-
-
-class HeaderSet(NamedTuple):
-    """Headers by their names, and as the lines that go over the connection."""
-
-    headers: dict[str, str]
-    lines: str
-
-    @classmethod
-    def of(cls, headers: dict[str, str]) -> "HeaderSet":
-        return cls(headers, "".join(f"{name}: {value}\r\n" for name, value in headers.items()))
 
 
 class Cors(Extension):

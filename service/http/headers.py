@@ -1,12 +1,26 @@
 """Headers of every response."""
 
+from typing import NamedTuple
+
 from sanic import HTTPResponse
 
 from service.http.request import Request
 from service.http.responses import JsonResponse
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+VARY = {"Vary": "Origin"}  # http/cors.py adds it to all but those that are made without a request
 LINES = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+
+
+class HeaderSet(NamedTuple):
+    """Headers by their names, and as the lines that go over the connection."""
+
+    headers: dict[str, str]
+    lines: str
+
+    @classmethod
+    def of(cls, headers: dict[str, str]) -> "HeaderSet":
+        return cls(headers, "".join(f"{name}: {value}\r\n" for name, value in headers.items()))
 
 
 def add_headers(request: Request, response: HTTPResponse) -> None:

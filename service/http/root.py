@@ -1,3 +1,5 @@
+"""GET /: what this service is, and where its documentation is."""
+
 from sanic import HTTPResponse
 
 from service import NAME, VERSION

@@ -12,6 +12,7 @@ from sanic import HTTPResponse
 from sanic_ext import Extension
 
 from service.errors import Code, FieldError, Problem
+from service.field_rules import NOT_KNOWN
 from service.http.contract import Contract, Operation
 from service.http.json_body import WHOLE_BODY, NestedModel, read_object, validate
 from service.http.preconditions import creates
@@ -19,7 +20,6 @@ from service.http.prefer import preference
 from service.http.query_string import parse_query, read_query
 from service.http.request import Request
 
-NOT_KNOWN = "is not known here"
 APPLIED = {"Preference-Applied": "handling=strict"}
 MAX_UNKNOWN_NAMES = 1000  # in an answer: a body of 1 MiB has room for 150 000, whose answer would be 8 MiB
 AFTER_AUTHENTICATION = -1  # Sanic's priority of a middleware; the others have 0

@@ -8,10 +8,10 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service import NAME, VERSION
 from service.errors import RETRY_CODES, TOKEN_CODES, Code, FieldError, Problem
+from service.field_rules import NOT_KNOWN
 from service.http.contract import Contract, Operation
 from service.http.error_handler import UNREADABLE, error_body
 from service.http.json_body import validate
-from service.http.strict_handling import NOT_KNOWN
 from service.openapi.parameters import PATH_PARAMETER, PREFER, REQUEST_HEADERS, parameters, refused_parameters
 
 Json = dict[str, Any]

@@ -11,10 +11,8 @@ from sanic.http import Stage
 from service.errors import Code, Problem
 from service.http.access_log import log_without_request
 from service.http.client_address import network_of
-from service.http.cors import VARY, HeaderSet
 from service.http.error_handler import error_body
-from service.http.headers import HEADERS
-from service.http.health import PATHS as HEALTH_PATHS
+from service.http.headers import HEADERS, VARY, HeaderSet
 from service.http.request import new_request_id
 from service.http.responses import JsonResponse
 from service.server.back_pressure import BackPressureProtocol
@@ -28,6 +26,7 @@ from service.server.writes import ConnectionWriter
 SEND_BUFFER_BYTES = 256 * 1024  # of the socket; the system's own default grows to megabytes for each client
 
 ALL_TAKEN = "all places for connections are taken"
+ANSWERED_NEVERTHELESS = ("/health", "/health/live")
 
 STALLED_BYTES_A_SECOND = 1000  # a client that confirms fewer is stalled; even a slow mobile network is faster
 
@@ -192,7 +191,7 @@ class ClientConnection(BackPressureProtocol):
 
     async def _answer_health(self, request: Any) -> None:
         self.http.keep_alive = False
-        if request.path.removesuffix("/") not in HEALTH_PATHS:
+        if request.path.removesuffix("/") not in ANSWERED_NEVERTHELESS:
             self._context.places.refused += 1
             raise Problem(Code.OVERLOADED, reason=ALL_TAKEN)
         await self._handle_request(request)
