@@ -27,7 +27,7 @@ NEWEST_WEIGHT = 1 / 8  # of the newest hash in the moving average of their secon
 # The nice value of the hashing threads; 19 is the lowest priority. Measured with a hash of 0.2 s while requests use a
 # whole processor: at 19 it takes 9 s, more than POOL_TIMEOUT, so no login would succeed; at 10 it takes 1.9 s. The p99
 # of a reader beside 30 clients that log in is 0.6 ms at 19 and at 10, and 5 ms at 5.
-NICENESS = 10
+MORE_NICENESS = 10
 
 # A bcrypt hash with a cost of 4 to 15: a higher cost would block a thread for too long. The salt has 128 bits, so that
 # only two bits of its 22nd character are used; bcrypt raises an error if the others are not zero.
@@ -43,9 +43,10 @@ def _cost(password_hash: str) -> int:
 
 
 def _lower_priority() -> None:
-    """Lets requests go before hashes. Only Linux has a priority for each thread."""
+    """Lets requests go before hashes, whatever the service's own priority is. Only Linux has one for each thread."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + MORE_NICENESS)
 
 
 class Passwords:

@@ -10,7 +10,6 @@ from typing import Any
 import bcrypt
 import pytest
 
-from service.auth import passwords
 from service.auth.passwords import Passwords
 
 HASH = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(10)).decode()
@@ -93,20 +92,29 @@ def test_wrong_password_costs_the_same_work_for_any_stored_hash_and_for_none(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
-def test_hashing_thread_runs_at_a_lower_priority_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("of_the_service", "of_hashes"), [(5, 15), (15, 19)])
+def test_hashing_thread_runs_at_a_lower_priority_than_requests(
+    monkeypatch: pytest.MonkeyPatch, of_the_service: int, of_hashes: int
+) -> None:
+    """Also of a service that runs at a low priority itself, and that may not raise it."""
     priorities = []
 
     def look(*_: object) -> bool:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return True
 
-    hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
-    monkeypatch.setattr(bcrypt, "checkpw", look)
-    asyncio.run(hasher.matches("correct horse", HASH, CLIENT))
-    hasher.close()
+    def run_at_its_priority() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), of_the_service)
+        hasher = Passwords(10, threads=1, timeout=TIMEOUT_SECONDS)
+        asyncio.run(hasher.matches("correct horse", HASH, CLIENT))
+        hasher.close()
 
-    assert priorities == [passwords.NICENESS]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < passwords.NICENESS
+    monkeypatch.setattr(bcrypt, "checkpw", look)
+    service = threading.Thread(target=run_at_its_priority)
+    service.start()
+    service.join()
+
+    assert priorities == [of_hashes]
 
 
 @pytest.mark.parametrize(
