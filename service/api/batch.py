@@ -7,7 +7,7 @@ from service.api.batch_models import Batch
 from service.api.tasks import task_body
 from service.db.database import Row
 from service.domain.idempotency import AnswerOnce
-from service.domain.task_batch import Operation, write_batch
+from service.domain.task_batch import BatchOperation, write_batch
 from service.http.idempotency import idempotency_key, replayed
 from service.http.json_body import parse
 from service.http.request import Request
@@ -31,6 +31,6 @@ async def _change_tasks(request: Request) -> HTTPResponse:
     return json_text_response(answer.body, 200, replayed(answer))
 
 
-def _result(operation: Operation, row: Row) -> dict[str, object]:
+def _result(operation: BatchOperation, row: Row) -> dict[str, object]:
     task = None if operation.op == "delete" else task_body(row)
     return {"op": operation.op, "id": str(operation.task_id), "version": row["new_version"], "task": task}

@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from service import field_rules as rules
 from service import formats
 from service.api.models import NewTask, StrictModel, Task, TaskChanges
-from service.domain.task_batch import Operation, name_of
+from service.domain.task_batch import BatchOperation, name_of
 from service.domain.tasks import NOT_AN_OWN_ID, OWN_ID_VERSIONS
 from service.errors import Code, FieldError, Problem
 from service.field_rules import may_be_absent
@@ -62,8 +62,8 @@ class CreateOperation(NewTask):
         Field(description="Any UUID of version 4 or 7 that the client chooses. Without it the service does"),
     ] = None
 
-    def operation(self) -> Operation:
-        return Operation("create", self.id or uuid4(), self.fields())
+    def operation(self) -> BatchOperation:
+        return BatchOperation("create", self.id or uuid4(), self.fields())
 
 
 class UpdateOperation(TaskChanges):
@@ -73,8 +73,8 @@ class UpdateOperation(TaskChanges):
     id: _TaskId
     version: _OptionalVersion = None
 
-    def operation(self) -> Operation:
-        return Operation("update", self.id, self.changes().values(), self.version)
+    def operation(self) -> BatchOperation:
+        return BatchOperation("update", self.id, self.changes().values(), self.version)
 
 
 class DeleteOperation(BaseModel):
@@ -82,8 +82,8 @@ class DeleteOperation(BaseModel):
     id: _TaskId
     version: _OptionalVersion = None
 
-    def operation(self) -> Operation:
-        return Operation("delete", self.id, {}, self.version)
+    def operation(self) -> BatchOperation:
+        return BatchOperation("delete", self.id, {}, self.version)
 
 
 AnyOperation: TypeAlias = CreateOperation | UpdateOperation | DeleteOperation
@@ -94,11 +94,11 @@ MODELS: dict[str, type[AnyOperation]] = {
 }
 
 
-def _operations(value: object) -> list[Operation]:
+def _operations(value: object) -> list[BatchOperation]:
     """Raises the errors of all operations together: pydantic would name them by other rules."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_OPERATIONS:
         raise rules.rule_error(f"Operations must be a list of 1 to {MAX_OPERATIONS}")
-    found: list[Operation] = []
+    found: list[BatchOperation] = []
     errors: list[FieldError] = []
     used: set[UUID] = set()
     for place, sent in enumerate(value):
@@ -116,7 +116,7 @@ def _operations(value: object) -> list[Operation]:
     return found
 
 
-def _operation(sent: object) -> Operation:
+def _operation(sent: object) -> BatchOperation:
     if not isinstance(sent, dict):
         raise _problem(WHOLE_BODY, "An operation must be an object")
     model = _model_of(sent)
@@ -153,7 +153,7 @@ class Batch(NestedModel):
     )
 
     operations: Annotated[
-        list[Operation],
+        list[BatchOperation],
         PlainValidator(
             _operations,
             json_schema_input_type=Annotated[

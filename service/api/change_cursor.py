@@ -1,6 +1,6 @@
 """Cursors of changes: a place in the feed of a user's changes, as a text that is opaque to clients.
 
-As in cursor.py, a digest binds a cursor to its user and has no key, and every value that is read is one that can be.
+As in cursor.py, a digest without a key binds a cursor to its user, and each value in it is checked.
 """
 
 import base64

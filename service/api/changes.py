@@ -7,7 +7,7 @@ from service import field_rules
 from service.api import change_cursor
 from service.api.cursor import MAX_CURSOR_CHARACTERS
 from service.api.tasks import task_body
-from service.domain.change_feed import Change, Place
+from service.domain.change_feed import FeedEntry, Place
 from service.domain.tasks import LIST_LIMIT
 from service.field_rules import may_be_absent
 from service.http import query_rules as rules
@@ -57,6 +57,6 @@ async def list_changes(request: Request) -> HTTPResponse:
     return json_response(body, 200, tag)
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(change: FeedEntry) -> dict[str, Any]:
     task = None if change.task is None else task_body(change.task)
     return {"id": str(change.id), "version": change.version, "task": task}

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from service.domain.task_lists import Position, TaskList
+from service.domain.task_lists import ListWanted, Position
 from service.domain.tasks import PRIORITIES
 
 MAX_CURSOR_CHARACTERS = 300  # of the contract
@@ -50,11 +50,11 @@ class Cursor(NamedTuple):
         except (ValueError, OverflowError):
             return None
 
-    def belongs_to(self, user_id: UUID, listed: TaskList) -> bool:
+    def belongs_to(self, user_id: UUID, listed: ListWanted) -> bool:
         return self.sort == listed.sort.number and self.digest == _digest(self.place, user_id, listed)
 
 
-def write(position: Position, user_id: UUID, listed: TaskList) -> str:
+def write(position: Position, user_id: UUID, listed: ListWanted) -> str:
     place = _PLACE.pack(
         VERSION,
         listed.sort.number,
@@ -83,7 +83,7 @@ def _position(place: bytes) -> Position:
     )
 
 
-def _digest(place: bytes, user_id: UUID, listed: TaskList) -> bytes:
+def _digest(place: bytes, user_id: UUID, listed: ListWanted) -> bytes:
     """Filters that are not given are left out, so that one of a later release changes no cursor of this one."""
     filters = {name: value for name, value in sorted(listed.filters._asdict().items()) if value is not None}
     return blake2b(place + user_id.bytes + orjson.dumps(filters), digest_size=_DIGEST_BYTES).digest()

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, Wit
 
 from service import field_rules
 from service.api.cursor import MAX_CURSOR_CHARACTERS, Cursor
-from service.domain.task_lists import SORTS, Filters, PageWanted, Position, TaskList
+from service.domain.task_lists import SORTS, Filters, ListWanted, PageWanted, Position
 from service.domain.tasks import LIST_LIMIT, PRIORITIES, Priority
 from service.field_rules import may_be_absent
 from service.http import query_rules as rules
@@ -34,7 +34,7 @@ def _position(value: str, info: ValidationInfo[RequestContext]) -> Position:
     return cursor.position
 
 
-def _listed(parameters: dict[str, Any]) -> TaskList:
+def _listed(parameters: dict[str, Any]) -> ListWanted:
     priority, tags = parameters["priority"], parameters["tag"]
     filters = Filters(
         is_completed=parameters["is_completed"],
@@ -44,7 +44,7 @@ def _listed(parameters: dict[str, Any]) -> TaskList:
         tags=orjson.dumps(sorted(tags)).decode() if tags else None,
         search=parameters["q"],
     )
-    return TaskList(SORTS[parameters["sort"]], filters)
+    return ListWanted(SORTS[parameters["sort"]], filters)
 
 
 class ListQuery(QueryModel):

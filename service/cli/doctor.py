@@ -12,7 +12,7 @@ from service.cli import embedded_postgres
 from service.cli.startup import settings_and_log
 from service.doctor.examination import examine
 from service.doctor.examined import Surroundings
-from service.doctor.finding import Finding, Report, error, note
+from service.doctor.finding import Diagnosis, Finding, error, note
 from service.settings.all_settings import Settings, SettingsError
 
 SEE = "see Settings in docs/operating.md"
@@ -26,12 +26,12 @@ def doctor(options: argparse.Namespace) -> None:
     sys.exit(report.exit_code)
 
 
-def _report() -> Report:
+def _report() -> Diagnosis:
     try:
         settings = settings_and_log()
     except SettingsError as failure:
         lines = str(failure).splitlines()
-        return Report([error("settings/bad", line, "the service does not start", SEE) for line in lines])
+        return Diagnosis([error("settings/bad", line, "the service does not start", SEE) for line in lines])
     from_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
     around = Surroundings(from_file | dict(os.environ))
     if settings.database_url is not None:
@@ -39,7 +39,7 @@ def _report() -> Report:
     if embedded_postgres.is_running(settings.data_dir):
         url = SecretStr(embedded_postgres.url(settings.data_dir))
         return examine(settings.model_copy(update={"database_url": url}), around._replace(is_embedded=True))
-    return Report([*examine(settings, around).findings, _not_running(settings)])
+    return Diagnosis([*examine(settings, around).findings, _not_running(settings)])
 
 
 def _not_running(settings: Settings) -> Finding:

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
         return ", ".join([str(self.user_id), *(f"{name} {value!r}" for name, value in known.items() if value)])
 
 
-class Deleted(NamedTuple):
+class DeletedRows(NamedTuple):
     pieces: int
     rows: dict[str, int]  # by table, those that foreign keys take along included
 
@@ -56,11 +56,11 @@ def identity(connection: AdminConnection, user_id: UUID) -> Identity:
     return Identity(user["id"], user["email"], user["issuer"], user["subject"], user["token_generation"])
 
 
-def delete(connection: AdminConnection, user: Identity) -> Deleted:
+def delete(connection: AdminConnection, user: Identity) -> DeletedRows:
     """Deletes a large account in pieces, each in its own transaction, and the account itself in the last one. If it is
     interrupted, a second run continues. It holds locks on this user's rows alone, so other users never wait."""
     if user.token_generation is None:
-        return Deleted(0, {})
+        return DeletedRows(0, {})
     known = {"user_id": user.user_id, "token_generation": user.token_generation}
     pieces, last = 0, rows(connection, DELETE_TASKS, after_id=BEFORE_ALL_IDS, max_tasks=MAX_TASKS_PER_DELETE, **known)
     while last:
@@ -75,7 +75,7 @@ def delete(connection: AdminConnection, user: Identity) -> Deleted:
 
     deleted = in_one_snapshot(connection, delete_the_rest)
     deleted["tasks"] += pieces * MAX_TASKS_PER_DELETE
-    return Deleted(pieces + 1, deleted)
+    return DeletedRows(pieces + 1, deleted)
 
 
 def prove(connection: AdminConnection, user: Identity) -> Proof:
@@ -100,7 +100,7 @@ def _count(connection: AdminConnection, user: Identity) -> dict[str, int]:
     return {column.removeprefix("in_"): count for column, count in counted.items()}
 
 
-def report(user: Identity, deleted: Deleted, proof: Proof, settings: Settings) -> Iterator[str]:
+def report(user: Identity, deleted: DeletedRows, proof: Proof, settings: Settings) -> Iterator[str]:
     if deleted.pieces:
         yield f"deleted, in {deleted.pieces} {'piece' if deleted.pieces == 1 else 'pieces'}:"
         yield from (f"  {table}: {count}" for table, count in deleted.rows.items())

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.db.batch_rows import Rows
-from service.db.batching import Batch
+from service.db.batching import StatementBatch
 from service.db.statement_traces import QUERY
 from service.db.statements import BatchKey, Statement
 from service.errors import Problem
@@ -21,7 +21,7 @@ SENT = "sent"  # the event
 REQUESTS = "todo.batch.requests"
 
 
-class TracedBatch(Batch):
+class TracedBatch(StatementBatch):
     def __init__(self, tracer: Tracer, statement: Statement, key: BatchKey, max_size: int) -> None:
         super().__init__(statement, key, max_size)
         self._tracer = tracer

@@ -59,7 +59,7 @@ class BatchUndoneError(Exception):
     """One execution failed, and the transaction of the whole batch was rolled back."""
 
 
-class Batch:
+class StatementBatch:
     """Several executions of one statement, sent together. No two of them can return the same row."""
 
     def __init__(self, statement: Statement, key: BatchKey, max_size: int) -> None:
@@ -165,19 +165,21 @@ class Batch:
                 answer.set_result(found)
 
 
-NewBatch: TypeAlias = Callable[[Statement, BatchKey, int], Batch]
+NewBatch: TypeAlias = Callable[[Statement, BatchKey, int], StatementBatch]
 
 
 class Batches:
     """The open batches of one process, by statement."""
 
-    def __init__(self, run: Run, lock_waits: LockWaits, background: Background, new_batch: NewBatch = Batch) -> None:
+    def __init__(
+        self, run: Run, lock_waits: LockWaits, background: Background, new_batch: NewBatch = StatementBatch
+    ) -> None:
         self._run_statement = run
         self._new_batch = new_batch
         self._lock_waits = lock_waits
         self._background = background
         self._waiting_count = 0  # requests that wait for rows, in a batch or alone
-        self._open_batches: dict[str, Batch] = {}  # by statement; requests may join them until they are sent
+        self._open_batches: dict[str, StatementBatch] = {}  # by statement; requests may join them until they are sent
         self._in_flight: Counter[str] = Counter()  # batches sent and not yet answered, by statement
         self._may_batch_writes: bool | None = None  # None: the server was not asked yet
         self._foreign_rows = ForeignRows()
@@ -209,7 +211,7 @@ class Batches:
         self._record_rows(statement, len(rows))
         return rows
 
-    def _open_batch(self, statement: Statement, key: BatchKey) -> Batch:
+    def _open_batch(self, statement: Statement, key: BatchKey) -> StatementBatch:
         batch = self._open_batches[statement.name] = self._new_batch(statement, key, self._max_size(statement))
         if self._in_flight[statement.name]:
             batch.hold_timer = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._end_hold, batch)
@@ -217,7 +219,7 @@ class Batches:
             self._background.run(self._run_batch(batch))  # begins in the next iteration of the event loop
         return batch
 
-    def _end_hold(self, batch: Batch) -> None:
+    def _end_hold(self, batch: StatementBatch) -> None:
         """Sends a held batch now. A batch that is not held is being sent already."""
         if batch.hold_timer is not None:
             batch.hold_timer.cancel()
@@ -233,7 +235,7 @@ class Batches:
             self._lock_waits.remember(arguments[0])
             raise
 
-    async def _run_batch(self, batch: Batch) -> None:
+    async def _run_batch(self, batch: StatementBatch) -> None:
         await batch.wait_for_more()
         if self._open_batches.get(batch.statement.name) is batch:
             del self._open_batches[batch.statement.name]
@@ -250,7 +252,7 @@ class Batches:
         except Exception as error:  # noqa: BLE001 - any error goes to the requests that wait
             batch.fail(error)
 
-    async def _send_and_end_next_hold(self, batch: Batch) -> Rows:
+    async def _send_and_end_next_hold(self, batch: StatementBatch) -> Rows:
         name = batch.statement.name
         self._in_flight[name] += 1
         try:
@@ -260,7 +262,7 @@ class Batches:
             if name in self._open_batches:
                 self._end_hold(self._open_batches[name])
 
-    async def _send(self, batch: Batch) -> Rows:
+    async def _send(self, batch: StatementBatch) -> Rows:
         if self._may_batch_writes is None and not batch.statement.only_reads:
             [server] = await self.run_alone(IS_DISTRIBUTED, [])
             self._may_batch_writes = not server["is_distributed"]

@@ -12,7 +12,7 @@ import asyncpg
 
 from service.background import Background
 from service.db.batch_traces import TracedBatch
-from service.db.batching import Batch, Batches
+from service.db.batching import Batches, StatementBatch
 from service.db.connect import DatabaseConnection
 from service.db.lock_waits import RETRYABLE_ERRORS, LockWaits
 from service.db.pool import DRIVER_ERRORS, Pool
@@ -117,7 +117,7 @@ class Database:
     def __init__(self, pool: Pool, lock_waits: LockWaits, background: Background, tracer: Tracer | None = None) -> None:
         self._pool = pool
         self._lock_waits = lock_waits
-        new_batch = partial(TracedBatch, tracer) if tracer else Batch
+        new_batch = partial(TracedBatch, tracer) if tracer else StatementBatch
         self._batches = Batches(self._run, lock_waits, background, new_batch)
         self._trouble: ServerTrouble | None = None
 

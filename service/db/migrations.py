@@ -44,7 +44,7 @@ class Applied(NamedTuple):
     at: datetime
 
 
-class Session(NamedTuple):
+class MigrationRun(NamedTuple):
     """A run that has the lock."""
 
     backend: Any  # yoyo's, with the connection on which migrations run
@@ -69,20 +69,20 @@ def pending(url: str) -> list[str]:
 
 def apply(url: str, to: str | None = None) -> list[str]:
     """Applies the pending migrations, up to and including `to`. Returns their ids."""
-    with _exclusively(url) as session:
-        chosen = _to_apply(session.done, to)
-        _run(session, "apply", chosen)
-        _keep_checksums(session.backend.connection)
-        if not set(known()) - session.done - set(chosen):
-            _grant(session.backend)
+    with _exclusively(url) as run:
+        chosen = _to_apply(run.done, to)
+        _run(run, "apply", chosen)
+        _keep_checksums(run.backend.connection)
+        if not set(known()) - run.done - set(chosen):
+            _grant(run.backend)
     return chosen
 
 
 def roll_back(url: str, to: str | None = None) -> list[str]:
     """Rolls back the last migration, or with `to` all after it, newest first. Returns their ids."""
-    with _exclusively(url) as session:
-        chosen = _to_roll_back(session.done, to)
-        _run(session, "rollback", chosen)
+    with _exclusively(url) as run:
+        chosen = _to_roll_back(run.done, to)
+        _run(run, "rollback", chosen)
     return chosen
 
 
@@ -118,36 +118,36 @@ def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
     return migration_ids[: migration_ids.index(to) + 1]
 
 
-def _run(session: Session, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
+def _run(run: MigrationRun, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
     every = {migration.id: migration for migration in _read()}
     for migration_id in chosen:
         if direction == "rollback" and not _file(migration_id, direction).is_file():
             raise MigrationError(f"there is no migrations/{migration_id}.rollback.sql; nothing was undone")
-    session.backend.ensure_internal_schema_updated()
+    run.backend.ensure_internal_schema_updated()
     for migration_id in chosen:
         migration = every[migration_id]
         if not migration.use_transactions:
-            concurrent_migrations.run(session.backend.connection, session.connection, _file(migration_id, direction))
+            concurrent_migrations.run(run.backend.connection, run.connection, _file(migration_id, direction))
         try:
             # The migration and its entry in yoyo's table are committed together. yoyo itself commits the entry in a
             # second transaction; killed in between, it would run the same migration again, and fail, for ever.
-            with session.backend.transaction():
+            with run.backend.transaction():
                 if migration.use_transactions:
-                    rows(session.backend.connection, CHANGE_SHARDS_IN_TURN)
-                    migration.process_steps(session.backend, direction)
-                _write_down(session, migration, direction)
+                    rows(run.backend.connection, CHANGE_SHARDS_IN_TURN)
+                    migration.process_steps(run.backend, direction)
+                _write_down(run, migration, direction)
         except psycopg.Error as error:
             undone = "and was undone" if migration.use_transactions else "to be entered as done, and will run again"
             raise MigrationError(f"{migration_id} failed {undone}: {one_line(error)}") from None
 
 
-def _write_down(session: Session, migration: Any, direction: Literal["apply", "rollback"]) -> None:
+def _write_down(run: MigrationRun, migration: Any, direction: Literal["apply", "rollback"]) -> None:
     """Enters into yoyo's tables that the migration was applied or rolled back."""
-    session.backend.log_migration(migration, direction)
-    mark = session.backend.mark_one if direction == "apply" else session.backend.unmark_one
+    run.backend.log_migration(migration, direction)
+    mark = run.backend.mark_one if direction == "apply" else run.backend.unmark_one
     mark(migration, log=False)
     if direction == "apply":
-        _keep_checksums(session.backend.connection, migration.id)
+        _keep_checksums(run.backend.connection, migration.id)
 
 
 def _keep_checksums(connection: AdminConnection, just_applied: str | None = None) -> None:
@@ -178,7 +178,7 @@ def _read() -> MigrationList:
 
 
 @contextmanager
-def _exclusively(url: str) -> Iterator[Session]:
+def _exclusively(url: str) -> Iterator[MigrationRun]:
     """Lets one migration run work at a time, with an advisory lock, which the server releases when its session ends.
 
     yoyo's own lock is a row in a table, which a killed run leaves behind: it is not used, and an old row goes."""
@@ -192,7 +192,7 @@ def _exclusively(url: str) -> Iterator[Session]:
             backend = yoyo.get_backend(for_yoyo(url))
             with closing(backend.connection):
                 backend.break_lock()
-                yield Session(backend, connection, done)
+                yield MigrationRun(backend, connection, done)
         except LockTimeout:
             raise MigrationError("another migration is running; try again when it has ended") from None
         except psycopg.errors.UndefinedTable:

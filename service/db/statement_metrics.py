@@ -13,7 +13,7 @@ from service.metrics.meters import Counter, Meters
 
 NO_SQLSTATE = "none"
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class StatementMeter:
@@ -26,7 +26,7 @@ class StatementMeter:
         self._batch_size = None if statement.key is None else meters.histogram(BATCH_SIZE, statement.name)
         self._errors: dict[str, Counter] = {}
 
-    async def measure(self, answer: Awaitable[Answer], rows_of: Callable[[Answer], int], executions: int) -> Answer:
+    async def measure(self, answer: Awaitable[Result], rows_of: Callable[[Result], int], executions: int) -> Result:
         """A statement whose request was cancelled is not counted: its end is not known."""
         began = perf_counter()
         try:
@@ -76,8 +76,8 @@ def measuring(meters: Meters) -> type[DatabaseConnection]:
 
 
 def _measured(
-    meter: StatementMeter | None, answer: Awaitable[Answer], rows_of: Callable[[Answer], int], executions: int = 1
-) -> Awaitable[Answer]:
+    meter: StatementMeter | None, answer: Awaitable[Result], rows_of: Callable[[Result], int], executions: int = 1
+) -> Awaitable[Result]:
     return answer if meter is None else meter.measure(answer, rows_of, executions)
 
 

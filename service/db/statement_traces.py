@@ -11,7 +11,7 @@ from service.traces.tracer import Attributes, Span, Tracer
 CANCELLED = "cancelled"
 QUERY = "db.query.summary"
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class StatementSpans:
@@ -19,7 +19,7 @@ class StatementSpans:
         self._tracer = tracer
         self._known: dict[str, tuple[str, Attributes]] = {}  # names and attributes, by text
 
-    async def around(self, text: str, answer: Awaitable[Answer], executions: int = 1) -> Answer:
+    async def around(self, text: str, answer: Awaitable[Result], executions: int = 1) -> Result:
         span = self._begin(text, executions)
         if span is None:
             return await answer

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.db.admin_session import rows
 from service.db.connect import APPLICATION_NAME
 from service.db.statements import statement
-from service.doctor.examined import MINUTES, Database, our_tables
+from service.doctor.examined import MINUTES, ExaminedDatabase, our_tables
 from service.doctor.finding import Finding, note, warning
 
 COUNT_CONNECTIONS = statement("health/count_connections", "one")
@@ -17,7 +17,7 @@ LIST_NEGLECTED_TABLES = statement("doctor/list_neglected_tables", "many")
 MIB = 1024 * 1024
 
 
-def check(database: Database) -> Iterator[Finding]:
+def check(database: ExaminedDatabase) -> Iterator[Finding]:
     yield from _connections(database)
     connection, thresholds = database.connection, database.thresholds
     for row in rows(connection, LIST_OLD_TRANSACTIONS, older_than_seconds=thresholds.transaction_seconds):
@@ -50,7 +50,7 @@ def check(database: Database) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _connections(database: Database) -> Iterator[Finding]:
+def _connections(database: ExaminedDatabase) -> Iterator[Finding]:
     """Behind a pooler the pooler keeps to the limit. Copies on one host, or behind one address, count as one here."""
     settings = database.settings
     [sessions] = rows(database.connection, COUNT_SESSIONS, application_name=APPLICATION_NAME["application_name"])

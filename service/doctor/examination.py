@@ -15,8 +15,8 @@ from service.doctor import (
     server_checks,
     settings_checks,
 )
-from service.doctor.examined import Database, Surroundings, Thresholds
-from service.doctor.finding import Finding, Report, error
+from service.doctor.examined import ExaminedDatabase, Surroundings, Thresholds
+from service.doctor.finding import Diagnosis, Finding, error
 from service.settings.all_settings import Settings
 
 GET_SERVER = statement("doctor/get_server", "one")
@@ -25,14 +25,14 @@ TIME_LIMITS = {"lock_timeout": "1s", "statement_timeout": "5s"}
 TRY_PSQL = 'try: psql "$DATABASE_URL" -c "SELECT 1"'
 
 
-def examine(settings: Settings, around: Surroundings, thresholds: Thresholds | None = None) -> Report:
+def examine(settings: Settings, around: Surroundings, thresholds: Thresholds | None = None) -> Diagnosis:
     """Without DATABASE_URL the database is left out."""
     found = [*settings_checks.check(settings, around.environment, is_embedded=around.is_embedded)]
     found += host_checks.check(settings, around.root)
     found += issuer_checks.check(settings)
     if settings.database_url is not None:
         found += _of_database(settings, around, thresholds or Thresholds())
-    return Report(found)
+    return Diagnosis(found)
 
 
 def _of_database(settings: Settings, around: Surroundings, thresholds: Thresholds) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _of_database(settings: Settings, around: Surroundings, thresholds: Threshold
             before = around.clock()
             [server] = rows(connection, GET_SERVER)
             seconds_off = server["unix_seconds"] - (before + around.clock()) / 2
-            database = Database(settings, connection, server, facts.has_pooler, around.is_embedded, thresholds)
+            database = ExaminedDatabase(settings, connection, server, facts.has_pooler, around.is_embedded, thresholds)
             yield from server_checks.check(database, seconds_off)
             yield from role_checks.limits(database)
             yield from server_checks.pooler(database)

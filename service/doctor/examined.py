@@ -29,7 +29,7 @@ class Surroundings(NamedTuple):
     clock: Callable[[], float] = time.time
 
 
-class Database(NamedTuple):
+class ExaminedDatabase(NamedTuple):
     settings: Settings
     connection: AdminConnection  # to DATABASE_URL, as the running service has it
     server: dict[str, Any]  # the row of doctor/get_server

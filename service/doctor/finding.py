@@ -20,7 +20,7 @@ class Finding(NamedTuple):
         return f"{self.severity}: {self.check}: {self.wrong}; {self.effect}; {self.cure}"
 
 
-class Report(NamedTuple):
+class Diagnosis(NamedTuple):
     findings: list[Finding]
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.db.admin_session import rows
 from service.db.connect import LOCK_TIMEOUT_SETTING, LONG_LOCK_TIMEOUT_MS
 from service.db.statements import names_of_requests, statement
-from service.doctor.examined import Database, our_tables
+from service.doctor.examined import ExaminedDatabase, our_tables
 from service.doctor.finding import Finding, error, warning
 from service.domain.cleanup import EXPIRED_ROWS
 from service.review.golden_plans import golden, needed_privileges
@@ -18,7 +18,7 @@ RUNTIME = "todo_runtime"
 APPLY_ROLES = "psql DATABASE -v ON_ERROR_STOP=1 -f sql/roles.sql"
 
 
-def privileges(database: Database) -> Iterator[Finding]:
+def privileges(database: ExaminedDatabase) -> Iterator[Finding]:
     """Asked when the tables are there. The running service also sends the statements that delete what is expired."""
     names_sent = [*names_of_requests(), *(walk.statement.name for walk in EXPIRED_ROWS.values())]
     needed = [each for sent in names_sent for each in needed_privileges(golden(sent))]
@@ -39,7 +39,7 @@ def privileges(database: Database) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def limits(database: Database) -> Iterator[Finding]:
+def limits(database: ExaminedDatabase) -> Iterator[Finding]:
     server, role = database.server, database.server["role_name"]
     if server["has_full_rights"] and not database.is_embedded:
         yield warning(

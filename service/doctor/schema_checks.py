@@ -6,7 +6,7 @@ from service.db import migrations, schema_drift
 from service.db.admin_session import CommandError, connected, rows
 from service.db.statements import statement
 from service.doctor import role_checks
-from service.doctor.examined import Database, our_tables
+from service.doctor.examined import ExaminedDatabase, our_tables
 from service.doctor.finding import Finding, error, warning
 
 GET_HISTORY_ID = statement("doctor/get_history_id", "one")
@@ -17,7 +17,7 @@ MIGRATE = "python -m service migrate"
 INVALID = " INVALID"  # in the description of an index; it has a separate finding
 
 
-def check(database: Database) -> Iterator[Finding]:
+def check(database: ExaminedDatabase) -> Iterator[Finding]:
     [session] = rows(database.connection, migrations.GET_SCHEMA)
     if session["schema_name"] is None:
         role = session["role_name"]
@@ -54,7 +54,7 @@ def check(database: Database) -> Iterator[Finding]:
         yield from _direct(database)
 
 
-def _drift(database: Database) -> Iterator[Finding]:
+def _drift(database: ExaminedDatabase) -> Iterator[Finding]:
     drift = schema_drift.of_database(database.settings.dsn)
     for migration_id in drift.edited:
         yield warning(
@@ -69,7 +69,7 @@ def _drift(database: Database) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _direct(database: Database) -> Iterator[Finding]:
+def _direct(database: ExaminedDatabase) -> Iterator[Finding]:
     """DATABASE_DIRECT_URL has to lead to the same database, as a role that can change the tables."""
     if database.settings.database_direct_url is None:
         return

@@ -6,7 +6,7 @@ import psycopg
 
 from service.db.admin_session import AdminConnection, one_line, rows
 from service.db.connect import GET_SERVER_PID
-from service.doctor.examined import Database
+from service.doctor.examined import ExaminedDatabase
 from service.doctor.finding import Finding, error, note, warning
 from service.settings.database_url import hosts_of
 
@@ -30,7 +30,7 @@ ASSUMED = {
 }
 
 
-def check(database: Database, seconds_off: float) -> Iterator[Finding]:
+def check(database: ExaminedDatabase, seconds_off: float) -> Iterator[Finding]:
     server = database.server
     version = server["version_number"] // 10_000
     if not OLDEST <= version <= NEWEST:
@@ -69,7 +69,7 @@ def check(database: Database, seconds_off: float) -> Iterator[Finding]:
     yield from _encryption(database)
 
 
-def _texts(database: Database) -> Iterator[Finding]:
+def _texts(database: ExaminedDatabase) -> Iterator[Finding]:
     """How the server sorts texts and knows their letters."""
     if database.server["has_old_collation"]:
         yield warning(
@@ -85,7 +85,7 @@ def _texts(database: Database) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _encryption(database: Database) -> Iterator[Finding]:
+def _encryption(database: ExaminedDatabase) -> Iterator[Finding]:
     if unencrypted := unencrypted_host(database.settings.dsn, is_encrypted=database.connection.pgconn.ssl_in_use):
         yield warning(
             "database/tls", f"the connection to {unencrypted} is not encrypted",
@@ -117,7 +117,7 @@ def refuses_transactions(connection: AdminConnection) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def pooler(database: Database) -> Iterator[Finding]:
+def pooler(database: ExaminedDatabase) -> Iterator[Finding]:
     if not database.has_pooler:
         return
     if database.settings.prepared_statements == "on":

@@ -37,14 +37,14 @@ class Place(NamedTuple):
         return max(self.version, self.deletions)
 
 
-class Change(NamedTuple):
+class FeedEntry(NamedTuple):
     id: UUID
     version: int
     task: Row | None  # None: it was deleted
 
 
 class ChangesPage(NamedTuple):
-    changes: list[Change]
+    changes: list[FeedEntry]
     end: Place  # where the next page begins: where this one did, if nothing is new
     has_more: bool
     newest: int  # the highest number of the owner when the page was read
@@ -77,7 +77,7 @@ class ChangeFeed:
         end = Place(last.version, last.id, max(begin.deletions, last.version), history, good_until)
         return ChangesPage(changes, end, has_more, newest)
 
-    async def _read(self, user_id: UUID, begin: Place, newest: int, max_rows: int) -> list[Change]:
+    async def _read(self, user_id: UUID, begin: Place, newest: int, max_rows: int) -> list[FeedEntry]:
         """Two statements, each at its own moment. They agree because all numbers up to `newest` were given before: a
         task that is written in between has a higher one, and is a change of the next page."""
         # Alone, because it looks at all tasks of the owner: in a batch other users would wait for it.
@@ -88,6 +88,6 @@ class ChangeFeed:
         deleted = await self.database.many(
             LIST_DELETED_TASKS, user_id=user_id, after_version=begin.deletions, newest=newest, max_rows=max_rows
         )
-        changes = [Change(task["id"], task["version"], task) for task in tasks]
-        changes += [Change(task["id"], task["version"], None) for task in deleted]
+        changes = [FeedEntry(task["id"], task["version"], task) for task in tasks]
+        changes += [FeedEntry(task["id"], task["version"], None) for task in deleted]
         return sorted(changes, key=lambda change: (change.version, change.id))[:max_rows]

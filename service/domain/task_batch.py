@@ -28,7 +28,7 @@ FIELD_REFUSALS = {rule.field: rule.message for rule in RULES_BETWEEN_FIELDS}
 OVER_QUOTA, CHANGED = "quota", "changed"
 
 
-class Operation(NamedTuple):
+class BatchOperation(NamedTuple):
     op: Literal["create", "update", "delete"]
     task_id: UUID
     fields: dict[str, Any]  # by column; None clears one
@@ -36,7 +36,7 @@ class Operation(NamedTuple):
 
 
 async def write_batch(
-    services: Services, user_id: UUID, operations: Sequence[Operation], once: AnswerOnce[list[Row]]
+    services: Services, user_id: UUID, operations: Sequence[BatchOperation], once: AnswerOnce[list[Row]]
 ) -> Answer:
     """The answer is made of a row for each operation, in their order. Raises the problem of the first operation that
     is refused; where fields do not fit together, with those of all operations."""
@@ -73,7 +73,7 @@ def name_of(place: int, field: str = "") -> str:
     return f"operations[{place}].{field}" if field else f"operations[{place}]"
 
 
-def _as_json(operations: Sequence[Operation]) -> str:
+def _as_json(operations: Sequence[BatchOperation]) -> str:
     return orjson.dumps(
         [
             {
@@ -94,7 +94,7 @@ def _stored(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _write(
-    transaction: Transaction, services: Services, user_id: UUID, operations: Sequence[Operation]
+    transaction: Transaction, services: Services, user_id: UUID, operations: Sequence[BatchOperation]
 ) -> list[Row]:
     try:
         return await transaction.many(

@@ -80,7 +80,7 @@ class Filters(NamedTuple):
     search: str | None = None
 
 
-class TaskList(NamedTuple):
+class ListWanted(NamedTuple):
     sort: Sort = NEWEST
     filters: Filters = Filters()
 
@@ -90,11 +90,11 @@ class TaskList(NamedTuple):
         return not self.sort.has_index or self.filters.tags is not None or self.filters.search is not None
 
 
-EVERYTHING = TaskList()
+EVERYTHING = ListWanted()
 
 
 class PageWanted(NamedTuple):
-    listed: TaskList = EVERYTHING
+    listed: ListWanted = EVERYTHING
     after: Position | None = None  # None: from the start
     limit: int = LIST_LIMIT
 

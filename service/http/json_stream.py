@@ -39,7 +39,7 @@ class Listing(NamedTuple):
     max_rows: int | None
 
 
-class Around(NamedTuple):
+class Envelope(NamedTuple):
     """The object that a list is in: its other fields before and after the list, and the headers of the response."""
 
     name: str
@@ -96,7 +96,7 @@ class Pieces:
 
 async def answer_list(request: Request, listing: Listing, before: Fields | None = None) -> HTTPResponse | None:
     """Responds with one JSON object: the fields of `before`, and the list. None if the response was streamed."""
-    around = Around(listing.name, before or {}, {}, {})
+    around = Envelope(listing.name, before or {}, {}, {})
     unsent = FollowingRows(request.app.ctx.database, request.ctx.user_id, listing.read_after, listing.max_rows)
     rows = await unsent.read(MAX_PAGE_ROWS)
     if len(rows) <= ROWS_AT_ONCE:
@@ -108,14 +108,14 @@ async def answer_page(
     request: Request, page: Page, item: Item, next_cursor: str | None, headers: dict[str, str]
 ) -> HTTPResponse | None:
     """Responds with the tasks of a page and the cursor of the next one. None if the response was streamed."""
-    around = Around("tasks", {}, {"next_cursor": next_cursor}, headers)
+    around = Envelope("tasks", {}, {"next_cursor": next_cursor}, headers)
     if len(page.tasks) <= ROWS_AT_ONCE:
         return around.whole([item(task) for task in page.tasks])
     unsent = TasksOfPage(request.app.ctx.database, request.ctx.user_id, page)
     return await _in_pieces(request, around, page.tasks, Pieces(request, item, unsent))
 
 
-async def _in_pieces(request: Request, around: Around, rows: list[Row], pieces: Pieces) -> HTTPResponse | None:
+async def _in_pieces(request: Request, around: Envelope, rows: list[Row], pieces: Pieces) -> HTTPResponse | None:
     """In one piece if all of it fits. `rows` is emptied: they would stay in memory while a slow client reads."""
     begin = pieces.made_of(rows)
     begin[0] = around.start  # in the place of the first comma
@@ -127,7 +127,7 @@ async def _in_pieces(request: Request, around: Around, rows: list[Row], pieces: 
     return None
 
 
-async def _stream(request: Request, around: Around, begin: list[Buffer], pieces: Pieces) -> None:
+async def _stream(request: Request, around: Envelope, begin: list[Buffer], pieces: Pieces) -> None:
     response = StreamedResponse(headers=around.headers, content_type="application/json")
     try:
         await request.respond(response)
@@ -137,7 +137,7 @@ async def _stream(request: Request, around: Around, begin: list[Buffer], pieces:
 
 
 async def _send_pieces(
-    request: Request, response: StreamedResponse, around: Around, begin: list[Buffer], pieces: Pieces
+    request: Request, response: StreamedResponse, around: Envelope, begin: list[Buffer], pieces: Pieces
 ) -> None:
     """An error at a later piece cuts the connection, because half a list must not look like a whole one."""
     if request.version == "1.0" or request.method == "HEAD":

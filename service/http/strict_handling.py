@@ -52,7 +52,7 @@ class StrictHandling(Extension):
         if sent is None:
             return
         model = operation.body_of_new if operation.body_of_new and creates(request) else operation.body
-        of_body, of_query = _not_of(model, sent), _not_of(operation.query, read_query(request))
+        of_body, of_query = _unknown_names(model, sent), _unknown_names(operation.query, read_query(request))
         if model is not None and issubclass(model, NestedModel):
             of_body += islice(model.unknown_names(sent), MAX_UNKNOWN_NAMES)
         if of_body or of_query:
@@ -80,8 +80,8 @@ def _body_of(request: Request, operation: Operation) -> dict[str, Any] | None:
         return None if operation.body and operation.needs_body else {}
 
 
-def _not_of(model: type[BaseModel] | None, names: Iterable[str]) -> list[str]:
-    """No more than an answer has: looking at all names of a large body would hold up other requests."""
+def _unknown_names(model: type[BaseModel] | None, names: Iterable[str]) -> list[str]:
+    """At most MAX_UNKNOWN_NAMES: looking at all names of a large body would hold up other requests."""
     not_known = (name for name in names if model is None or name not in model.model_fields)
     return list(islice(not_known, MAX_UNKNOWN_NAMES))
 

@@ -9,8 +9,8 @@ from service.db.statements import OF_TASK
 from service.review.catalog import OWNER, Catalog, Column, Table
 from service.review.owner import USERS
 from service.review.plans import Plan, aliases, conjuncts, nodes, table_of
-from service.review.prepared import Described
-from service.review.reviewed import Finding, Reviewed
+from service.review.prepared import ServerDescription
+from service.review.reviewed import Reviewed, ReviewFinding
 
 KEY_COLUMN = {OWNER: "$1", "id": "$2"}
 # Nodes whose output has the same columns, at the same places, as that of their children.
@@ -18,7 +18,7 @@ PASS_ON = {"Append", "Merge Append", "Limit", "Sort", "Incremental Sort", "Uniqu
 CHILDREN = {"Outer", "Member"}
 
 
-def check(reviewed: Reviewed, plan: Plan, described: Described, catalog: Catalog) -> Iterator[Finding]:
+def check(reviewed: Reviewed, plan: Plan, described: ServerDescription, catalog: Catalog) -> Iterator[ReviewFinding]:
     key = reviewed.statement.key
     if key is None:
         return
@@ -33,7 +33,7 @@ def check(reviewed: Reviewed, plan: Plan, described: Described, catalog: Catalog
             yield _finding(reviewed, "id", ids)
 
 
-def _finding(reviewed: Reviewed, name: str, found: set[Column]) -> Finding:
+def _finding(reviewed: Reviewed, name: str, found: set[Column]) -> ReviewFinding:
     shown = ", ".join(sorted(f"{column.table[1]}.{column.name}" for column in found)) or "not a table's column"
     message = f"must return as {name} the {name} of an owned table that is bound by {KEY_COLUMN[name]}: a batch finds"
     return reviewed.finding_in_header(f"{message} its rows by it, and it is {shown}", f"-- -> {name} ", "-- -> as ")
@@ -62,7 +62,7 @@ def _is_bound(table: Table, column: str, plan: Plan, parameter: str = "$2") -> b
     )
 
 
-def _origins(name: str, plan: Plan, described: Described, catalog: Catalog) -> set[Column]:
+def _origins(name: str, plan: Plan, described: ServerDescription, catalog: Catalog) -> set[Column]:
     """The table's column that an output is, or of a UNION the column of each of its parts. Empty if one is not."""
     places = [place for place, output in enumerate(described.columns) if output.name == name]
     if len(places) != 1:

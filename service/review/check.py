@@ -18,9 +18,9 @@ from service.review import (
     total_order,
 )
 from service.review.catalog import Catalog
-from service.review.plans import PLANNER_SETTINGS, NotPermittedError, PlanError, generic_plan
-from service.review.reviewed import Finding, Reviewed, read_all
-from service.review.tables import Declared
+from service.review.plans import PLANNER_SETTINGS, PlanError, PlanNotPermittedError, generic_plan
+from service.review.reviewed import Reviewed, ReviewFinding, read_all
+from service.review.tables import DeclaredTables
 
 SETTINGS = PLANNER_SETTINGS | {"lock_timeout": "'5s'", "statement_timeout": "'30s'"}
 
@@ -28,13 +28,13 @@ SETTINGS = PLANNER_SETTINGS | {"lock_timeout": "'5s'", "statement_timeout": "'30
 BY_THE_OWNER = "migrations/"
 
 
-def check_texts(root: Path = SQL) -> list[Finding]:
+def check_texts(root: Path = SQL) -> list[ReviewFinding]:
     reviewed, findings = read_all(root)
     _, in_tables = tables.read(root)
     return sorted(findings + in_tables + [finding for each in reviewed for finding in static_rules.check(each)])
 
 
-def check(url: str) -> list[Finding]:
+def check(url: str) -> list[ReviewFinding]:
     """Checks sql/ against a migrated database. Raises CommandError when a migration is missing."""
     behind = migrations.pending(url)
     if behind:
@@ -42,7 +42,7 @@ def check(url: str) -> list[Finding]:
     return check_tree(url, SQL)
 
 
-def check_tree(url: str, root: Path) -> list[Finding]:
+def check_tree(url: str, root: Path) -> list[ReviewFinding]:
     """Prepares and plans every statement below `root`. Runs none of them and changes nothing."""
     reviewed, findings = read_all(root)
     declared, in_tables = tables.read(root)
@@ -61,7 +61,9 @@ def check_tree(url: str, root: Path) -> list[Finding]:
     return sorted(findings)
 
 
-def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog, declared: Declared) -> list[Finding]:
+def _check(
+    connection: AdminConnection, reviewed: Reviewed, catalog: Catalog, declared: DeclaredTables
+) -> list[ReviewFinding]:
     """A statement with a forbidden object is not planned, because planning runs some functions."""
     hidden = list(forbidden_objects.check(reviewed, catalog))
     found = [*hidden, *total_order.check(reviewed, catalog)]
@@ -74,7 +76,7 @@ def _check(connection: AdminConnection, reviewed: Reviewed, catalog: Catalog, de
     except prepared.NotPreparedError as refused:
         return [*found, refused.finding(reviewed)]
     except PlanError as error:
-        if isinstance(error, NotPermittedError) and reviewed.statement.name.startswith(BY_THE_OWNER):
+        if isinstance(error, PlanNotPermittedError) and reviewed.statement.name.startswith(BY_THE_OWNER):
             return found
         return [*found, reviewed.finding(str(error))]
     return [

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from service.review.catalog import Catalog
 from service.review.owner import FIRST_PARAMETER
 from service.review.plans import Plan, aliases, conjuncts, nodes
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 from service.review.static_rules import MAINTENANCE
-from service.review.tables import ACCOUNT, Declared
+from service.review.tables import ACCOUNT, DeclaredTables
 
 JOINED_BY_ALL = {"Inner", "Semi"}
 PASS_ON = {"Materialize", "Memoize", "Sort", "Limit", "LockRows"}
 
 
-def check(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: DeclaredTables) -> Iterator[ReviewFinding]:
     if reviewed.statement.name.startswith(MAINTENANCE):
         return
     for node in nodes(plan):

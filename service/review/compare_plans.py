@@ -26,7 +26,7 @@ FILE_LINES = 3  # at the top of a unified diff: the two names and the line numbe
 SAME, DIFFERS, INCOMPLETE = range(3)  # the exit codes
 
 
-class Compared(NamedTuple):
+class ComparedPlan(NamedTuple):
     """A statement with its golden plan and that of the database, or why it made none."""
 
     name: str
@@ -39,12 +39,12 @@ class Compared(NamedTuple):
         return self.refusal is None and self.here != self.golden
 
 
-class Report(NamedTuple):
+class Comparison(NamedTuple):
     lines: list[str]
     exit_code: int
 
 
-def compare(url: str) -> Report:
+def compare(url: str) -> Comparison:
     """Reads alone. Raises CommandError when the database plans no statement that reads a table."""
     with connected(url) as connection:
         connection.read_only = True
@@ -63,20 +63,20 @@ def compare(url: str) -> Report:
         f"{len(compared)} statements on PostgreSQL {version}: {same} same as golden, {len(different)} differ, "
         f"{len(refused)} not planned"
     )
-    return Report(lines, INCOMPLETE if refused else DIFFERS if different else SAME)
+    return Comparison(lines, INCOMPLETE if refused else DIFFERS if different else SAME)
 
 
-def _compare(connection: AdminConnection, name: str, version: int) -> Compared:
+def _compare(connection: AdminConnection, name: str, version: int) -> ComparedPlan:
     """Each statement has a transaction of its own: its locks on the tables are released before the next one."""
     try:
         with connection.transaction():
             rows(connection, SET_TIME_LIMITS, **TIME_LIMITS, is_local=True)
-            return Compared(name, golden(name, version), list(reduced(generic_plan(connection, read(name)))), None)
+            return ComparedPlan(name, golden(name, version), list(reduced(generic_plan(connection, read(name)))), None)
     except PlanError as error:
-        return Compared(name, golden(name, version), [], str(error))
+        return ComparedPlan(name, golden(name, version), [], str(error))
 
 
-def _shown(compared: Compared) -> Iterator[str]:
+def _shown(compared: ComparedPlan) -> Iterator[str]:
     if compared.refusal is not None:
         yield f"{compared.name}: {compared.refusal}"
     elif compared.differs:
@@ -88,7 +88,7 @@ def _shown(compared: Compared) -> Iterator[str]:
         yield f"{compared.name}: same as golden"
 
 
-def _missing_privileges(connection: AdminConnection, refused: list[Compared]) -> str | None:
+def _missing_privileges(connection: AdminConnection, refused: list[ComparedPlan]) -> str | None:
     """One line with all privileges that the refused statements need and the role has not."""
     lacking = missing(connection, [each for compared in refused for each in needed_privileges(compared.golden)])
     if lacking is None:
@@ -97,7 +97,7 @@ def _missing_privileges(connection: AdminConnection, refused: list[Compared]) ->
     return f"the role {role} lacks {privileges}: run this as a role that has them, such as todo_runtime"
 
 
-def _tables(connection: AdminConnection, different: Iterable[Compared]) -> Iterator[str]:
+def _tables(connection: AdminConnection, different: Iterable[ComparedPlan]) -> Iterator[str]:
     """The sizes that the planner assumes for the tables in the plans that differ, and when they were analyzed."""
     tables = sorted({table for each in different for _, table in needed_privileges([*each.golden, *each.here])})
     for row in rows(connection, LIST_TABLE_STATISTICS, table_names=tables) if tables else []:

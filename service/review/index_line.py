@@ -7,13 +7,13 @@ from postgast.pg_query_pb2 import SortBy
 from service.review.catalog import Catalog
 from service.review.forbidden_objects import ABOUT_THE_DATABASE
 from service.review.plans import Plan, aliases, conjuncts, default_plan, nodes
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 from service.review.static_rules import MAINTENANCE
 
 NONE = "none"
 
 
-def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[ReviewFinding]:
     """A small table is read as a whole by default, and by an index where that is ruled out: both lines are true. So is
     a line with another index where only the sizes of the two decide. Statements about the catalog and those of
     maintenance are left out: their plans change with the number of rows."""

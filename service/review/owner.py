@@ -9,7 +9,7 @@ from postgast.pg_query_pb2 import InsertStmt, OnConflictClause, ParamRef, RangeV
 
 from service.review.catalog import OWNER, Catalog, Table
 from service.review.plans import Plan, aliases, conjuncts, nodes, table_of
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 from service.review.static_rules import MAINTENANCE
 
 FIRST_PARAMETER = (OWNER, "uuid")
@@ -19,7 +19,7 @@ VALUES = '"*VALUES*".'
 INDEX_SCANS = {"Index Scan", "Index Only Scan"}
 
 
-def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[ReviewFinding]:
     if reviewed.statement.name.startswith(MAINTENANCE):
         return
     yield from _plan_shows_every_table(reviewed, plan, catalog)
@@ -37,7 +37,7 @@ def equals_first(node: Plan, column: str) -> set[str]:
     return {f"({alias}.{column} {equals})" for alias in aliases(node) for equals in ("= $1", "= ANY (ARRAY[$1])")}
 
 
-def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[Finding]:
+def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) -> Iterator[ReviewFinding]:
     planned = {
         (table[0], catalog.declared_name(table[1])) for node in nodes(plan) if (table := table_of(node)) is not None
     }
@@ -52,7 +52,7 @@ def _plan_shows_every_table(reviewed: Reviewed, plan: Plan, catalog: Catalog) ->
                 yield reviewed.finding(f"a sub-select shows as ${number}, like a parameter: write it as a join")
 
 
-def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
+def _owned(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[ReviewFinding]:
     if reviewed.statement.parameters[:1] != (FIRST_PARAMETER,):
         yield reviewed.finding(f"touches {table[1]}: its header must list {OWNER} uuid as $1")
     if node["Node Type"] != "ModifyTable":
@@ -85,7 +85,7 @@ def _is_one_row(node: Plan, catalog: Catalog) -> bool:
     )
 
 
-def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[Finding]:
+def _inserted(reviewed: Reviewed, node: Plan, table: Table, catalog: Catalog) -> Iterator[ReviewFinding]:
     offset = _offset(reviewed, node)
     [source] = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
     # Some plan nodes have no Output.
@@ -115,7 +115,7 @@ def _is_first_parameter(value: Any) -> bool:
     return isinstance(value, ParamRef) and value.number == 1
 
 
-def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[Finding]:
+def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[ReviewFinding]:
     """A read of users must be bound to a unique key: each column to a parameter, and `id` to $1, the token's user."""
     if node["Node Type"] == "ModifyTable":
         return
@@ -132,7 +132,7 @@ def _of_one_user(reviewed: Reviewed, node: Plan, catalog: Catalog) -> Iterator[F
             return
 
 
-def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[Finding]:
+def _changed_users(reviewed: Reviewed, plan: Plan) -> Iterator[ReviewFinding]:
     """An UPDATE or DELETE of users must be bound to the token's user. ON CONFLICT must not change an identity."""
     for node in nodes(plan):
         if node["Node Type"] != "ModifyTable" or node["Relation Name"] != USERS:

@@ -24,7 +24,7 @@ class PlanError(Exception):
     """The server makes no plan of the statement, or more than one."""
 
 
-class NotPermittedError(PlanError):
+class PlanNotPermittedError(PlanError):
     """The role of the connection may not run the statement, and so the server shows it no plan."""
 
 
@@ -34,7 +34,7 @@ def generic_plan(connection: AdminConnection, statement: Statement) -> Plan:
         with connection.transaction():
             found = explain_generic(connection, statement, "VERBOSE, FORMAT JSON")
     except psycopg.errors.InsufficientPrivilege as error:
-        raise NotPermittedError(f"cannot be planned: {one_line(error)}") from None
+        raise PlanNotPermittedError(f"cannot be planned: {one_line(error)}") from None
     except psycopg.Error as error:
         raise PlanError(f"cannot be planned: {one_line(error)}") from None
     explained = [each for row in found for each in row[0]]

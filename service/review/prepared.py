@@ -6,7 +6,7 @@ from typing import NamedTuple
 from psycopg import pq
 
 from service.review.catalog import Catalog, Column
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 
 
 class Output(NamedTuple):
@@ -24,17 +24,17 @@ class NotPreparedError(Exception):
         super().__init__((result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode())
         self._position = int(result.error_field(pq.DiagnosticField.STATEMENT_POSITION) or 0)
 
-    def finding(self, reviewed: Reviewed) -> Finding:
+    def finding(self, reviewed: Reviewed) -> ReviewFinding:
         before = reviewed.statement.text[: self._position].encode()
         return reviewed.finding(f"cannot be prepared: {self}", len(before) or None)
 
 
-class Described(NamedTuple):
+class ServerDescription(NamedTuple):
     parameters: list[set[str]]  # the names of each one's type
     columns: list[Output]
 
 
-def check(reviewed: Reviewed, described: Described) -> Iterator[Finding]:
+def check(reviewed: Reviewed, described: ServerDescription) -> Iterator[ReviewFinding]:
     statement = reviewed.statement
     parameters, columns = described
     if len(parameters) != len(statement.parameters):
@@ -50,7 +50,7 @@ def check(reviewed: Reviewed, described: Described) -> Iterator[Finding]:
     yield from _columns(reviewed, columns)
 
 
-def _columns(reviewed: Reviewed, columns: list[Output]) -> Iterator[Finding]:
+def _columns(reviewed: Reviewed, columns: list[Output]) -> Iterator[ReviewFinding]:
     listed = reviewed.statement.columns
     if [name for name, _ in listed] != [column.name for column in columns]:
         in_header = ", ".join(name for name, _ in listed) or "nothing"
@@ -63,7 +63,7 @@ def _columns(reviewed: Reviewed, columns: list[Output]) -> Iterator[Finding]:
             yield reviewed.finding_in_header(message, f"-- -> {name} ", "-- -> as ")
 
 
-def describe(reviewed: Reviewed, catalog: Catalog) -> Described:
+def describe(reviewed: Reviewed, catalog: Catalog) -> ServerDescription:
     """Uses the protocol's Prepare and Describe: they refuse two statements in one text, and run nothing.
 
     Raises NotPreparedError when the server refuses the statement: there is nothing to compare then, and no plan."""
@@ -80,7 +80,9 @@ def describe(reviewed: Reviewed, catalog: Catalog) -> Described:
         )
         for place in range(found.nfields)
     ]
-    return Described([catalog.names_of_type(found.param_type(place)) for place in range(found.nparams)], columns)
+    return ServerDescription(
+        [catalog.names_of_type(found.param_type(place)) for place in range(found.nparams)], columns
+    )
 
 
 def _or(type_names: set[str]) -> str:

@@ -9,19 +9,19 @@ from service.db.statements import statement
 LIST_MISSING_PRIVILEGES = statement("review/list_missing_privileges", "many")
 
 
-class Lacking(NamedTuple):
+class MissingPrivileges(NamedTuple):
     role_name: str
     privileges: str  # SELECT on tasks; INSERT, SELECT on users
 
 
-def missing(connection: AdminConnection, needed: Iterable[tuple[str, str]]) -> Lacking | None:
+def missing(connection: AdminConnection, needed: Iterable[tuple[str, str]]) -> MissingPrivileges | None:
     """Which of these privileges, each with its table, the role of this session lacks; None: it has all."""
     wanted = sorted(set(needed))
     privileges, tables = [privilege for privilege, _ in wanted], [table for _, table in wanted]
     found = rows(connection, LIST_MISSING_PRIVILEGES, privileges=privileges, table_names=tables)
     if not found:
         return None
-    return Lacking(found[0]["role_name"], listed((row["privilege"], row["object_name"]) for row in found))
+    return MissingPrivileges(found[0]["role_name"], listed((row["privilege"], row["object_name"]) for row in found))
 
 
 def listed(privileges: Iterable[tuple[str, str]]) -> str:

@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from service.review.catalog import Catalog
 from service.review.forbidden_objects import SYSTEM_SCHEMAS
 from service.review.plans import Plan, conjuncts, nodes, table_of
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 from service.review.static_rules import MAINTENANCE
-from service.review.tables import MIGRATIONS, PATH, Declared
+from service.review.tables import MIGRATIONS, PATH, DeclaredTables
 
 CONDITIONS = ("Index Cond", "Filter", "TID Cond")
 JOIN_CONDITIONS = ("Join Filter", "Hash Cond", "Merge Cond")
 _STRINGS = re.compile("'[^']*'")
 
 
-def check(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+def check(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: DeclaredTables) -> Iterator[ReviewFinding]:
     yield from _only_declared_tables(reviewed, plan, catalog, declared)
     yield from _not_all_rows(reviewed, plan, catalog, declared)
 
 
-def _only_declared_tables(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+def _only_declared_tables(
+    reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: DeclaredTables
+) -> Iterator[ReviewFinding]:
     for schema, name in sorted({table for node in nodes(plan) if (table := table_of(node)) is not None}):
         if schema in SYSTEM_SCHEMAS:
             continue  # forbidden_objects decides
@@ -31,7 +33,9 @@ def _only_declared_tables(reviewed: Reviewed, plan: Plan, catalog: Catalog, decl
             yield reviewed.finding(f"must not change {node['Relation Name']}, which is of the migrations")
 
 
-def _not_all_rows(reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: Declared) -> Iterator[Finding]:
+def _not_all_rows(
+    reviewed: Reviewed, plan: Plan, catalog: Catalog, declared: DeclaredTables
+) -> Iterator[ReviewFinding]:
     """The plan shows it, so that WHERE TRUE is no condition. Maintenance may empty a table whose rows have no owner."""
     for node in nodes(plan):
         if node["Node Type"] != "ModifyTable" or node["Operation"] == "Insert":

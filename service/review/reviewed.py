@@ -8,9 +8,9 @@ from typing import Any
 import postgast
 
 from service.db.statements import SQL, Statement, StatementError, names, read
-from service.review.finding import Finding
+from service.review.finding import ReviewFinding
 
-__all__ = ["Finding", "Reviewed", "read_all"]  # the rules take both from here
+__all__ = ["ReviewFinding", "Reviewed", "read_all"]  # the rules take both from here
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class Reviewed:
     def nodes(self, kind: type) -> Iterator[Any]:
         yield from postgast.find_nodes(self.tree, kind)
 
-    def finding(self, message: str, at: int | None = None) -> Finding:
+    def finding(self, message: str, at: int | None = None) -> ReviewFinding:
         """At a byte offset from the parser, or at the first line of the statement."""
         if at is None:
-            return Finding(self.path, self._line_of(lambda line: not line.startswith("--")), message)
-        return Finding(self.path, self.statement.text.encode()[:at].count(b"\n") + 1, message)
+            return ReviewFinding(self.path, self._line_of(lambda line: not line.startswith("--")), message)
+        return ReviewFinding(self.path, self.statement.text.encode()[:at].count(b"\n") + 1, message)
 
-    def finding_in_header(self, message: str, *start: str) -> Finding:
+    def finding_in_header(self, message: str, *start: str) -> ReviewFinding:
         """At the first line that starts with one of these."""
-        return Finding(self.path, self._line_of(lambda line: line.startswith(start)), message)
+        return ReviewFinding(self.path, self._line_of(lambda line: line.startswith(start)), message)
 
     def _line_of(self, is_wanted: Callable[[str], bool]) -> int:
         lines = self.statement.text.splitlines()
         return next(number for number, line in enumerate(lines, 1) if is_wanted(line))
 
 
-def read_all(root: Path = SQL) -> tuple[list[Reviewed], list[Finding]]:
+def read_all(root: Path = SQL) -> tuple[list[Reviewed], list[ReviewFinding]]:
     """Every statement that can be parsed, and a finding for each of the others."""
     reviewed, findings = [], []
     for name in names(root):
@@ -48,8 +48,8 @@ def read_all(root: Path = SQL) -> tuple[list[Reviewed], list[Finding]]:
             statement = read(name, root)
             reviewed.append(Reviewed(statement, postgast.parse(statement.text)))
         except StatementError as error:
-            findings.append(Finding(error.path, error.line, error.why))
+            findings.append(ReviewFinding(error.path, error.line, error.why))
         except postgast.PgQueryError as error:
             line = statement.text[: error.cursorpos].count("\n") + 1
-            findings.append(Finding(f"sql/{name}.sql", line, error.message))
+            findings.append(ReviewFinding(f"sql/{name}.sql", line, error.message))
     return reviewed, findings

@@ -22,7 +22,7 @@ from postgast.pg_query_pb2 import (
 from service.db.statements import OF_REQUESTS
 from service.review.catalog import OWNER
 from service.review.forbidden_objects import ABOUT_THE_DATABASE
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 
 MAINTENANCE = "maintenance/"
 UNLIMITED = (*ABOUT_THE_DATABASE, MAINTENANCE)  # lists without a LIMIT are allowed in these folders
@@ -45,7 +45,7 @@ HASH = "password_hash"
 READ_THE_HASH = {"accounts/find_credentials", "accounts/get_password"}
 
 
-def check(reviewed: Reviewed) -> Iterator[Finding]:
+def check(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     if not is_reviewable(reviewed):
         yield reviewed.finding("must be one SELECT, INSERT, UPDATE or DELETE: nothing else can be reviewed")
         return
@@ -66,7 +66,7 @@ def is_reviewable(reviewed: Reviewed) -> bool:
     return len(kinds) == 1 and kinds[0] in KINDS and not any(reviewed.nodes(MergeStmt))
 
 
-def _columns_are_named(reviewed: Reviewed) -> Iterator[Finding]:
+def _columns_are_named(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     tables = {name for table in reviewed.nodes(RangeVar) for name in (table.relname, table.alias.aliasname) if name}
     tables |= {join.alias.aliasname for join in reviewed.nodes(JoinExpr) if join.alias.aliasname}
     for column in reviewed.nodes(ColumnRef):
@@ -82,7 +82,7 @@ def _columns_are_named(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding("must name the columns it inserts", insert.relation.location)
 
 
-def _no_renamed_columns_and_no_new_tables(reviewed: Reviewed) -> Iterator[Finding]:
+def _no_renamed_columns_and_no_new_tables(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     for table in [*reviewed.nodes(RangeVar), *reviewed.nodes(JoinExpr)]:
         if table.alias.colnames:
             # A plan shows the new names, so t (owner, user_id) would make another column look like user_id.
@@ -92,7 +92,7 @@ def _no_renamed_columns_and_no_new_tables(reviewed: Reviewed) -> Iterator[Findin
             yield reviewed.finding("must not make a table")
 
 
-def _no_limit_without_order(reviewed: Reviewed) -> Iterator[Finding]:
+def _no_limit_without_order(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     for select in reviewed.nodes(SelectStmt):
         if is_cut(select) and not select.sort_clause:
             yield reviewed.finding("must have an ORDER BY with its LIMIT")
@@ -112,21 +112,21 @@ def is_cut(select: SelectStmt) -> bool:
     return has_limit or select.HasField("limit_offset") or is_distinct_on
 
 
-def _owner_is_never_changed(reviewed: Reviewed) -> Iterator[Finding]:
+def _owner_is_never_changed(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     updates = [*reviewed.nodes(UpdateStmt), *reviewed.nodes(OnConflictClause)]
     for target in (target.res_target for update in updates for target in update.target_list):
         if target.name == OWNER:
             yield reviewed.finding(f"must not change {OWNER}: a row never changes its owner", target.location)
 
 
-def _no_hidden_sql(reviewed: Reviewed) -> Iterator[Finding]:
+def _no_hidden_sql(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     for call in reviewed.nodes(FuncCall):
         name = call.funcname[-1].string.sval
         if name in RUN_SQL:
             yield reviewed.finding(f"must not call {name}, which runs SQL that no review sees", call.location)
 
 
-def _no_offset_and_no_rows_by_number(reviewed: Reviewed) -> Iterator[Finding]:
+def _no_offset_and_no_rows_by_number(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     for select in reviewed.nodes(SelectStmt):
         if select.HasField("limit_offset"):
             yield reviewed.finding("must not use OFFSET: the server reads every row that it skips")
@@ -143,7 +143,7 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, A_Const)
 
 
-def _the_hash_is_not_read(reviewed: Reviewed) -> Iterator[Finding]:
+def _the_hash_is_not_read(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     """Also not by a condition or an order: comparing it with many values reads it too. A write is no ColumnRef."""
     if reviewed.statement.name in READ_THE_HASH:
         return
@@ -156,7 +156,7 @@ def _the_hash_is_not_read(reviewed: Reviewed) -> Iterator[Finding]:
             yield reviewed.finding(message)
 
 
-def _cost_is_said(reviewed: Reviewed) -> Iterator[Finding]:
+def _cost_is_said(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     is_of_request = reviewed.statement.name.startswith(OF_REQUESTS)
     if is_of_request and reviewed.statement.cost is None:
         yield reviewed.finding_in_header(NO_COST, "-- name:")
@@ -164,7 +164,7 @@ def _cost_is_said(reviewed: Reviewed) -> Iterator[Finding]:
         yield reviewed.finding_in_header("must not say a cost: only statements of requests are measured", "-- buffers:")
 
 
-def _maintenance_has_a_reason_and_no_value_of_a_request(reviewed: Reviewed) -> Iterator[Finding]:
+def _maintenance_has_a_reason_and_no_value_of_a_request(reviewed: Reviewed) -> Iterator[ReviewFinding]:
     statement = reviewed.statement
     if not statement.name.startswith(MAINTENANCE):
         if statement.across_owners is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.review.catalog import OWNER, Catalog
-from service.review.finding import Finding
+from service.review.finding import ReviewFinding
 
 FILE = "tables.md"
 PATH = f"sql/{FILE}"
@@ -29,7 +29,7 @@ class Table(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredTables:
     tables: dict[str, Table] = field(default_factory=dict)
     triggers: dict[tuple[str, str], int] = field(default_factory=dict)  # name and table, with the line
 
@@ -46,22 +46,22 @@ class Declared:
         return self.of_kind(ACCOUNT, OWNED) | set(self.children)
 
 
-def read(root: Path) -> tuple[Declared, list[Finding]]:
+def read(root: Path) -> tuple[DeclaredTables, list[ReviewFinding]]:
     file = root / FILE
-    declared, findings = Declared(), list[Finding]()
+    declared, findings = DeclaredTables(), list[ReviewFinding]()
     if not file.is_file():
-        return declared, [Finding(PATH, 1, "is missing: it declares what the rows of each table belong to")]
+        return declared, [ReviewFinding(PATH, 1, "is missing: it declares what the rows of each table belong to")]
     header: list[str] = []
     for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         cells = [cell.strip() for cell in text.strip().strip("|").split("|")] if text.startswith("|") else []
         if not cells or cells in (TABLES, TRIGGERS):
             header = cells
         elif header and not set(text) <= set("|-: "):
-            findings += [Finding(PATH, line, why) for why in _add(declared, header, cells, line)]
+            findings += [ReviewFinding(PATH, line, why) for why in _add(declared, header, cells, line)]
     return declared, findings + list(_parents_are_declared(declared))
 
 
-def _add(declared: Declared, header: list[str], cells: list[str], line: int) -> Iterator[str]:
+def _add(declared: DeclaredTables, header: list[str], cells: list[str], line: int) -> Iterator[str]:
     if len(cells) != len(header) or not cells[-1]:
         yield f"must have a value for each of: {', '.join(header)}"
         return
@@ -79,7 +79,7 @@ def _add(declared: Declared, header: list[str], cells: list[str], line: int) -> 
     declared.tables.setdefault(name, Table(name, second, key, rest[-1], line))
 
 
-def _parents_are_declared(declared: Declared) -> Iterator[Finding]:
+def _parents_are_declared(declared: DeclaredTables) -> Iterator[ReviewFinding]:
     """The chain of parents ends at an owned table or at the accounts."""
     for table in declared.children.values():
         seen, above = {table.name}, table
@@ -87,35 +87,39 @@ def _parents_are_declared(declared: Declared) -> Iterator[Finding]:
             seen.add(above.parent)
             above = declared.children[above.parent]
         if above.parent not in declared.of_kind(ACCOUNT, OWNED):
-            yield Finding(PATH, table.line, f"{table.name} must be the child of an owned table, not of {table.parent}")
+            yield ReviewFinding(
+                PATH, table.line, f"{table.name} must be the child of an owned table, not of {table.parent}"
+            )
 
 
-def check(declared: Declared, catalog: Catalog) -> Iterator[Finding]:
+def check(declared: DeclaredTables, catalog: Catalog) -> Iterator[ReviewFinding]:
     yield from _objects(declared, catalog)
     for table in declared.tables.values():
         for why in _table(table, declared, catalog):
-            yield Finding(PATH, table.line, why)
+            yield ReviewFinding(PATH, table.line, why)
 
 
-def _objects(declared: Declared, catalog: Catalog) -> Iterator[Finding]:
+def _objects(declared: DeclaredTables, catalog: Catalog) -> Iterator[ReviewFinding]:
     tables = {table for kind, _, table in catalog.objects if kind == "table"}
     for name in sorted(tables - set(declared.tables)):
-        yield Finding(PATH, 1, f"must declare the table {name}: owned, child of an owned table, or shared, and why")
+        yield ReviewFinding(
+            PATH, 1, f"must declare the table {name}: owned, child of an owned table, or shared, and why"
+        )
     for table in declared.tables.values():
         if table.name not in tables and table.kind != MIGRATIONS:
-            yield Finding(PATH, table.line, f"declares {table.name}, which is no table")
+            yield ReviewFinding(PATH, table.line, f"declares {table.name}, which is no table")
     hidden = [each for each in catalog.objects if each.kind in {"trigger", "rule"}]
     present = {(name, table) for _, name, table in hidden}
     for kind, name, table_name in hidden:
         if (name, table_name) not in declared.triggers:
             message = f"must declare the {kind} {name} of {table_name}: statements do not show what it does"
-            yield Finding(PATH, 1, message)
+            yield ReviewFinding(PATH, 1, message)
     for (name, table_name), line in declared.triggers.items():
         if (name, table_name) not in present:
-            yield Finding(PATH, line, f"declares {name} of {table_name}, which is no trigger and no rule")
+            yield ReviewFinding(PATH, line, f"declares {name} of {table_name}, which is no trigger and no rule")
 
 
-def _table(table: Table, declared: Declared, catalog: Catalog) -> Iterator[str]:
+def _table(table: Table, declared: DeclaredTables, catalog: Catalog) -> Iterator[str]:
     here = (catalog.schema, table.name)
     columns = {column.name for column in catalog.columns.values() if column.table == here}
     if not columns:
@@ -133,7 +137,7 @@ def _table(table: Table, declared: Declared, catalog: Catalog) -> Iterator[str]:
         yield from _shared(table, declared, catalog)
 
 
-def _shared(table: Table, declared: Declared, catalog: Catalog) -> Iterator[str]:
+def _shared(table: Table, declared: DeclaredTables, catalog: Catalog) -> Iterator[str]:
     for foreign_key in catalog.foreign_keys:
         if foreign_key.table_name == table.name and foreign_key.parent_name in declared.with_owner:
             parent = foreign_key.parent_name

@@ -22,7 +22,7 @@ from postgast.pg_query_pb2 import (
 )
 
 from service.review.catalog import Catalog
-from service.review.reviewed import Finding, Reviewed
+from service.review.reviewed import Reviewed, ReviewFinding
 from service.review.static_rules import is_cut
 
 Column = tuple[str, str]  # the table's name or alias ("" if the statement gives none), and the column's name
@@ -32,7 +32,7 @@ ORDINALITY = "ordinality"
 NOT_TOTAL = "the ORDER BY of a LIMIT must be total: with the columns bound by =, it must hold a unique key"
 
 
-def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[Finding]:
+def check(reviewed: Reviewed, catalog: Catalog) -> Iterator[ReviewFinding]:
     for select in reviewed.nodes(SelectStmt):
         if is_cut(select) and select.sort_clause and not _is_total(select, catalog):
             yield reviewed.finding(NOT_TOTAL, _location(select))

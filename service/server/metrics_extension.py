@@ -1,4 +1,4 @@
-"""Metrics as an extension. Without METRICS_PORT nothing of it is made, and no request meets it."""
+"""Metrics as an extension. Without METRICS_PORT it is not added, and costs a request nothing."""
 
 import asyncio
 import logging

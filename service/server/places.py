@@ -60,7 +60,7 @@ class Occupant(Protocol):
     def refuse(self) -> None: ...
 
 
-class Crowd:
+class ConnectionGroup:
     """Connections that share a limit."""
 
     def __init__(self, limit: int, setting: str) -> None:
@@ -130,9 +130,9 @@ class Places:
 
     def __init__(self, most: int, per_address: int) -> None:
         self.evicted = self.refused = 0  # connections, since the start; they count themselves
-        self._all = Crowd(most, "MAX_CONNECTIONS")
+        self._all = ConnectionGroup(most, "MAX_CONNECTIONS")
         self._per_address = per_address
-        self._addresses: dict[str, Crowd] = {}
+        self._addresses: dict[str, ConnectionGroup] = {}
 
     def enter(self, newcomer: Occupant) -> None:
         now = monotonic()
@@ -140,7 +140,7 @@ class Places:
         if self._per_address and newcomer.address is not None:
             own = self._addresses.get(newcomer.address)
             if own is None:
-                own = self._addresses[newcomer.address] = Crowd(self._per_address, "CONNECTIONS_PER_ADDRESS")
+                own = self._addresses[newcomer.address] = ConnectionGroup(self._per_address, "CONNECTIONS_PER_ADDRESS")
             crowds.insert(0, own)
         for crowd in crowds:
             crowd.members.add(newcomer)

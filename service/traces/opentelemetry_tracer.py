@@ -84,7 +84,7 @@ class OpenTelemetryTracer:
         return trace.get_current_span()
 
     def use(self, span: Any) -> AbstractContextManager[None]:
-        return _Use(span)
+        return _CurrentSpan(span)
 
     def use_from_now_on(self, span: Any) -> None:
         context.attach(trace.set_span_in_context(span))
@@ -119,7 +119,7 @@ class OpenTelemetryTracer:
         return carrier
 
 
-class _Use:
+class _CurrentSpan:
     """A context manager without a generator, which would take twice as long."""
 
     __slots__ = ("_span", "_token")

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from service.api import cursor
-from service.domain.task_lists import EVERYTHING, SORTS, Filters, Position, TaskList
+from service.domain.task_lists import EVERYTHING, SORTS, Filters, ListWanted, Position
 from tests.support import FEBRUARY, User
 
 REFUSED = FEBRUARY.invalid(("cursor", "cursor does not belong to this list"))
@@ -34,7 +34,7 @@ FIRST_RELEASE = [
     ),
     (
         "AQUABlD1J4ycSQAGU3m8rwmAAAtKhgI6AAMRERERERFBEYERERERERER9FWl0B1og9BRDjqn",
-        TaskList(SORTS["-priority"], FILTERS),
+        ListWanted(SORTS["-priority"], FILTERS),
         PLACE,
     ),
 ]
@@ -148,7 +148,7 @@ def test_a_cursor_with_blanks_or_padding_around_is_refused(reader: User) -> None
         assert answer(reader, broken) == (400, REFUSED)
 
 
-def forged(user: User, listed: TaskList = EVERYTHING, **changed: int | bytes) -> str:
+def forged(user: User, listed: ListWanted = EVERYTHING, **changed: int | bytes) -> str:
     """A cursor with these values, and the digest that belongs to them: it holds no secret."""
     values: dict[str, int | bytes] = {
         "version": cursor.VERSION, "sort": listed.sort.number, "created_at": 0, "updated_at": 0, "day": 739_000,
@@ -179,7 +179,7 @@ def numbers(*names: str, wrong: list[int]) -> Iterator[dict[str, int]]:
 )
 def test_a_forged_cursor_with_a_value_that_no_task_has_is_refused(ann: User, changed: dict[str, int]) -> None:
     for name, sort in SORTS.items():
-        assert answer(ann, forged(ann, TaskList(sort), **changed), sort=name) == (400, REFUSED)
+        assert answer(ann, forged(ann, ListWanted(sort), **changed), sort=name) == (400, REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_forged_cursor_with_values_of_tasks_moves_within_the_list_of_its_user(
     bob.creates(FEBRUARY)
 
     for name, sort in SORTS.items():
-        status, body = answer(ann, forged(ann, TaskList(sort), **changed), sort=name)
+        status, body = answer(ann, forged(ann, ListWanted(sort), **changed), sort=name)
         assert status == 200
         assert body in ({"tasks": [mine], "next_cursor": None}, {"tasks": [], "next_cursor": None})
 
@@ -212,12 +212,14 @@ def test_a_cursor_under_the_number_of_another_sort_is_refused(ann: User) -> None
     for name, sort in SORTS.items():
         for number in {*numbers_of_sorts, 0, 6, 255} - {sort.number}:
             place = cursor._PLACE.pack(cursor.VERSION, number, 0, 0, 1, 0, 0, b"\x11" * 16)
-            digest = cursor._digest(place, UUID(ann.id), TaskList(sort))
+            digest = cursor._digest(place, UUID(ann.id), ListWanted(sort))
             assert answer(ann, base64.urlsafe_b64encode(place + digest).decode(), sort=name) == (400, REFUSED)
 
 
 @pytest.mark.parametrize(("given", "listed", "place"), FIRST_RELEASE)
-def test_a_cursor_of_the_first_release_with_lists_is_still_good(given: str, listed: TaskList, place: Position) -> None:
+def test_a_cursor_of_the_first_release_with_lists_is_still_good(
+    given: str, listed: ListWanted, place: Position
+) -> None:
     found = cursor.Cursor.read(given)
 
     assert found is not None

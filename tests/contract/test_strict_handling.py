@@ -13,7 +13,7 @@ from service.api.contract import CONTRACT
 from service.api.models import NewTask
 from service.http.contract import Operation
 from service.http.json_stream import MAX_PAGE_ROWS
-from service.http.strict_handling import MAX_UNKNOWN_NAMES, _not_of
+from service.http.strict_handling import MAX_UNKNOWN_NAMES, _unknown_names
 from tests.support import FEBRUARY, JANUARY, NOT_FOUND, PASSWORD, TASK_NOT_FOUND, User
 
 STRICT = {"Prefer": "handling=strict"}
@@ -340,4 +340,4 @@ def test_names_beyond_those_that_are_answered_are_not_looked_at() -> None:
         yield from (f"f{number}" for number in range(MAX_UNKNOWN_NAMES))
         pytest.fail("one more was looked at")
 
-    assert len(_not_of(NewTask, names())) == MAX_UNKNOWN_NAMES
+    assert len(_unknown_names(NewTask, names())) == MAX_UNKNOWN_NAMES

@@ -12,7 +12,7 @@ from service.auth import token_users
 from service.db import batching
 from service.db.database import Database, Row
 from service.domain import tasks
-from service.domain.task_lists import SORTS, Filters, PageWanted, TaskList, read_page
+from service.domain.task_lists import SORTS, Filters, ListWanted, PageWanted, read_page
 from service.domain.tasks import Changes
 from service.errors import Code, Problem
 from tests.databases import Urls, patient
@@ -70,17 +70,17 @@ def test_concurrent_statements_after_the_first_share_one_round_trip(
 @pytest.mark.parametrize(
     ("listed", "is_batched"),
     [
-        (TaskList(SORTS["-created_at"], Filters(is_completed=False)), True),
-        (TaskList(SORTS["created_at"], Filters(priority=0, due_from="2026-01-01", due_to="2026-12-31")), True),
-        (TaskList(SORTS["created_at"], Filters(search="first")), False),
-        (TaskList(SORTS["-created_at"], Filters(tags='["home"]')), False),
-        (TaskList(SORTS["-updated_at"]), False),
-        (TaskList(SORTS["due_on"]), False),
-        (TaskList(SORTS["-priority"]), False),
+        (ListWanted(SORTS["-created_at"], Filters(is_completed=False)), True),
+        (ListWanted(SORTS["created_at"], Filters(priority=0, due_from="2026-01-01", due_to="2026-12-31")), True),
+        (ListWanted(SORTS["created_at"], Filters(search="first")), False),
+        (ListWanted(SORTS["-created_at"], Filters(tags='["home"]')), False),
+        (ListWanted(SORTS["-updated_at"]), False),
+        (ListWanted(SORTS["due_on"]), False),
+        (ListWanted(SORTS["-priority"]), False),
     ],
 )
 def test_a_page_that_looks_at_all_tasks_of_its_owner_is_in_no_batch(
-    message_counter: MessageCounter, listed: TaskList, is_batched: bool
+    message_counter: MessageCounter, listed: ListWanted, is_batched: bool
 ) -> None:
     async def scenario() -> None:
         async with database_at(message_counter.url, pool=1) as database:

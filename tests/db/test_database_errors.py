@@ -11,7 +11,7 @@ from service.db.statements import StatementCallError
 from service.domain import tasks
 from service.domain.idempotency import AnswerOnce
 from service.domain.services import Services
-from service.domain.task_batch import Operation, write_batch
+from service.domain.task_batch import BatchOperation, write_batch
 from service.domain.tasks import NO_QUOTA
 from service.errors import Code, FieldError, Problem
 from service.field_rules import UNKNOWN_TIME_ZONE
@@ -83,10 +83,10 @@ def test_a_batch_names_the_operations_whose_time_zone_the_server_does_not_know(u
             [owner] = await new_owners(database, 1)
             due = {"due_on": "2026-12-24", "due_time": "09:30"}
             operations = [
-                Operation("create", uuid4(), {"title": "a"}),
-                Operation("create", uuid4(), {"title": "b"} | due | {"time_zone": "Nowhere/Town"}),
-                Operation("update", UUID(owner.task), due | {"time_zone": "Nowhere/Town"}),
-                Operation("delete", uuid4(), {}),
+                BatchOperation("create", uuid4(), {"title": "a"}),
+                BatchOperation("create", uuid4(), {"title": "b"} | due | {"time_zone": "Nowhere/Town"}),
+                BatchOperation("update", UUID(owner.task), due | {"time_zone": "Nowhere/Town"}),
+                BatchOperation("delete", uuid4(), {}),
             ]
             services = Services(database=database, max_tasks=NO_QUOTA, changes_days=90)
             with pytest.raises(Problem) as refused:

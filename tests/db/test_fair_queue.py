@@ -59,7 +59,7 @@ def test_waiting_owners_get_slots_in_turn() -> None:
     run_async(scenario())
 
 
-def test_a_newcomer_is_at_most_behind_its_own_waiters_and_as_many_of_each_other_owner_and_one() -> None:
+def test_a_new_waiter_has_at_most_as_many_of_each_other_owner_before_it_as_of_its_own_and_one() -> None:
     async def scenario() -> None:
         slots = Slots(1, 1)
         await slots.all_take("aaaabbc")

@@ -10,7 +10,7 @@ import pytest
 from service.db.admin_session import connected, rows
 from service.doctor import server_checks
 from service.doctor.examination import GET_SERVER
-from service.doctor.examined import Database, Thresholds
+from service.doctor.examined import ExaminedDatabase, Thresholds
 from service.settings.all_settings import load_settings
 from tests import databases, pgbouncer
 from tests.databases import Urls
@@ -203,7 +203,7 @@ def test_the_version(own_database: Urls, number: int, said: str | None) -> None:
     settings = load_settings(database_url=own_database.runtime, better_auth_secret=SECRET)
     with connected(own_database.runtime) as connection:
         [server] = rows(connection, GET_SERVER)
-        database = Database(
+        database = ExaminedDatabase(
             settings,
             connection,
             server | {"version_number": number},
@@ -282,7 +282,7 @@ def test_a_connection_in_the_clear_is_a_warning(own_database: Urls) -> None:
     settings = load_settings(database_url="postgresql://todo@db.example/todo", better_auth_secret=SECRET)
     with connected(own_database.runtime) as connection:
         [server] = rows(connection, GET_SERVER)
-        database = Database(
+        database = ExaminedDatabase(
             settings, connection, server, has_pooler=False, is_embedded=False, thresholds=Thresholds()
         )  # fmt: skip
 

@@ -201,6 +201,25 @@ def test_the_layout_names_every_folder_and_every_module() -> None:
     assert (tree - set(listed), set(listed) - tree) == (set(), set())
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "database.md", "frontends.md", "operating.md"])
+def test_the_contents_of_a_page_are_its_headings(name: str) -> None:
+    text = (DOCS / name).read_text()
+
+    listed = re.findall(r"^- \[(.+)\]\(#", text.partition("\n## ")[0], re.MULTILINE)
+    assert listed == re.findall(r"^## (.+)$", text, re.MULTILINE)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Except the models of the two contracts, which are named after what clients send and get."""
+    places: dict[str, list[str]] = {}
+    for file in sorted((ROOT / "service").rglob("*.py")):
+        for name in re.findall(r"^class (\w+)", file.read_text(), re.MULTILINE):
+            places.setdefault(name, []).append(str(file.relative_to(ROOT / "service")))
+
+    twins = ["api/models.py", "v1/models.py"]
+    assert {name: files for name, files in places.items() if len(files) > 1 and files != twins} == {}
+
+
 def test_the_layout_describes_each_module() -> None:
     modules = {path: said for path, said in listed_in_the_layout().items() if path.endswith(".py")}
 

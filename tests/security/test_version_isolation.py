@@ -14,9 +14,9 @@ from tests.support import FEBRUARY, TASK_NOT_FOUND, Contract, User
 
 # The parameters that name no row, those whose tests are in test_list_isolation.py, and those of this file.
 NAMES_NO_ROW = {"limit", "sort", "is_completed", "priority", "due_from", "due_to", "Prefer"}
-OF_LISTS = {"cursor", "tag", "q"}
-OF_BATCHES = {"Idempotency-Key"}  # whose test is in test_batch_isolation.py
-HERE = {"cursor", "task_id", "If-Match", "If-None-Match"}
+LIST_PARAMETERS = {"cursor", "tag", "q"}
+BATCH_PARAMETERS = {"Idempotency-Key"}  # whose test is in test_batch_isolation.py
+TESTED_HERE = {"cursor", "task_id", "If-Match", "If-None-Match"}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_every_parameter_of_the_document_is_in_a_test_of_isolation() -> None:
         for each in operation.get("parameters", [])
     ]
 
-    assert {each["name"] for each in given} == NAMES_NO_ROW | OF_LISTS | OF_BATCHES | HERE
+    assert {each["name"] for each in given} == NAMES_NO_ROW | LIST_PARAMETERS | BATCH_PARAMETERS | TESTED_HERE
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])

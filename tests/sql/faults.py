@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.review.check import check_texts, check_tree
-from service.review.reviewed import Finding
+from service.review.reviewed import ReviewFinding
 from service.review.static_rules import NO_COST
 
 SMALL_TREE = Path(__file__).parent / "small_tree"
@@ -29,7 +29,7 @@ def findings_in_texts(root: Path) -> list[str]:
     return _shown(check_texts(root))
 
 
-def _shown(found: list[Finding]) -> list[str]:
+def _shown(found: list[ReviewFinding]) -> list[str]:
     """Planted statements say no cost, because nothing measures it; test_costs.py has that rule."""
     return [str(finding) for finding in found if finding.message != NO_COST]
 
