@@ -239,11 +239,12 @@ class Pool:
     async def _return_interrupted(self, connection: DatabaseConnection, owner: Hashable) -> None:
         """Returns a connection whose statement was interrupted, by a timeout, a cancelled request or an error.
 
-        Its server process may still run the statement. The connection is usable once it answers again, and is dropped
-        if it does not within CANCEL_TIMEOUT_SECONDS. This runs in the background: no response waits for it."""
+        Its server process may still run the statement. The connection is usable once a transaction succeeds on it, and
+        is dropped if none does within CANCEL_TIMEOUT_SECONDS: after a BEGIN that was cancelled, asyncpg begins no more
+        transactions on it, but savepoints. This runs in the background: no response waits for it."""
         usable: DatabaseConnection | None = None
         try:
-            async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
+            async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS), connection.transaction():
                 await connection.execute(GET_SERVER_PID.text)
             if not connection.is_in_transaction():  # a BEGIN may have been cancelled on its way, and happened
                 usable = connection
