@@ -55,10 +55,13 @@ def serve(settings: Settings, *, reload: bool) -> None:
 
 
 def _serve(app: ServerApp, sock: socket.socket) -> None:
-    app.prepare(sock=sock, single_process=True, motd=False, access_log=False, backlog=BACKLOG)
-    app.before_server_stop(stop_signals.ignore_more_signals)
+    app.prepare(
+        sock=sock, single_process=True, register_sys_signals=False, motd=False, access_log=False, backlog=BACKLOG
+    )
+    app.after_server_start(stop_signals.stop_in_order, priority=1)
     logging.getLogger("sanic.error").addFilter(stop_signals.is_no_stop)
-    Sanic.serve_single(app)
+    with stop_signals.kept_from_sanic():
+        Sanic.serve_single(app)
 
 
 def _serve_with_workers(

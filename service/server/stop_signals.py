@@ -4,8 +4,13 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
+
+from sanic.server import runners
 
 from service.server.sanic_app import ServerApp
 
@@ -23,9 +28,37 @@ def exit_at_once() -> None:
         signal.signal(each, lambda *_: os._exit(0))
 
 
+@contextmanager
+def kept_from_sanic() -> Iterator[None]:
+    """While Sanic starts and serves in the context, it leaves the handlers of signals as they are.
+
+    At the end of the start it would ignore both signals for a moment, and then make handlers of the event loop, which
+    does not run until it serves: uvloop forgets what comes before. A stop that was asked for then never happened."""
+    module: Any = runners
+    original = module.signal_func
+    module.signal_func = lambda *_: None
+    try:
+        yield
+    finally:
+        module.signal_func = original
+
+
+async def stop_in_order(app: ServerApp) -> None:
+    """A listener, once the server has started. Handlers of Python itself are called whether the event loop runs or
+    not. One signal is enough: another would end the process in the middle of its stop."""
+    loop = asyncio.get_running_loop()
+
+    def stop(*_: object) -> None:
+        ignore()
+        loop.call_soon_threadsafe(partial(app.stop, terminate=False))
+
+    for each in ALL:
+        signal.signal(each, stop)
+
+
 async def ignore_more_signals(_: ServerApp) -> None:
-    """Before the server stops: Sanic has removed its handlers at the first signal, and another would end the process in
-    the middle of its stop."""
+    """Before the server stops, where the handlers are Sanic's: the first signal has removed them, and another would end
+    the process in the middle of its stop."""
     ignore()
 
 
@@ -42,7 +75,7 @@ def stop_at_end_of_file(app: ServerApp, told: Connection) -> None:
 
         def stop() -> None:
             loop.remove_reader(told.fileno())
-            if callable(signal.getsignal(signal.SIGTERM)):  # otherwise a signal has come first, and Sanic stops already
+            if callable(signal.getsignal(signal.SIGTERM)):  # otherwise a signal has come first, and it stops already
                 os.kill(os.getpid(), signal.SIGTERM)
 
         loop.add_reader(told.fileno(), stop)

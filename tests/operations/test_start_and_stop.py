@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -196,6 +197,39 @@ def test_a_signal_at_the_end_of_the_start_stops_the_service(
 
     assert service.stop(signal.SIGTERM) == 0
     assert [line for line in service.log.read_text().splitlines() if '"level":"info"' not in line] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["runners._setup_system_signals", "ServerApp.set_serving"])
+def test_a_signal_while_the_event_loop_does_not_run_stops_the_service(
+    database_url: str, tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    """Sanic runs it for the start, and once more to serve."""
+    program = f"""
+import os
+from sanic.server import runners
+from service.cli.main import main
+from service.server.sanic_app import ServerApp
+def interrupted(*given, go_on={moment}):
+    go_on(*given)
+    os.kill(os.getpid(), {number:d})
+{moment} = interrupted
+main([])
+"""
+    given = support.environment(DATABASE_URL=database_url, BETTER_AUTH_SECRET=SECRET)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line for line in ended.stdout.splitlines() if '"level":"info"' not in line] == []
 
 
 @pytest.mark.parametrize(("error", "is_shown"), [(SystemExit(0), False), (OSError("full"), True), (None, True)])
