@@ -66,7 +66,10 @@ class ChangeFeed:
         newest, history = found["list_version"], found["history_id"]
         begin = after or Place(BEFORE_ALL_VERSIONS, LOWEST_ID, newest, history, good_until)
         is_before_untold = begin.deletions < found["untold_version"]
-        if is_before_untold or begin.good_until < now or begin.history != history or begin.highest > newest:
+        # A place that is good for longer than a new one is from a time when CHANGES_DAYS was higher: since it is lower,
+        # deletions are kept for less. The day is for the clocks of several machines.
+        is_old = begin.good_until < now or begin.good_until > good_until + DAY_SECONDS
+        if is_before_untold or is_old or begin.history != history or begin.highest > newest:
             raise Problem(Code.CURSOR_EXPIRED)
         changes = await self._read(user_id, begin, newest, limit + 1) if begin.version < newest or not newest else []
         has_more = len(changes) > limit
@@ -74,7 +77,11 @@ class ChangeFeed:
         if not changes:
             return ChangesPage([], begin, has_more, newest)
         last = changes[-1]
-        end = Place(last.version, last.id, max(begin.deletions, last.version), history, good_until)
+        # Deletions that are left for the next page may be as old as the place where this one began.
+        end = Place(
+            last.version, last.id, max(begin.deletions, last.version), history,
+            begin.good_until if has_more else good_until,
+        )  # fmt: skip
         return ChangesPage(changes, end, has_more, newest)
 
     async def _read(self, user_id: UUID, begin: Place, newest: int, max_rows: int) -> list[FeedEntry]:

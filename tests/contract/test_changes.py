@@ -1,6 +1,7 @@
 """GET /api/changes: what has changed since a client last asked, each task once, and nothing twice or never."""
 
 import base64
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -154,6 +155,45 @@ def test_a_cursor_that_is_older_than_changes_days_is_410(ann: User) -> None:
 
     assert (answer.status_code, answer.json()) == (410, EXPIRED)
     assert changes(ann, cursor)["changes"] == []
+
+
+def good_for(user: User, cursor: str, days: float) -> str:
+    """The cursor as it is when this many days are left of its time."""
+    place = change_cursor.read(cursor, uuid(user))
+    assert place is not None
+    return change_cursor.write(place._replace(good_until=int(time.time() + days * 86400)), uuid(user))
+
+
+def seconds_left(user: User, cursor: str) -> float:
+    place = change_cursor.read(cursor, uuid(user))
+    assert place is not None
+    return place.good_until - time.time()
+
+
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_a_cursor_between_two_pages_lasts_as_long_as_that_of_the_first(ann: User, begins_anew: bool) -> None:
+    """Deletions that the next page has to tell of may be as old as the first cursor, and are forgotten as early."""
+    first = changes(ann)["cursor"]
+    for _ in range(3):
+        ann.creates(FEBRUARY)
+    page = changes(ann, *([] if begins_anew else [good_for(ann, first, 2)]), limit=1)
+    cursor = good_for(ann, page["cursor"], 1) if begins_anew else page["cursor"]
+    following = changes(ann, cursor, limit=1)
+    last = changes(ann, following["cursor"], limit=1)
+
+    days = 1 if begins_anew else 2
+    assert [page["has_more"], following["has_more"], last["has_more"]] == [True, True, False]
+    assert days * 86400 - 600 < seconds_left(ann, following["cursor"]) <= days * 86400
+    assert 89.9 * 86400 < seconds_left(ann, last["cursor"]) <= 90 * 86400
+
+
+def test_a_cursor_from_when_changes_days_was_higher_is_410(ann: User) -> None:
+    ann.creates(FEBRUARY)
+    cursor = changes(ann)["cursor"]
+
+    assert changes(ann, good_for(ann, cursor, 90.5))["changes"] == []
+    answer = asked(ann, good_for(ann, cursor, 91.5))
+    assert (answer.status_code, answer.json()) == (410, EXPIRED)
 
 
 def test_a_cursor_from_before_a_restore_is_410(ann: User, database: psycopg.Connection) -> None:
