@@ -88,18 +88,17 @@ class Cleanup:
 
         One short statement after the other, with one connection of the pool at a time. Logs the first failure of
         several: the next run does what was left."""
-        leaves_rows = False
-        try:
-            for table, walk in EXPIRED_ROWS.items():
+        followings, failures = [], []
+        for table, walk in EXPIRED_ROWS.items():
+            try:
                 row = await self._database.require_one(walk.statement, **self._next[table])
-                following = walk.after(dict(row))
-                self._next[table] = walk.start if following is None else following
-                leaves_rows = leaves_rows or following is not None
-        except Problem as problem:
-            if not self._is_failing:
-                reason = problem.reason or problem.text
-                _log.warning("expired rows are left undeleted until the database answers: %s", reason)
-            self._is_failing = True
-            return False
-        self._is_failing = False
-        return leaves_rows
+            except Problem as problem:  # of this table: the others have their turn all the same
+                failures.append(problem.reason or problem.text)
+                continue
+            following = walk.after(dict(row))
+            self._next[table] = walk.start if following is None else following
+            followings.append(following)
+        if failures and not self._is_failing:
+            _log.warning("expired rows are left undeleted until the database answers: %s", failures[0])
+        self._is_failing = bool(failures)
+        return any(following is not None for following in followings)
