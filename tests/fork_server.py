@@ -30,7 +30,9 @@ def can_start(settings: dict[str, object]) -> bool:
 
 
 class ForkedProcess:
-    """What the tests use of subprocess.Popen. The fork server is the parent of the process, and sends its status."""
+    """A process that the fork server has started, with the methods of subprocess.Popen that the tests use.
+
+    The fork server is its parent, and sends its exit status through a pipe."""
 
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
@@ -159,7 +161,7 @@ def _report_end(process_file: int, pid: int, status: int) -> None:
 
 
 def _write_number(file: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # nobody waits for this process
+    with suppress(BrokenPipeError):  # the tests have closed the pipe
         os.write(file, number.to_bytes(NUMBER_BYTES, "big"))
 
 
