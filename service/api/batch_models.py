@@ -103,14 +103,14 @@ def _operations(value: object) -> list[BatchOperation]:
     used: set[UUID] = set()
     for place, sent in enumerate(value):
         try:
-            operation = _operation(sent)
+            found.append(_operation(sent))
         except Problem as problem:
             errors += [FieldError(_name(place, field), message) for field, message in problem.details]
-            continue
-        if operation.task_id in used:
+        own_id = _id_of(sent)
+        if own_id in used:
             errors.append(FieldError(name_of(place, "id"), "id must not be used twice in a batch"))
-        used.add(operation.task_id)
-        found.append(operation)
+        elif own_id is not None:
+            used.add(own_id)
     if errors:
         raise Problem(Code.VALIDATION_ERROR, details=errors)
     return found
@@ -123,6 +123,12 @@ def _operation(sent: object) -> BatchOperation:
     if model is None:
         raise _problem("op", f"op must be one of {', '.join(MODELS)}")
     return validate(model, sent).operation()
+
+
+def _id_of(sent: object) -> UUID | None:
+    """Of any operation, also of one with errors."""
+    sent_id = sent.get("id") if isinstance(sent, dict) else None
+    return formats.parse_uuid(sent_id) if isinstance(sent_id, str) else None
 
 
 def _model_of(sent: dict[str, Any]) -> type[AnyOperation] | None:

@@ -11,7 +11,6 @@ from service.db.statements import statement
 from service.domain.idempotency import Answer, AnswerOnce
 from service.domain.services import Services
 from service.domain.tasks import (
-    GET_TASK,
     PRIORITIES,
     SPARE_DAYS,
     TASK_NOT_FOUND,
@@ -25,7 +24,6 @@ from service.field_rules import RULES_BETWEEN_FIELDS
 WRITE_BATCH = statement("tasks/write_batch", "many")
 
 FIELD_REFUSALS = {rule.field: rule.message for rule in RULES_BETWEEN_FIELDS}
-OVER_QUOTA, CHANGED = "quota", "changed"
 
 
 class BatchOperation(NamedTuple):
@@ -38,24 +36,20 @@ class BatchOperation(NamedTuple):
 async def write_batch(
     services: Services, user_id: UUID, operations: Sequence[BatchOperation], once: AnswerOnce[list[Row]]
 ) -> Answer:
-    """The answer is made of a row for each operation, in their order. Raises the problem of the first operation that
-    is refused; where fields do not fit together, with those of all operations."""
+    """The answer is made of a row for each operation, in their order. Raises the problem of all operations whose fields
+    do not fit together, else that of the first operation that is refused."""
     beyond_quota: list[FieldError] = []
 
     async def work(transaction: Transaction) -> Answer | None:
         async def write() -> list[Row] | None:
             rows = await _write(transaction, services, user_id, operations)
-            refused = next((row for row in rows if row["refusal"] is not None), None)
-            if refused is None:
+            refused = [row for row in rows if row["refusal"] is not None]
+            if not refused:
                 return rows
-            if refused["refusal"] == OVER_QUOTA:
-                beyond_quota[:] = [FieldError(name_of(refused["place"] - 1), over_quota(services.max_tasks).text)]
-                return None
-            if refused["refusal"] == CHANGED:
-                task_id = operations[refused["place"] - 1].task_id
-                current = await transaction.require_one(GET_TASK, user_id=user_id, task_id=task_id)
-                raise TaskChanged(current, [FieldError(name_of(refused["place"] - 1), Code.PRECONDITION_FAILED.text)])
-            raise _problem(refused, rows)
+            if (problem := _problem(refused)) is not None:
+                raise problem
+            beyond_quota[:] = [FieldError(name_of(refused[0]["place"] - 1), over_quota(services.max_tasks).text)]
+            return None
 
         return await once.answer(transaction, user_id, write)
 
@@ -116,16 +110,21 @@ async def _write(
         raise Problem(problem.code, details=details, reason=problem.reason) from None
 
 
-def _problem(refused: Row, rows: Sequence[Row]) -> Problem:
-    name = name_of(refused["place"] - 1)
-    match refused["refusal"]:
-        case "missing":
-            return Problem(Code.NOT_FOUND, TASK_NOT_FOUND, details=[FieldError(name, TASK_NOT_FOUND)])
-        case "deleted":
-            return Problem(Code.GONE, details=[FieldError(name, Code.GONE.text)])
-    details = [
+def _problem(refused: Sequence[Row]) -> Problem | None:
+    """None if the first operation that is refused is one beyond the quota."""
+    unfit = [
         FieldError(name_of(row["place"] - 1, row["refusal"]), FIELD_REFUSALS[row["refusal"]])
-        for row in rows
+        for row in refused
         if row["refusal"] in FIELD_REFUSALS
     ]
-    return Problem(Code.VALIDATION_ERROR, details=details)
+    if unfit:
+        return Problem(Code.VALIDATION_ERROR, details=unfit)
+    first, name = refused[0], name_of(refused[0]["place"] - 1)
+    match first["refusal"]:
+        case "quota":
+            return None
+        case "changed":
+            return TaskChanged(first, [FieldError(name, Code.PRECONDITION_FAILED.text)])
+        case "deleted":
+            return Problem(Code.GONE, details=[FieldError(name, Code.GONE.text)])
+    return Problem(Code.NOT_FOUND, TASK_NOT_FOUND, details=[FieldError(name, TASK_NOT_FOUND)])

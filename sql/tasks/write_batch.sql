@@ -1,6 +1,7 @@
 -- name: write_batch :many
 -- Creates, changes and deletes several tasks of the owner: all, or none if a row back has a refusal. A row for each
--- operation, with its task as it is now, and the number that it takes: the owner's next ones, in their order.
+-- operation, with its task as it is now, and the number that it takes: the owner's next ones, in their order. Where
+-- nothing is done only an operation that is refused as `changed` has its task.
 -- It is run after lock_counter, which keeps other writes of the owner away: what is judged is what is written. A time
 -- zone that the server does not know is error 22023 of timezone().
 -- $1 user_id     uuid
@@ -218,7 +219,7 @@ counted AS (
     WHERE task_counters.user_id = $1
 ),
 
-written AS (
+answered AS (
     SELECT
         id, user_id, title, description, is_completed, created_at, updated_at,
         due_on, due_time, time_zone, priority, tags, completed_at, version
@@ -228,14 +229,31 @@ written AS (
         id, user_id, title, description, is_completed, created_at, updated_at,
         due_on, due_time, time_zone, priority, tags, completed_at, version
     FROM changed
+    UNION ALL
+    SELECT
+        found.id, found.user_id, found.title, found.description, found.is_completed, found.created_at, found.updated_at,
+        found.due_on, found.due_time, found.time_zone, found.priority, found.tags, found.completed_at, found.version
+    FROM judged
+    INNER JOIN wanted ON judged.place = wanted.place
+    INNER JOIN LATERAL (
+        SELECT
+            tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.is_completed, tasks.created_at,
+            tasks.updated_at, tasks.due_on, tasks.due_time, tasks.time_zone, tasks.priority, tasks.tags,
+            tasks.completed_at, tasks.version
+        FROM tasks
+        WHERE tasks.user_id = $1 AND tasks.id = wanted.task_id
+        ORDER BY tasks.id
+        LIMIT 1
+    ) AS found ON TRUE
+    WHERE judged.refusal = 'changed'
 )
 
 SELECT
-    written.id, written.user_id, written.title, written.description, written.is_completed, written.created_at,
-    written.updated_at, written.due_on, written.due_time, written.time_zone, written.priority, written.tags,
-    written.completed_at, written.version, counts.place, counts.new_version, judged.refusal
+    answered.id, answered.user_id, answered.title, answered.description, answered.is_completed, answered.created_at,
+    answered.updated_at, answered.due_on, answered.due_time, answered.time_zone, answered.priority, answered.tags,
+    answered.completed_at, answered.version, counts.place, counts.new_version, judged.refusal
 FROM judged
 INNER JOIN counts ON judged.place = counts.place
 INNER JOIN wanted ON judged.place = wanted.place
-LEFT JOIN written ON wanted.task_id = written.id
+LEFT JOIN answered ON wanted.task_id = answered.id
 ORDER BY counts.place;

@@ -11,6 +11,7 @@ from tests.contract.batches import batch, create, delete, newest, refusal, tasks
 from tests.support import FEBRUARY, SECRET, Service, User, running
 
 OWN_IDS = "id must be a UUID of version 4 or 7"
+TWICE = "id must not be used twice in a batch"
 LIST_RULE = "Operations must be a list of 1 to 100"
 
 
@@ -55,12 +56,16 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         ("operations[4].id", "id must be a UUID"),
         ("operations[4].version", "version must be that of a task, such as 5"),
         ("operations[5].op", "op must be one of create, update, delete"),
+        ("operations[5].id", TWICE),
         ("operations[6].op", "op must be one of create, update, delete"),
         ("operations[7]", "An operation must be an object"),
         ("operations[8].id", OWN_IDS),
         ("operations[9].version", "version must be that of a task, such as 5"),
+        ("operations[9].id", TWICE),
         ("operations[10].version", "version must be that of a task, such as 5"),
+        ("operations[10].id", TWICE),
         ("operations[11].op", "op must be one of create, update, delete"),
+        ("operations[11].id", TWICE),
     )
     assert tasks_of(ann) == [task]
 
@@ -74,9 +79,8 @@ def test_an_id_is_used_once(ann: User) -> None:
         delete({"id": task["id"].upper()}),
         delete({"id": own_id}),
     )
-    twice = "id must not be used twice in a batch"
 
-    assert answer.json() == FEBRUARY.invalid(("operations[2].id", twice), ("operations[3].id", twice))
+    assert answer.json() == FEBRUARY.invalid(("operations[2].id", TWICE), ("operations[3].id", TWICE))
     assert tasks_of(ann) == [task]
 
 
@@ -140,15 +144,28 @@ def test_a_create_under_a_used_id_is_412_and_under_a_deleted_one_410(ann: User, 
     assert tasks_of(ann) == [task]
 
 
-def test_the_first_refusal_decides(ann: User) -> None:
-    task = ann.creates(FEBRUARY)
-    missing = delete({"id": str(uuid4())})
-    unfit, stale = create(due_time="09:30"), update(task, title="x", version=7)
+def test_fields_that_do_not_fit_together_are_said_before_any_other_refusal(ann: User) -> None:
+    task, gone = ann.creates(FEBRUARY), ann.creates(FEBRUARY)
+    ann.delete(f"/api/tasks/{gone['id']}")
+    missing, stale, deleted = delete({"id": str(uuid4())}), update(task, title="x", version=7), create(id=gone["id"])
+    unfit = create(due_time="09:30")
+    for before in (missing, stale, deleted):
+        answers = [batch(ann, before, unfit), batch(ann, unfit, before)]
+        assert [(each.status_code, each.json()) for each in answers] == [
+            (400, FEBRUARY.invalid((f"operations[{place}].due_time", "Due time needs a due date"))) for place in (1, 0)
+        ]
+    assert tasks_of(ann) == [task]
+
+
+def test_of_other_refusals_the_first_decides(ann: User) -> None:
+    task, gone = ann.creates(FEBRUARY), ann.creates(FEBRUARY)
+    ann.delete(f"/api/tasks/{gone['id']}")
+    missing, stale, deleted = delete({"id": str(uuid4())}), update(task, title="x", version=7), create(id=gone["id"])
     codes = [
         batch(ann, *operations).json()["code"]
-        for operations in ([missing, unfit, stale], [unfit, missing], [stale, missing, unfit])
+        for operations in ([missing, stale, deleted], [stale, deleted, missing], [deleted, missing, stale])
     ]
-    assert codes == ["NOT_FOUND", "VALIDATION_ERROR", "PRECONDITION_FAILED"]
+    assert codes == ["NOT_FOUND", "PRECONDITION_FAILED", "GONE"]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +211,7 @@ def test_unknown_names_in_operations_are_refused_with_strict_handling(ann: User)
 
     assert strict.status_code == 400
     assert strict.json() == FEBRUARY.invalid(
-        ("operations[2].id", "id must not be used twice in a batch"),
+        ("operations[2].id", TWICE),
         ("operations[0].dueDate", unknown),
         ("operations[1].title", unknown),
         ("operations[2].is_done", unknown),

@@ -122,6 +122,25 @@ def test_a_batch_costs_two_statements_in_a_transaction_and_a_key_two_more(
 
 
 @pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ({"op": "update", "title": "x", "version": 0}, 412),
+        ({"op": "delete", "version": 0}, 412),
+        ({"op": "create", "title": "x", "due_time": "09:30", "id": str(uuid4())}, 400),
+    ],
+)
+def test_a_batch_that_is_refused_costs_no_more(
+    message_counter: MessageCounter, user: User, operation: dict[str, object], status: int
+) -> None:
+    task = user.creates(FEBRUARY)
+    body = {"operations": [{"id": task["id"]} | operation]}
+    for _ in range(2):  # the first prepares the statements
+        refused = cost(message_counter, user, "POST", "/api/tasks/batch", body)
+
+    assert refused == (status, transaction(2))
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [
         ("POST", "/api/auth/signup", lambda: {"email": new_email(), "password": PASSWORD}, (201, statements(1))),
