@@ -6,7 +6,7 @@ import struct
 from time import monotonic
 from typing import Any, ClassVar
 
-from sanic.server.protocols.http_protocol import HttpProtocol
+from sanic.server.protocols.websocket_protocol import WebSocketProtocol
 
 from service.server.places import JUST_CAME_SECONDS, say
 from service.server.server_context import ServerContext
@@ -15,7 +15,7 @@ from service.server.sockets import held_by_system, socket_of
 MAX_UNSENT_BYTES = 64 * 1024 * 1024  # that wait in this process for clients to read, of all connections together
 
 
-class BackPressureProtocol(HttpProtocol):
+class BackPressureProtocol(WebSocketProtocol):
     """Sanic's protocol, and the write timeout: a client that reads nothing for that long is cut off."""
 
     __slots__ = ("_unread_before", "_watch")

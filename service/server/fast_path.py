@@ -1,8 +1,8 @@
 """The way of a request through the application, in fewer steps than Sanic's own `handle_request`.
 
 Sanic dispatches signals at each step, calls middleware through a wrapper, and hands a response on through coroutines
-that wait for nothing. Without signals and without routes that are chosen by host, the outcome is the same. `why_not`
-names what would be skipped; then Sanic's own way is taken. README.md has the gain.
+that wait for nothing. Without signals, WebSockets and routes that are chosen by host, the outcome is the same.
+`why_not` names what would be skipped; then Sanic's own way is taken. README.md has the gain.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,6 +30,8 @@ def why_not(app: Sanic[Any, Any]) -> str | None:
     for route in app.router.routes:
         if route.extra.hosts != [None]:
             return f"the route {route.path} is chosen by host"
+        if route.extra.websocket:
+            return f"the route {route.path} is a WebSocket"
     return None
 
 

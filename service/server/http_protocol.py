@@ -1,6 +1,7 @@
 """A client's HTTP connection: Sanic's protocol with limits on clients that are slow, greedy, or never read."""
 
 import socket
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -67,10 +68,12 @@ class ClientConnection(BackPressureProtocol):
         self._data_received.clear()
         await self._data_received.wait()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         """Half-close: the client sends nothing more and may still read. Requests that have arrived are answered, an
         incomplete one is refused, and the connection ends. A client that left altogether looks the same until something
         is sent to it, so its request goes on."""
+        if self.websocket is not None:
+            return super().eof_received()
         self.has_ended = True
         if self._is_idle():
             self.close()
@@ -95,6 +98,12 @@ class ClientConnection(BackPressureProtocol):
         """Back-pressure: returns once the client has taken in most of what was sent."""
         self.writer.go()
         await self._can_write.wait()
+
+    async def websocket_handshake(self, request: Any, subprotocols: Sequence[str] | None = None) -> Any:
+        """Sanic's own. From here on the connection has no more requests, and none of their deadlines."""
+        websocket = await super().websocket_handshake(request, subprotocols)
+        self.http.upgrade_websocket = True
+        return websocket
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -130,7 +139,7 @@ class ClientConnection(BackPressureProtocol):
         if age < JUST_CAME_SECONDS:
             self.loop.call_later(JUST_CAME_SECONDS - age, super().close_if_idle)
             return False
-        return super().close_if_idle()
+        return bool(super().close_if_idle())  # type: ignore[no-untyped-call]  # as above
 
     def standing(self, now: float) -> tuple[Standing, float]:
         """The rank is a time, or for STALLED and READING the bytes per second: the lowest is evicted first."""

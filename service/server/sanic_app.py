@@ -93,8 +93,6 @@ class Application(Sanic[Config, ServerContext]):
     def finalize(self) -> None:
         """Sanic calls it once all routes and signals are registered."""
         super().finalize()
-        if self.websocket_enabled:
-            raise NotImplementedError("WebSocket routes: the connections of service/server/ have no upgrade")
         reason = "FAST_PATH=off" if self.ctx.fast_path_wanted == "off" else why_not(self)
         fast_path = self.ctx.fast_path = None if reason else FastPath(self)
         self.ctx.handle_request = fast_path.handle_request if fast_path else None

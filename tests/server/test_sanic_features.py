@@ -1,13 +1,14 @@
-"""Sanic's features work in this application: signals, every kind of middleware, stream routes, host routes."""
+"""Sanic's features work in this application: signals, every kind of middleware, routes of every kind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 from sanic import HTTPResponse, text
 from sanic.log import error_logger
 from sanic_testing.reusable import ReusableClient
+from websockets.asyncio.client import connect
 
 from service.server.fast_path import FastPath
 from service.server.sanic_app import ServerApp
@@ -218,11 +219,32 @@ def test_a_handler_that_returns_none_or_raises_is_answered_with_500(make: MakeAp
     assert answers(app, ("get", "/nothing", {}), ("get", "/broken", {})) == [(500, error)] * 2
 
 
-def test_a_websocket_route_stops_the_start_with_a_message(make_app: Callable[..., ServerApp]) -> None:
-    app = make_app()
+def run_with_client(app: ServerApp, scenario: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    """Runs `scenario` beside the application, in one event loop, with the address of its WebSockets."""
+    port = support.free_port()
+    with ReusableClient(app, port=port) as client:
+        client._run(scenario(f"ws://127.0.0.1:{port}"))
 
-    @app.websocket("/feed")  # type: ignore[untyped-decorator]  # as above
-    async def feed(_: Any, __: Any) -> None: ...
 
-    with pytest.raises(NotImplementedError, match="WebSocket routes"):
-        app.finalize()
+def test_a_websocket_route_sends_and_receives(make: MakeApp) -> None:
+    app = make()
+    ended = asyncio.Event()
+
+    @app.websocket("/echo/<name>")  # type: ignore[untyped-decorator]  # as above
+    async def echo(_: Any, websocket: Any, name: str) -> None:
+        try:
+            async for message in websocket:
+                await websocket.send(f"{name}: {message}")
+        finally:
+            ended.set()
+
+    async def scenario(address: str) -> None:
+        async with connect(f"{address}/echo/ann") as websocket:
+            for message in ("a", "b" * 100_000):
+                await websocket.send(message)
+                assert await websocket.recv() == f"ann: {message}"
+        await ended.wait()
+        assert websocket.close_code == 1000
+
+    run_with_client(app, scenario)
+    assert app.ctx.places.taken == 0
