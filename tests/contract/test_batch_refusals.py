@@ -43,6 +43,7 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         delete(task, version=2**63),
         update(task, title="x", version=True),
         {"op": ["update"], "id": task["id"]},
+        update({"id": str(uuid4())}, version=1),
     )
 
     assert answer.status_code == 400
@@ -66,6 +67,7 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         ("operations[10].id", TWICE),
         ("operations[11].op", "op must be one of create, update, delete"),
         ("operations[11].id", TWICE),
+        ("operations[12]", "At least one field is required"),
     )
     assert tasks_of(ann) == [task]
 

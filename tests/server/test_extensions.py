@@ -1,20 +1,18 @@
 """Each cross-cutting capability goes away with its file and its lines in service/app.py, and the rest still serves."""
 
 import re
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from tests import support
-from tests.support import ROOT, SECRET, Service
+from tests.support import SECRET, Service
 
 
 def without(directory: Path, module: str, name: str) -> None:
     """Copies the service into `directory`, without this extension."""
-    for folder in ("service", "sql", "migrations"):
-        shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    support.copy_of_service(directory)
     (directory / module.replace(".", "/")).with_suffix(".py").unlink()
     app = directory / "service" / "app.py"
     text, removed = re.subn(

@@ -1,6 +1,5 @@
 """WebSocket routes. The service has none; an application with one serves it as Sanic does, beside the API."""
 
-import shutil
 import socket
 import struct
 import time
@@ -13,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests import support
-from tests.support import FEBRUARY, ROOT, SECRET, Service
+from tests.support import FEBRUARY, SECRET, Service, running
 
 ROUTE = """
     async def echo(_: Any, websocket: Any) -> None:
@@ -33,21 +32,14 @@ UPGRADE = (
 @contextmanager
 def started(database_url: str, directory: Path, **settings: object) -> Iterator[Service]:
     """A copy of the service with a WebSocket route at /echo."""
-    for folder in ("service", "sql", "migrations"):
-        shutil.copytree(ROOT / folder, directory / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    app = directory / "copy" / "service" / "app.py"
+    copy = support.copy_of_service(directory / "copy")
+    app = copy / "service" / "app.py"
     text = app.read_text()
     assert text.count("\n    return app\n") == 1
     app.write_text(text.replace("\n    return app\n", ROUTE))
-    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "PYTHONPATH": directory / "copy"}
-    service = support.start(directory, **given | settings)
-    try:
-        service.wait_until_ready()
+    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "PYTHONPATH": copy}
+    with running(directory, **given | settings) as service:
         yield service
-    finally:
-        if service.process.poll() is None:
-            service.process.terminate()
-        service.wait()
 
 
 def connected(service: Service) -> ClientConnection:

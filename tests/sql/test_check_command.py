@@ -1,20 +1,15 @@
 """`python -m service sql check`: what it prints, its exit code, and what it needs."""
 
 import re
-import shutil
 from pathlib import Path
 
 from service.db.migrations import known
-from service.db.statements import SQL
 from tests.databases import Urls
-from tests.support import ROOT, SECRET, command
+from tests.support import ROOT, SECRET, command, copy_of_service
 
 
 def test_the_command_prints_a_line_for_each_finding_and_exits_with_1(own_database: Urls, tmp_path: Path) -> None:
-    tree = tmp_path
-    shutil.copytree(ROOT / "service", tree / "service", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "migrations", tree / "migrations")
-    shutil.copytree(SQL, tree / "sql")
+    tree = copy_of_service(tmp_path)
     arguments = ("sql", "check", "--database-url", own_database.runtime)
 
     good = command(tree, *arguments, PYTHONPATH=tree)
