@@ -101,4 +101,5 @@ def _serve_and_reload(app: ServerApp, sock: socket.socket, workers: int) -> None
 
 
 def _end_the_start(_: int, __: FrameType | None) -> None:
+    stop_signals.ignore_from_handler()  # another one would end the process before the embedded server has stopped
     raise SystemExit(0)

@@ -22,6 +22,12 @@ def ignore() -> None:
         signal.signal(each, signal.SIG_IGN)
 
 
+def ignore_from_handler() -> None:
+    """Both may have come in the same moment. Python prints an error for the second one if it is SIG_IGN by then."""
+    for each in ALL:
+        signal.signal(each, lambda *_: None)
+
+
 def exit_at_once() -> None:
     """For a process that has nothing to finish yet."""
     for each in ALL:
@@ -49,7 +55,7 @@ async def stop_in_order(app: ServerApp) -> None:
     loop = asyncio.get_running_loop()
 
     def stop(*_: object) -> None:
-        ignore()
+        ignore_from_handler()
         loop.call_soon_threadsafe(partial(app.stop, terminate=False))
 
     for each in ALL:
@@ -96,7 +102,7 @@ async def let_manager_stop(app: ServerApp) -> None:
     manager.wait_for_ack = lambda: None
 
     def stop(*_: object) -> None:
-        ignore()
+        ignore_from_handler()
         manager.monitor_publisher.send("__TERMINATE__")
 
     for each in ALL:

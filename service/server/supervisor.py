@@ -115,7 +115,7 @@ class Supervisor:
                 process.join()
 
     def _stop(self, *_: object) -> None:
-        stop_signals.ignore()
+        stop_signals.ignore_from_handler()
         self._hold.close()
 
     def _start_due(self) -> None:

@@ -184,6 +184,23 @@ def test_a_signal_during_the_start_stops_the_service_cleanly(tmp_path: Path) -> 
         assert "Traceback" not in service.log.read_text()
 
 
+def test_both_signals_during_the_start_stop_the_embedded_server(tmp_path: Path) -> None:
+    service = support.start(tmp_path)
+    while not (tmp_path / ".data" / POSTMASTER).exists() and service.process.poll() is None:
+        time.sleep(0.01)
+    send_both(service)
+
+    assert service.wait() == 0
+    assert not (tmp_path / ".data" / POSTMASTER).exists()
+    assert "Traceback" not in service.log.read_text()
+
+
+def send_both(service: Service) -> None:
+    """Stops the process meanwhile, so that both are pending when it goes on."""
+    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+        service.process.send_signal(number)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("milliseconds", [0, 10, 30])
 @pytest.mark.parametrize("workers", [1, 2])
@@ -230,6 +247,16 @@ main([])
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line for line in ended.stdout.splitlines() if '"level":"info"' not in line] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_both_signals_in_the_same_moment_stop_the_service(database_url: str, tmp_path: Path, workers: int) -> None:
+    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "WORKERS": workers}
+    with support.running(tmp_path, **given) as service:
+        send_both(service)
+
+        assert service.wait() == 0
+        assert [line for line in service.log.read_text().splitlines() if '"level":"info"' not in line] == []
 
 
 @pytest.mark.parametrize(("error", "is_shown"), [(SystemExit(0), False), (OSError("full"), True), (None, True)])
