@@ -13,7 +13,7 @@ from typing import Any
 from sanic import Sanic
 from sanic.exceptions import ServerError
 from sanic.log import error_logger
-from sanic.response import BaseHTTPResponse
+from sanic.response import BaseHTTPResponse, ResponseStream
 
 MIDDLEWARE_FAILED = "Exception occurred in one of response middleware handlers"  # Sanic's own words
 
@@ -80,13 +80,16 @@ async def _receive_body(request: Any, handler: Any) -> None:
 
 
 def _respond(request: Any, response: Any) -> Awaitable[None] | None:
-    """Passes the response through the response middleware. The awaitable is the rest, if one of them is async.
+    """Passes the response through the response middleware. The awaitable is the rest, if one of them is async or the
+    response is a stream.
 
     From here on the response is decided: an exception of a response middleware is logged and changes nothing."""
     if request.responded:
         if response is not None:
             error_logger.error("a handler that has responded returns a response, which is not sent")
         return None
+    if isinstance(response, ResponseStream):
+        return _stream(request, response)
     http = request.http
     if not isinstance(response, BaseHTTPResponse):
         raise ServerError(f"a handler returned {type(response).__name__}, which is no response")
@@ -102,6 +105,12 @@ def _respond(request: Any, response: Any) -> Awaitable[None] | None:
         error_logger.exception(MIDDLEWARE_FAILED)
     request.responded = True
     return None
+
+
+async def _stream(request: Any, stream: ResponseStream) -> None:
+    """A response of `file_stream` or of a static route, which sends itself."""
+    await stream(request)
+    await stream.eof()
 
 
 async def _respond_with(request: Any, response: Any, returned: Any, steps: Iterator[Callable[..., Any]]) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sanic import HTTPResponse, text
 from sanic.log import error_logger
+from sanic.response import ResponseStream, file_stream
 from sanic_testing.reusable import ReusableClient
 from websockets.asyncio.client import connect
 
@@ -175,6 +177,43 @@ def test_a_stream_route_reads_a_body_beyond_the_size_limit(make: MakeApp) -> Non
         return text(str(size))
 
     assert answers(app, ("post", "/count", {"content": b"a" * 3_000_000})) == [(200, "3000000")]
+
+
+def test_responses_that_send_themselves_are_sent(make: MakeApp, tmp_path: Path) -> None:
+    app = make()
+    (tmp_path / "page.html").write_text("a page")
+
+    async def write(response: Any) -> None:
+        await response.write("in ")
+        await response.write("pieces")
+
+    @app.get("/file")
+    async def file(_: Any) -> ResponseStream:
+        return await file_stream(tmp_path / "page.html")
+
+    @app.get("/made")
+    async def made(_: Any) -> ResponseStream:
+        return ResponseStream(write, 202, {"X-Made": "yes"}, "text/plain")
+
+    @app.get("/short")
+    async def never_called(_: Any) -> None: ...
+
+    @app.on_request
+    async def answer_itself(request: Any) -> ResponseStream | None:
+        return ResponseStream(write) if request.path == "/short" else None
+
+    @app.on_response  # type: ignore[untyped-decorator]  # Sanic does not annotate it
+    def touch(_: Any, response: HTTPResponse) -> None:
+        response.headers["touched"] = "yes"
+
+    app.static("/static", tmp_path / "page.html", stream_large_files=3, name="large")
+
+    with ReusableClient(app, port=support.free_port()) as client:
+        found = [client.get(path)[1] for path in ("/file", "/made", "/short", "/static")]
+    assert [(answer.status, answer.text, answer.headers["touched"]) for answer in found if answer] == [
+        (200, "a page", "yes"), (202, "in pieces", "yes"), (200, "in pieces", "yes"), (200, "a page", "yes"),
+    ]  # fmt: skip
+    assert [answer.headers.get("X-Made") for answer in found if answer] == [None, "yes", None, None]
 
 
 def test_a_route_for_one_host_answers_only_that_host(make: MakeApp) -> None:
