@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import Field
+from pydantic import Field, ValidationInfo
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
@@ -26,17 +26,18 @@ UNKNOWN_TIME_ZONE = "Time zone must be a name like Europe/Berlin"
 
 
 class RuleBetweenFields(NamedTuple):
-    """A CHECK of `tasks` over several columns, and the field that breaks it: in `details`, and in the `refusal` of
-    tasks/write_batch, which judges each operation."""
+    """A CHECK of `tasks` over two columns: one needs the other. `field` is the one that breaks it: in `details`, and in
+    the `refusal` of tasks/write_batch, which judges each operation."""
 
     constraint: str
     field: str
+    needs: str
     message: str
 
 
 RULES_BETWEEN_FIELDS = (
-    RuleBetweenFields("tasks_due_time_needs_due_on", "due_time", "Due time needs a due date"),
-    RuleBetweenFields("tasks_time_zone_needs_due_time", "time_zone", "Time zone needs a due time"),
+    RuleBetweenFields("tasks_due_time_needs_due_on", "due_time", "due_on", "Due time needs a due date"),
+    RuleBetweenFields("tasks_time_zone_needs_due_time", "time_zone", "due_time", "Time zone needs a due time"),
 )
 
 # The names of the IANA database as the tzdata package has them: the same on every machine, and none of the POSIX rules
@@ -189,6 +190,15 @@ def given_password(value: object, *, label: str = "Password") -> str:
     if not password:
         raise rule_error(f"{label} is required")
     return password
+
+
+def has_what_it_needs(value: Any, field: ValidationInfo) -> Any:
+    """For the fields of a new task. Only the database knows the other fields of a task that is changed. A field that is
+    needed and invalid has an error of its own."""
+    for rule in RULES_BETWEEN_FIELDS:
+        if rule.field == field.field_name and value is not None and field.data.get(rule.needs, ...) is None:
+            raise rule_error(rule.message)
+    return value
 
 
 def is_date(text: str) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from service.db.statements import SQL, names, read
 
+MAX_LINE = 120  # characters, as sqlfluff allows
+
 _REFERENCE = re.compile(r"^-- -> as (\S+)$", re.MULTILINE)
 
 
@@ -27,7 +29,15 @@ def texts(root: Path = SQL) -> dict[Path, str]:
 
 def completed(text: str, columns: Sequence[str]) -> str:
     """With the last column behind the three before it, wherever these follow each other. If they are written with a
-    table, such as `tasks.version`, it is too."""
+    table, such as `tasks.version`, it is too. It begins a new line where its own would be too long."""
     first, second, third, last = columns[-4:]
     listed = rf"\b{first},\s+(?:\w+\.)?{second},\s+(\w+\.)?{third}\b(?!,\s+(?:\w+\.)?{last}\b)"
-    return re.sub(listed, lambda found: f"{found[0]}, {found[1] or ''}{last}", text)
+
+    def with_last(found: re.Match[str]) -> str:
+        added = f"{found[1] or ''}{last}"
+        line = text[text.rfind("\n", 0, found.end()) + 1 :].partition("\n")[0]
+        indent = line[: len(line) - len(line.lstrip())]
+        separator = f",\n{indent}" if len(line) + len(", ") + len(added) > MAX_LINE else ", "
+        return f"{found[0]}{separator}{added}"
+
+    return re.sub(listed, with_last, text)

@@ -19,6 +19,7 @@ from service.http.json_body import WHOLE_BODY, NestedModel, validate
 
 MAX_OPERATIONS = 100
 MAX_VERSION = 2**63 - 1  # the largest bigint
+OF_EVERY_OPERATION = ("op", "id", "version")
 
 
 def _task_id(value: object) -> UUID:
@@ -102,18 +103,25 @@ def _operations(value: object) -> list[BatchOperation]:
     errors: list[FieldError] = []
     used: set[UUID] = set()
     for place, sent in enumerate(value):
+        of_operation: list[FieldError] = []
         try:
             found.append(_operation(sent))
         except Problem as problem:
-            errors += [FieldError(_name(place, field), message) for field, message in problem.details]
+            of_operation += problem.details
         own_id = _id_of(sent)
-        if own_id in used:
-            errors.append(FieldError(name_of(place, "id"), "id must not be used twice in a batch"))
+        if own_id in used and all(each.field != "id" for each in of_operation):
+            of_operation.append(FieldError("id", "id must not be used twice in a batch"))
         elif own_id is not None:
             used.add(own_id)
+        errors += [FieldError(_name(place, each.field), each.message) for each in sorted(of_operation, key=_order)]
     if errors:
         raise Problem(Code.VALIDATION_ERROR, details=errors)
     return found
+
+
+def _order(error: FieldError) -> int:
+    """That of the contract: the fields of every operation come before those of a task, which stay in their order."""
+    return OF_EVERY_OPERATION.index(error.field) if error.field in OF_EVERY_OPERATION else len(OF_EVERY_OPERATION)
 
 
 def _operation(sent: object) -> BatchOperation:

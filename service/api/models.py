@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
@@ -131,6 +131,8 @@ class NewTask(BaseModel):
 
     # Fields of a model that inherits from this one and that are not the task's, such as `op` of an operation.
     besides: ClassVar[set[str]] = set()
+
+    _fit_together = field_validator(*(rule.field for rule in rules.RULES_BETWEEN_FIELDS))(rules.has_what_it_needs)
 
     def fields(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True, exclude=self.besides)

@@ -53,12 +53,16 @@ class StrictHandling(Extension):
             return
         model = operation.body_of_new if operation.body_of_new and creates(request) else operation.body
         of_body, of_query = _unknown_names(model, sent), _unknown_names(operation.query, read_query(request))
+        nested: list[str] = []
         if model is not None and issubclass(model, NestedModel):
-            of_body += islice(model.unknown_names(sent), MAX_UNKNOWN_NAMES)
-        if of_body or of_query:
-            errors = _errors(request, operation, model, sent)
-            errors = [error for error in errors if error.field != WHOLE_BODY or not of_body]
-            raise Problem(Code.VALIDATION_ERROR, details=[*errors, *_not_known([*of_body, *of_query], errors)])
+            nested += islice(model.unknown_names(sent), MAX_UNKNOWN_NAMES)
+        if of_body or nested or of_query:
+            # What is said of an object as a whole is that it has no field, and it has one that is not known.
+            wholes = {WHOLE_BODY} if of_body else set()
+            wholes |= {name.partition(".")[0] for name in nested}
+            errors = [error for error in _errors(request, operation, model, sent) if error.field not in wholes]
+            not_known = _not_known([*of_body, *nested, *of_query], errors)
+            raise Problem(Code.VALIDATION_ERROR, details=[*errors, *not_known])
 
     def say_applied(self, request: Request, response: HTTPResponse) -> None:
         """A response middleware."""

@@ -44,13 +44,16 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         update(task, title="x", version=True),
         {"op": ["update"], "id": task["id"]},
         update({"id": str(uuid4())}, version=1),
+        create("", due_time="09:30", time_zone="Europe/Berlin"),
+        create("", due_on="tomorrow", due_time="09:30"),
+        create(id="4a8f1d5e-7a3c-11ef-9c1d-0242ac120002"),
     )
 
     assert answer.status_code == 400
     assert answer.json() == FEBRUARY.invalid(
+        ("operations[1].id", OWN_IDS),
         ("operations[1].title", "Title is required"),
         ("operations[1].due_on", "Due date must be a date like 2026-12-24"),
-        ("operations[1].id", OWN_IDS),
         ("operations[2]", "At least one field is required"),
         ("operations[3].id", "id must be a UUID"),
         ("operations[3].version", "version must be that of a task, such as 5"),
@@ -61,13 +64,18 @@ def test_what_is_invalid_is_said_of_all_operations_at_once_and_nothing_is_done(a
         ("operations[6].op", "op must be one of create, update, delete"),
         ("operations[7]", "An operation must be an object"),
         ("operations[8].id", OWN_IDS),
-        ("operations[9].version", "version must be that of a task, such as 5"),
         ("operations[9].id", TWICE),
-        ("operations[10].version", "version must be that of a task, such as 5"),
+        ("operations[9].version", "version must be that of a task, such as 5"),
         ("operations[10].id", TWICE),
+        ("operations[10].version", "version must be that of a task, such as 5"),
         ("operations[11].op", "op must be one of create, update, delete"),
         ("operations[11].id", TWICE),
         ("operations[12]", "At least one field is required"),
+        ("operations[13].title", "Title is required"),
+        ("operations[13].due_time", "Due time needs a due date"),
+        ("operations[14].title", "Title is required"),
+        ("operations[14].due_on", "Due date must be a date like 2026-12-24"),
+        ("operations[15].id", OWN_IDS),
     )
     assert tasks_of(ann) == [task]
 
@@ -86,25 +94,44 @@ def test_an_id_is_used_once(ann: User) -> None:
     assert tasks_of(ann) == [task]
 
 
-def test_fields_that_do_not_fit_together_are_said_of_all_operations(ann: User) -> None:
-    task = ann.creates(FEBRUARY, due_on="2026-12-24")
-    plain = ann.creates(FEBRUARY)
+def test_fields_of_a_new_task_that_do_not_fit_together_are_said_of_all_creates(ann: User) -> None:
+    task = ann.creates(FEBRUARY)
     answer = batch(
         ann,
         create(due_time="09:30"),
-        update(task, due_time="09:30"),
-        update(plain, time_zone="Europe/Berlin"),
+        create(time_zone="Europe/Berlin"),
         create(due_time="09:30", time_zone="Europe/Berlin"),
+        create(due_on="2026-12-24", due_time="09:30", time_zone="Europe/Berlin"),
+        update(task, due_time="09:30"),  # looked at in the database, once all that is sent is valid
     )
 
     assert answer.status_code == 400
     assert answer.json() == FEBRUARY.invalid(
         ("operations[0].due_time", "Due time needs a due date"),
+        ("operations[1].time_zone", "Time zone needs a due time"),
+        ("operations[2].due_time", "Due time needs a due date"),
+    )
+    assert tasks_of(ann) == [task]
+
+
+def test_fields_that_do_not_fit_the_task_are_said_of_all_changes(ann: User) -> None:
+    task = ann.creates(FEBRUARY, due_on="2026-12-24")
+    plain, other = ann.creates(FEBRUARY), ann.creates(FEBRUARY)
+    answer = batch(
+        ann,
+        create(),
+        update(task, due_time="09:30"),
+        update(plain, time_zone="Europe/Berlin"),
+        update(other, due_time="09:30", time_zone="Europe/Berlin"),
+    )
+
+    assert answer.status_code == 400
+    assert answer.json() == FEBRUARY.invalid(
         ("operations[2].time_zone", "Time zone needs a due time"),
         ("operations[3].due_time", "Due time needs a due date"),
     )
-    assert tasks_of(ann) == [plain, task]
-    assert newest(ann) == 'W/"2"'
+    assert tasks_of(ann) == [other, plain, task]
+    assert newest(ann) == 'W/"3"'
 
 
 @pytest.mark.parametrize("what", ["update", "delete"])
@@ -147,16 +174,17 @@ def test_a_create_under_a_used_id_is_412_and_under_a_deleted_one_410(ann: User, 
 
 
 def test_fields_that_do_not_fit_together_are_said_before_any_other_refusal(ann: User) -> None:
-    task, gone = ann.creates(FEBRUARY), ann.creates(FEBRUARY)
+    task, plain, gone = ann.creates(FEBRUARY), ann.creates(FEBRUARY), ann.creates(FEBRUARY)
     ann.delete(f"/api/tasks/{gone['id']}")
     missing, stale, deleted = delete({"id": str(uuid4())}), update(task, title="x", version=7), create(id=gone["id"])
-    unfit = create(due_time="09:30")
-    for before in (missing, stale, deleted):
-        answers = [batch(ann, before, unfit), batch(ann, unfit, before)]
-        assert [(each.status_code, each.json()) for each in answers] == [
-            (400, FEBRUARY.invalid((f"operations[{place}].due_time", "Due time needs a due date"))) for place in (1, 0)
-        ]
-    assert tasks_of(ann) == [task]
+    for unfit in (create(due_time="09:30"), update(plain, due_time="09:30")):
+        for before in (missing, stale, deleted):
+            answers = [batch(ann, before, unfit), batch(ann, unfit, before)]
+            assert [(each.status_code, each.json()) for each in answers] == [
+                (400, FEBRUARY.invalid((f"operations[{place}].due_time", "Due time needs a due date")))
+                for place in (1, 0)
+            ]
+    assert tasks_of(ann) == [plain, task]
 
 
 def test_of_other_refusals_the_first_decides(ann: User) -> None:
@@ -207,16 +235,20 @@ def test_tasks_that_were_never_counted_are_counted_at_the_first_batch(
 
 def test_unknown_names_in_operations_are_refused_with_strict_handling(ann: User) -> None:
     task = ann.creates(FEBRUARY)
+    other = ann.creates(FEBRUARY)
     operations = [create("x", dueDate="2026-12-24"), delete(task, title="x"), update(task, title="y", is_done=True)]
-    strict = batch(ann, *operations, Prefer="handling=strict")
+    changes = [update(other), update({"id": str(uuid4())}, isDone=True)]  # one of nothing, one of an unknown field
+    strict = batch(ann, *operations, *changes, Prefer="handling=strict")
     unknown = "is not known here"
 
     assert strict.status_code == 400
     assert strict.json() == FEBRUARY.invalid(
         ("operations[2].id", TWICE),
+        ("operations[3]", "At least one field is required"),
         ("operations[0].dueDate", unknown),
         ("operations[1].title", unknown),
         ("operations[2].is_done", unknown),
+        ("operations[4].isDone", unknown),
     )
     assert batch(ann, *operations[:2]).status_code == 200
 

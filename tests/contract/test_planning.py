@@ -82,6 +82,18 @@ def test_update_changes_the_sent_fields_and_a_cleared_date_clears_time_and_zone(
     assert now["updated_at"] > task["updated_at"]
 
 
+def test_a_new_task_is_told_of_fields_that_do_not_fit_beside_every_other_error(ann: User) -> None:
+    answer = ann.post("/api/tasks", {"title": "", "due_time": "09:30", "time_zone": "UTC", "priority": "urgent"})
+    of_invalid = ann.post("/api/tasks", {"title": "x", "due_on": "tomorrow", "due_time": "09:30", "time_zone": "UTC"})
+
+    assert answer.json() == FEBRUARY.invalid(
+        ("title", "Title is required"),
+        ("due_time", TIME_NEEDS_DATE),
+        ("priority", "Priority must be one of none, low, medium, high"),
+    )
+    assert of_invalid.json() == FEBRUARY.invalid(("due_on", "Due date must be a date like 2026-12-24"))
+
+
 @pytest.mark.parametrize(
     ("sent", "message"),
     [

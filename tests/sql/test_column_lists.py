@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests import column_lists
 
 GET_TASK = """\
@@ -53,3 +55,14 @@ def test_a_column_at_the_end_of_a_header_is_written_into_each_list_once(tmp_path
         assert column_lists.texts(tmp_path) == wanted
         for file, text in wanted.items():
             file.write_text(text)
+
+
+@pytest.mark.parametrize(("length", "separator"), [(107, ", "), (108, ",\n    ")])
+def test_a_column_that_has_no_room_in_its_line_begins_the_next_one(length: int, separator: str) -> None:
+    behind = ", t.user_id, t.title, t.version"
+    line = "    ".ljust(length - len(behind), "a") + behind
+
+    completed = column_lists.completed(f"{line}\nFROM t;", ["id", "user_id", "title", "version", "starts_on"])
+
+    assert completed == f"{line}{separator}t.starts_on\nFROM t;"
+    assert max(len(each) for each in completed.splitlines()) <= column_lists.MAX_LINE

@@ -8,12 +8,15 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from service import field_rules
 from service.api import models as february
 from service.db.admin_session import connected
 from service.db.statements import SQL
 from service.domain.tasks import PRIORITIES
+from service.errors import FieldError
+from service.http.json_body import errors_of
 from service.review.catalog import Catalog
 from service.v1 import models as january
 from tests.databases import Urls
@@ -113,6 +116,19 @@ def test_the_rules_between_fields_are_those_of_the_table_and_of_a_batch(row: psy
     assert [rule.field for rule in rules] == re.findall(
         r"THEN '(\w+)'", by_hand.partition("WHEN wanted.op = 'create'")[0]
     )
+
+
+def test_a_field_is_refused_without_the_one_that_it_needs(row: psycopg.Connection, owner: str) -> None:
+    """By the table as by the model of a new task, which knows the rules from the same list."""
+    given = {"due_on": "2026-12-24", "due_time": "09:30", "time_zone": "Europe/Berlin"}
+    assert refused_plan(row, owner, **given) is None
+    assert february.NewTask.model_validate({"title": "x"} | given).fields() == {"title": "x"} | given
+    for rule in field_rules.RULES_BETWEEN_FIELDS:
+        alone = {rule.field: given[rule.field]}
+        assert refused_plan(row, owner, **alone) == rule.constraint
+        with pytest.raises(ValidationError) as caught:
+            february.NewTask.model_validate({"title": "x"} | alone)
+        assert errors_of(caught.value) == [FieldError(rule.field, rule.message)]
 
 
 def refused_plan(row: psycopg.Connection, owner: str, **columns: object) -> str | None:
