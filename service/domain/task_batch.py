@@ -1,6 +1,7 @@
 """A batch: several creates, changes and deletions of one user's tasks, all of them or none."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from service.domain.tasks import (
     TASK_NOT_FOUND,
     TaskChanged,
     over_quota,
-    within_quota,
+    write_counted,
 )
 from service.errors import Code, FieldError, Problem
 from service.field_rules import RULES_BETWEEN_FIELDS
@@ -51,12 +52,9 @@ async def write_batch(
             beyond_quota[:] = [FieldError(name_of(refused[0]["place"] - 1), over_quota(services.max_tasks).text)]
             return None
 
-        return await once.answer(transaction, user_id, write)
+        return await once.answer(transaction, user_id, partial(write_counted, transaction, user_id, write))
 
-    async def in_transaction() -> Answer | None:
-        return await services.database.in_locked_transaction(user_id, work)
-
-    answer = await within_quota(services.database, user_id, in_transaction)
+    answer = await services.database.in_locked_transaction(user_id, work)
     if answer is None:
         raise over_quota(services.max_tasks, beyond_quota)
     return answer

@@ -5,6 +5,7 @@ The owner's id is the first argument after the database in every function.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
@@ -95,7 +96,11 @@ async def create_task(database: Database, user_id: UUID, fields: dict[str, Any],
         values = NO_FIELDS | stored | {"user_id": user_id, "max_tasks": max_tasks}
         return await database.one(CREATE_TASK, **values)
 
-    return await _require_room(database, user_id, max_tasks, create)
+    created = await create()
+    if created is None:
+        await database.one(RECOUNT_TASKS, user_id=user_id)  # or another request has counted them meanwhile
+        created = await create()
+    return _within_quota(created, max_tasks)
 
 
 async def create_task_once(
@@ -109,12 +114,9 @@ async def create_task_once(
             values = NO_FIELDS | stored | {"user_id": user_id, "max_tasks": max_tasks}
             return await transaction.one(CREATE_TASK, **values)
 
-        return await once.answer(transaction, user_id, write)
+        return await once.answer(transaction, user_id, partial(write_counted, transaction, user_id, write))
 
-    async def create() -> Answer | None:
-        return await database.in_locked_transaction(user_id, work)
-
-    return await _require_room(database, user_id, max_tasks, create)
+    return _within_quota(await database.in_locked_transaction(user_id, work), max_tasks)
 
 
 async def create_task_with_id(
@@ -135,13 +137,14 @@ async def create_task_with_id(
             raise Problem(Code.GONE)
         if used is not None:
             raise TaskChanged(await transaction.require_one(GET_TASK, user_id=user_id, task_id=own_id))
-        values = NO_FIELDS | stored | {"user_id": user_id, "task_id": own_id, "max_tasks": max_tasks}
-        return await transaction.one(CREATE_TASK, **values)
 
-    async def create() -> Row | None:
-        return await database.in_locked_transaction(user_id, work)
+        async def write() -> Row | None:
+            values = NO_FIELDS | stored | {"user_id": user_id, "task_id": own_id, "max_tasks": max_tasks}
+            return await transaction.one(CREATE_TASK, **values)
 
-    return await _require_room(database, user_id, max_tasks, create)
+        return await write_counted(transaction, user_id, write)
+
+    return _within_quota(await database.in_locked_transaction(user_id, work), max_tasks)
 
 
 async def list_tasks(
@@ -226,24 +229,20 @@ async def _found(database: Database, user_id: UUID, row: Row | None) -> Row:
     return row
 
 
-async def _require_room(
-    database: Database, user_id: UUID, max_tasks: int, create: Callable[[], Awaitable[Result | None]]
-) -> Result:
-    created = await within_quota(database, user_id, create)
+async def write_counted(
+    transaction: Transaction, user_id: UUID, write: Callable[[], Awaitable[Result | None]]
+) -> Result | None:
+    """`write` returns None, and has written nothing, when the owner has as many tasks as they may, or when they were
+    not counted yet: they are counted, at most once a minute, and it is tried again."""
+    written = await write()
+    if written is None and await transaction.one(RECOUNT_TASKS, user_id=user_id) is not None:
+        written = await write()
+    return written
+
+
+def _within_quota(created: Result | None, max_tasks: int) -> Result:
     if created is None:
         raise over_quota(max_tasks)
-    return created
-
-
-async def within_quota(
-    database: Database, user_id: UUID, create: Callable[[], Awaitable[Result | None]]
-) -> Result | None:
-    """`create` returns None when the owner has as many tasks as they may, or when they were not counted yet: they are
-    counted, at most once a minute, and it is tried again."""
-    created = await create()
-    if created is None:
-        await database.one(RECOUNT_TASKS, user_id=user_id)
-        created = await create()
     return created
 
 

@@ -84,7 +84,9 @@ class Settings(BaseSettings):
         "auto", description="`auto`: off behind a pooler, where a session is not the service's own, else on"
     )
     fast_path: Literal["auto", "off"] = Field(
-        "auto", description="`auto`: fewer steps for each request where no signal, host route or WebSocket of Sanic's is used; `off`: never"
+        "auto",
+        description="`auto`: fewer steps for each request where no signal, host route or WebSocket of Sanic's is used; "
+        "`off`: never",
     )
     bcrypt_rounds: int = Field(12, ge=10, le=15, description="cost of a password's hash")
     hash_threads: int | None = Field(

@@ -121,6 +121,62 @@ def test_a_batch_costs_two_statements_in_a_transaction_and_a_key_two_more(
     assert cost(message_counter, user, "POST", "/api/tasks/batch", body) == (200, transaction(2))
 
 
+WRITES_IN_A_TRANSACTION: list[tuple[str, Callable[[], str], object, dict[str, str], int]] = [
+    ("POST", lambda: "/api/tasks/batch", {"operations": [{"op": "create", "title": "x"}]}, {}, 2),
+    ("POST", lambda: "/api/tasks", {"title": "x"}, {"Idempotency_Key": "a"}, 4),
+    ("PUT", lambda: f"/api/tasks/{uuid4()}", {"title": "x"}, {"If_None_Match": "*"}, 3),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "number"), WRITES_IN_A_TRANSACTION)
+def test_the_first_task_of_a_user_costs_two_statements_more_in_the_same_transaction(
+    message_counter: MessageCounter,
+    counted_service: Service,
+    new_user: Callable[[], User],
+    method: str,
+    path: Callable[[], str],
+    body: object,
+    headers: dict[str, str],
+    number: int,
+) -> None:
+    """The tasks are counted, and it is tried again."""
+    for _ in range(2):  # the first prepares the statements
+        user = known_to(counted_service, new_user())
+        status, first = cost(message_counter, user, method, path(), body, **headers)
+
+    assert (status // 100, first) == (2, transaction(number + 2))
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "number"), WRITES_IN_A_TRANSACTION)
+def test_a_user_with_too_many_tasks_costs_one_statement_more(
+    message_counter: MessageCounter,
+    counted_service: Service,
+    new_user: Callable[[], User],
+    database: psycopg.Connection,
+    method: str,
+    path: Callable[[], str],
+    body: object,
+    headers: dict[str, str],
+    number: int,
+) -> None:
+    """They were counted within the last minute. No answer is kept."""
+    kept = 1 if "Idempotency_Key" in headers else 0
+    user = known_to(counted_service, new_user())
+    user.creates(FEBRUARY)
+    database.execute("UPDATE task_counters SET task_count = 10000 WHERE user_id = %s", [user.id])
+    for _ in range(2):  # the first prepares the statements
+        refused = cost(message_counter, user, method, path(), body, **headers)
+
+    assert refused == (409, transaction(number + 1 - kept))
+
+
+def known_to(service: Service, made: User) -> User:
+    """A user whose token the service has just checked."""
+    user = User(service.http, made.id, made.email, made.token)
+    user.get("/api/auth/me")
+    return user
+
+
 @pytest.mark.parametrize(
     ("operation", "status"),
     [
