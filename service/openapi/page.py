@@ -6,12 +6,13 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sanic import HTTPResponse
 from sanic_ext import Extension
 
 from service.http.contract import Contract, Handler
 from service.http.request import Request
-from service.http.responses import json_response
+from service.http.responses import JsonResponse
 from service.openapi.document import openapi
 
 # Nothing but this host's own files; `data:` is for the icons that the style sheet carries in itself.
@@ -58,10 +59,10 @@ def asset(name: str) -> Handler:
 
 
 def document(contracts: Sequence[Contract]) -> Handler:
-    body = openapi(contracts)
+    body = orjson.dumps(openapi(contracts))  # once: it is large
 
     async def show(_: Request) -> HTTPResponse:
-        return json_response(body, headers=_headers())
+        return JsonResponse(body, headers=_headers(), content_type="application/json")
 
     return show
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from itertools import chain
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -52,7 +53,9 @@ class BackPressureProtocol(WebSocketProtocol):
         def reads(each: BackPressureProtocol) -> bool:
             return now - self.paused[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
 
-        for each in sorted(self.paused, key=reads):
+        # Lazily, because it takes time to look at all of them, and one or two are enough.
+        silent = (each for each in [*self.paused] if not reads(each))
+        for each in chain(silent, [*self.paused]):
             if unsent <= MAX_UNSENT_BYTES:
                 return
             unsent -= each._to_be_sent()

@@ -43,6 +43,11 @@ class ClientConnection(BackPressureProtocol):
     HTTP_CLASS = StrictHttp
 
     def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("peername")
+        self.address = network_of(peer[0]) if peer else None
+        if self._context.places.is_flooded_by(self.address):
+            self._turn_away(transport)
+            return
         self._came = self._time = monotonic()
         self._delivered_before = self._delivered_lately = (self._came, 0)
         self.is_ending = False  # whether it is closed after its next answer
@@ -53,9 +58,14 @@ class ClientConnection(BackPressureProtocol):
         super().connection_made(transport)
         with socket_of(transport) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        peer = transport.get_extra_info("peername")
-        self.address = network_of(peer[0]) if peer else None
         self._context.places.enter(self)
+
+    def _turn_away(self, transport: Any) -> None:
+        """Before anything is made for it: others wait in the same queue of new connections."""
+        self._context.places.refused += 1
+        self._context.count_unread_request(Code.OVERLOADED.status)
+        transport.write(refusal(new_request_id()))
+        transport.close()
 
     async def receive_more(self) -> None:
         """Sanic's own, and it returns or raises once the client has ended its side."""
@@ -106,6 +116,8 @@ class ClientConnection(BackPressureProtocol):
         return websocket
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.conn_info is None:
+            return  # it was turned away
         super().connection_lost(exc)
         self._context.places.leave(self)
 

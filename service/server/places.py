@@ -11,7 +11,9 @@ A newcomer beyond the limit is let in, and room is made for it:
 4. If there are none of these, all are being answered: the newcomer may ask for health, and is refused all else. Beyond
    a second tenth it is refused at once.
 
-A newcomer of an address beyond its own limit takes the place of another connection of that address.
+A newcomer of an address beyond its own limit takes the place of another connection of that address. If it has all its
+places and opens many more connections in a moment, it floods: these are turned away with 503, because newcomers of
+other addresses wait behind them.
 """
 
 import logging
@@ -21,6 +23,8 @@ from typing import Protocol
 
 JUST_CAME_SECONDS = 1.0  # a request may be on its way
 STALE_SECONDS = 1.0
+FLOOD_SECONDS = 0.1
+FLOOD = 100  # newcomers within FLOOD_SECONDS, beyond the limit of their address
 NEWCOMERS_A_SEARCH = 0.05  # a share of all connections; a search ranks every one of them
 LOG_AGAIN_SECONDS = 10.0
 
@@ -69,6 +73,18 @@ class ConnectionGroup:
         self._found: dict[Standing, list[Occupant]] = {}
         self._looked = 0.0
         self._newcomers = 0  # since the last search
+        self._beyond = (0.0, 0)  # since when newcomers beyond the limit are counted for a flood, and how many came
+
+    def is_flooded(self, now: float) -> bool:
+        """Counts a newcomer. True if it is one too many."""
+        if self._over < 0:
+            return False
+        since, count = self._beyond
+        self._beyond = since, count = (since, count + 1) if now < since + FLOOD_SECONDS else (now, 1)
+        if count <= FLOOD:
+            return False
+        say(f"{self._setting} (%d) is reached, and many more come at once: some get 503 unread", self._limit)
+        return True
 
     def make_room(self, newcomer: Occupant, now: float) -> None:
         if self._over <= 0:
@@ -133,6 +149,10 @@ class Places:
         self._all = ConnectionGroup(most, "MAX_CONNECTIONS")
         self._per_address = per_address
         self._addresses: dict[str, ConnectionGroup] = {}
+
+    def is_flooded_by(self, address: str | None) -> bool:
+        own = self._addresses.get(address or "")
+        return own is not None and own.is_flooded(monotonic())
 
     def enter(self, newcomer: Occupant) -> None:
         now = monotonic()

@@ -1,9 +1,11 @@
 """Eviction at the limit of connections: its order, and newcomers that are served beside connections of every kind."""
 
+import json
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +15,10 @@ import psycopg
 import pytest
 from sanic.http import Stage
 
+from service.server import places as places_module
 from service.server.http_protocol import ClientConnection
-from service.server.places import Places, Standing
-from tests.support import TRUST, Service, User
+from service.server.places import FLOOD, FLOOD_SECONDS, Places, Standing
+from tests.support import TRUST, Service, User, copy_of_service
 
 WAITING, STALLED, READING, JUST_CAME, ANSWERED = Standing
 LARGE = ("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/openapi.json", "/docs/favicon-32x32.png")
@@ -120,6 +123,58 @@ def test_an_address_beyond_its_share_has_its_own_connection_evicted() -> None:
     for address in range(100):
         places.leave(RecordedConnection(places, WAITING, 1, f"10.0.1.{address}"))
     assert vars(places)["_addresses"].keys() == {"10.0.0.1", "10.0.0.2"}, "nothing is kept of an address that is gone"
+
+
+def test_an_address_that_has_all_its_places_floods_with_many_newcomers_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(places_module, "monotonic", lambda: now)
+    places = Places(500, 100)
+
+    def came(count: int, address: str | None = "10.0.0.1") -> int:
+        """How many of the newcomers were let in."""
+        let_in = 0
+        for _ in range(count):
+            if not places.is_flooded_by(address):
+                RecordedConnection(places, WAITING, now, address)
+                let_in += 1
+        return let_in
+
+    assert came(100) == 100, "those within the limit are no flood"
+    assert [came(FLOOD + 30), came(5)] == [FLOOD, 0]
+    assert [came(80, "10.0.0.2"), came(150, None)] == [80, 150], "others are let in meanwhile"
+    now += FLOOD_SECONDS
+    assert came(FLOOD + 30) == FLOOD
+    now += FLOOD_SECONDS
+    assert came(20) == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+def test_newcomers_of_a_flood_get_503_unread_and_those_of_another_address_are_served(
+    start_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """In a copy of the service for which an hour is a moment."""
+    copy = copy_of_service(tmp_path / "copy")
+    module = copy / "service" / "server" / "places.py"
+    module.write_text(module.read_text().replace("FLOOD_SECONDS = 0.1\n", "FLOOD_SECONDS = 3600.0\n"))
+    service = start_service(MAX_CONNECTIONS=40, CONNECTIONS_PER_ADDRESS=20, PYTHONPATH=copy)
+    service.http.close()
+    with ExitStack() as stack:
+        let_in = [connect(stack, service, b"") for _ in range(20 + FLOOD)]
+        flood = [connect(stack, service, b"") for _ in range(30)]
+        answers = [each.recv(10_000) for each in flood]
+        bodies = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in answers]
+        other = connect(stack, service, get("/health/live"), "127.0.0.2")
+
+        assert {each.partition(b"\r\n")[0] for each in answers} == {b"HTTP/1.1 503 Service Unavailable"}
+        assert bodies == [{"error": "The service is busy, try again shortly", "code": "OVERLOADED"}] * 30
+        assert other.recv(10_000).startswith(b"HTTP/1.1 200 ")
+        assert let_in[-1].send(get("/health/live"))
+        assert let_in[-1].recv(10_000).startswith(b"HTTP/1.1 200 ")
+    assert status_of(service, "/") == 200
+    said = {line["message"] for line in service.lines() if line["level"] == "warning"}
+    assert "CONNECTIONS_PER_ADDRESS (20) is reached, and many more come at once: some get 503 unread" in said
 
 
 def test_each_newcomer_makes_one_more_connection_close_after_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
