@@ -58,7 +58,7 @@ class FairQueue(Generic[Item]):
         return sum(not waiter.given.done() for line in lines for waiter in line)
 
     def ahead_of(self, owner: Hashable) -> int:
-        """How many waiters, at the most, get a slot before a newcomer of this owner. Looks at each owner that waits."""
+        """The most waiters that get a slot before a newcomer of this owner would. Looks at each owner that waits."""
         lines = self._below_share | self._at_share
         own = len(lines.get(owner, ()))
         return own + sum(min(len(line), own + 1) for other, line in lines.items() if other != owner)

@@ -193,8 +193,8 @@ def given_password(value: object, *, label: str = "Password") -> str:
 
 
 def has_what_it_needs(value: Any, field: ValidationInfo) -> Any:
-    """For the fields of a new task. Only the database knows the other fields of a task that is changed. A field that is
-    needed and invalid has an error of its own."""
+    """A validator of a new task's fields. Changes are left to the database, which knows the task's other fields. If the
+    field that is needed is invalid, that is its error, and this one has none."""
     for rule in RULES_BETWEEN_FIELDS:
         if rule.field == field.field_name and value is not None and field.data.get(rule.needs, ...) is None:
             raise rule_error(rule.message)

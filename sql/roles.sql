@@ -21,8 +21,9 @@ BEGIN
 END
 $$;
 
--- Who may make things where. TEMPORARY is a privilege that every role has unless it is taken from PUBLIC. Members of
--- pg_monitor see the server's statistics, those of extensions in the schema public too, and no row of a table here.
+-- Privileges on the database and its schema. TEMPORARY is one that every role has unless it is taken from PUBLIC.
+-- Members of pg_monitor see the server's statistics, those of extensions in the schema public too, and no row of a
+-- table here.
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());

@@ -134,7 +134,7 @@ def _operation(sent: object) -> BatchOperation:
 
 
 def _id_of(sent: object) -> UUID | None:
-    """Of any operation, also of one with errors."""
+    """The id of an operation, whether the operation is valid or not; None: it has none."""
     sent_id = sent.get("id") if isinstance(sent, dict) else None
     return formats.parse_uuid(sent_id) if isinstance(sent_id, str) else None
 

@@ -60,7 +60,7 @@ def _serve(app: ServerApp, sock: socket.socket) -> None:
     )
     app.after_server_start(stop_signals.stop_in_order, priority=1)
     logging.getLogger("sanic.error").addFilter(stop_signals.is_no_stop)
-    with stop_signals.kept_from_sanic():
+    with stop_signals.left_alone_by_sanic():
         Sanic.serve_single(app)
 
 

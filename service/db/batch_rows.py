@@ -66,8 +66,10 @@ def certain_rows(statement: Statement, key: BatchKey, executions: list[Any], row
     """The rows of each execution of a batch with foreign rows; None for an execution that may have returned one.
 
     The rows of one key are certain if they stand in the order of the executions with the rows of every other key. A
-    foreign row was returned by an execution between the certain rows before it and those after it: by one without
-    certain rows, if there is one and each returns a single row, or else maybe by the two at the ends."""
+    foreign row was returned by an execution between the certain rows before it and those after it:
+
+    - by one that has no certain rows, if each execution returns a single row and there is such a one;
+    - otherwise by any of them, the two with the certain rows included."""
     places = {execution: place for place, execution in enumerate(executions)}
     runs = [(places.get(of_row), list(together)) for of_row, together in groupby(rows, key.of_row)]
     is_certain = [_is_certain(statement, runs, number) for number in range(len(runs))]

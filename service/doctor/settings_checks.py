@@ -30,7 +30,7 @@ PLATFORMS = {
     "RAILWAY_ENVIRONMENT": "Railway",
 }
 NAMES = {name.upper() for name in Settings.model_fields} | {f"{name}_FILE" for name in SETTINGS_WITH_FILE}
-CLOSE = 0.85  # of difflib: one letter of seven differs
+MIN_SIMILARITY = 0.85  # of difflib: one letter of seven differs
 
 
 def check(settings: Settings, environment: Mapping[str, str], *, is_embedded: bool = False) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def _misspelled(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Unknown variables are ignored, because the environment is full of them. One that looks like a setting is told."""
     given = {name.upper() for name in environment}
     for name in sorted(given - NAMES):
-        if close := difflib.get_close_matches(name, NAMES - given, 1, CLOSE):
+        if close := difflib.get_close_matches(name, NAMES - given, 1, MIN_SIMILARITY):
             yield note(
                 "settings/unknown", f"{name} is no setting", "it is ignored", f"if it was meant so, set {close[0]}"
             )

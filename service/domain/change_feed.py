@@ -56,8 +56,8 @@ class ChangeFeed:
     days: int  # for which a place is good
 
     async def read(self, user_id: UUID, after: Place | None, limit: int) -> ChangesPage:
-        """CURSOR_EXPIRED when deletions after the place may be forgotten, or left nothing behind, or its history has
-        ended."""
+        """CURSOR_EXPIRED when deletions after the place may have been cleaned, or were never recorded, or its history
+        has ended."""
         now = int(time.time())
         good_until = now + self.days * DAY_SECONDS
         found = await self.database.one(GET_HISTORY, user_id=user_id)

@@ -1,7 +1,7 @@
 """Requests with an idempotency key: repeated after a lost answer, they are not done again and have the same answer.
 
-The answer is kept in the transaction of the write itself, under the lock of the owner's counter. So whatever is killed,
-both are there or none, and of two requests at once the second one finds the answer of the first.
+The answer is kept in the transaction of the write itself, under the lock of the owner's counter. So both are
+committed or none, whatever is killed; of two requests at once the second one waits, and has the answer of the first.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
 """Pages of the owner's tasks: in one of five orders, with filters. No HTTP here.
 
-A page begins behind a position: the place of the last task of the page before in the order. So a task that does not
-change is on exactly one page, however many are written or deleted meanwhile.
+A page begins behind a position: the values by which the last task of the page before is ordered. So a task that does
+not change is on exactly one page, however many are written or deleted meanwhile.
 """
 
 from dataclasses import dataclass

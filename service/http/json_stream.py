@@ -20,7 +20,7 @@ from service.http.request import Request
 from service.http.responses import JsonResponse, StreamedResponse, json_response
 
 MAX_PAGE_ROWS = 250  # of a page; a shorter list of small tasks is one statement and one piece
-ROWS_AT_ONCE = 25  # serialised in the first call, then as many as so far; of the largest tasks 335 kB and 0.3 ms
+ROWS_AT_ONCE = 25  # serialised in the first call, then as many as so far; 25 of the largest tasks are 335 kB, 0.3 ms
 PIECE_BYTES = 128 * 1024  # of JSON; a piece with so many is full
 
 Buffer: TypeAlias = bytes | memoryview

@@ -57,7 +57,7 @@ class StrictHandling(Extension):
         if model is not None and issubclass(model, NestedModel):
             nested += islice(model.unknown_names(sent), MAX_UNKNOWN_NAMES)
         if of_body or nested or of_query:
-            # What is said of an object as a whole is that it has no field, and it has one that is not known.
+            # An object with an unknown field is not called empty as well.
             wholes = {WHOLE_BODY} if of_body else set()
             wholes |= {name.partition(".")[0] for name in nested}
             errors = [error for error in _errors(request, operation, model, sent) if error.field not in wholes]

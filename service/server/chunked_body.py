@@ -7,8 +7,8 @@ from sanic.exceptions import BadRequest, PayloadTooLarge
 from service.server.http_head import TOKEN, parse_fields, refuse_control_characters
 
 MAX_LINE = 1024  # bytes of a chunk's size and extensions
-MAX_TRAILERS = 8192  # bytes
-MAX_FRAMING = 1024 * 1024  # bytes of a body that are no data
+MAX_TRAILER_BYTES = 8192
+MAX_FRAMING_BYTES = 1024 * 1024  # of a body: what is no data
 CHUNKS_AT_ONCE = 1000  # 2 ms
 
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
@@ -72,9 +72,9 @@ class ChunkedBody:
         if buffer.startswith(b"\r\n"):
             end = 0
         else:
-            end = buffer.find(b"\r\n\r\n", 0, MAX_TRAILERS) + 2
+            end = buffer.find(b"\r\n\r\n", 0, MAX_TRAILER_BYTES) + 2
             if end == 1:
-                if len(buffer) >= MAX_TRAILERS:
+                if len(buffer) >= MAX_TRAILER_BYTES:
                     raise BadRequest("trailers too large")
                 refuse_control_characters(buffer, 0)
                 return
@@ -85,5 +85,5 @@ class ChunkedBody:
 
     def _count_framing(self, count: int) -> None:
         self._framing += count
-        if self._framing > MAX_FRAMING:
+        if self._framing > MAX_FRAMING_BYTES:
             raise PayloadTooLarge("chunks that are nearly all framing")

@@ -12,7 +12,7 @@ from sanic.compat import Header
 from sanic.exceptions import BadRequest, SanicException
 
 MAX_FIELDS = 100
-LONGEST_LENGTH = 18  # digits of a Content-Length
+MAX_LENGTH_DIGITS = 18  # of a Content-Length
 
 CHUNKED: Literal["chunked"] = "chunked"
 Body: TypeAlias = int | Literal["chunked"] | None  # a length in bytes, chunks, or no body
@@ -114,7 +114,7 @@ def body_of(version: str, headers: Header) -> Body:
     length = lengths[0]
     if len(lengths) > 1 or not (length.isascii() and length.isdigit()):
         raise BadRequest("bad Content-Length")
-    return int(length) if len(length) <= LONGEST_LENGTH else 10**LONGEST_LENGTH
+    return int(length) if len(length) <= MAX_LENGTH_DIGITS else 10**MAX_LENGTH_DIGITS
 
 
 def fields_for_the_answer(buffer: bytearray) -> Fields:

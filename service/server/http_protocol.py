@@ -183,7 +183,8 @@ class ClientConnection(BackPressureProtocol):
         return self.writer.written - self._to_be_sent() - self._held()
 
     def _pace(self, now: float) -> tuple[float, float]:
-        """Bytes a second that the client confirms, and for how many seconds: one or two of Sanic's checks, or less."""
+        """Bytes a second that the client confirms, and for how many seconds: since the request, or since the check of
+        timeouts before the last one."""
         since, before = self._delivered_before
         asked = self.http.head_since if self.http is not None and self.http.request is not None else since
         seconds = max(0.001, now - max(since, asked))

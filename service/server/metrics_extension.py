@@ -19,7 +19,7 @@ from service.server.readings import readings_of
 from service.server.sanic_app import ServerApp
 from service.settings.all_settings import Settings
 
-READ_SECONDS = 1.0  # between two readings, for the answers of other workers
+READ_SECONDS = 1.0  # between two readings, which other workers answer with
 
 _log = logging.getLogger("service.server.metrics_extension")
 

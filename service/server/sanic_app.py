@@ -18,9 +18,9 @@ from service.server.server_context import ServerContext
 from service.settings.all_settings import Settings
 
 A_DAY = 24 * 3600
-MOST_STATEMENTS = 20  # of one request; a login has seven, and a read may be sent twice
+MAX_STATEMENTS = 20  # of one request; a login has seven, and a read may be sent twice
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
-SECONDS_BETWEEN_LOOKS = 0.01  # whether the start is complete, when a stop is asked for before
+START_POLL_SECONDS = 0.01  # whether the start is complete, when a stop is asked for before
 CLOSING_SECONDS = 2.5  # at a stop, after the last request: pools, threads, the interpreter
 
 _log = logging.getLogger("service.server.sanic_app")
@@ -42,7 +42,7 @@ def _config(settings: Settings) -> Config:
     config.REQUEST_MAX_SIZE = MAX_BODY
     config.REQUEST_MAX_HEADER_SIZE = settings.max_header_size
     # Never the first to give up: a body, a connection, a statement and an answer each have a limit of their own.
-    statements = MOST_STATEMENTS * (settings.pool_timeout + settings.statement_timeout)
+    statements = MAX_STATEMENTS * (settings.pool_timeout + settings.statement_timeout)
     waits = settings.body_timeout + statements + settings.write_timeout
     config.update(
         REQUEST_TIMEOUT=settings.header_timeout,
@@ -88,7 +88,7 @@ class Application(Sanic[Config, ServerContext]):
         if self.state.is_running:
             super().stop(terminate, unregister)
         else:
-            self.loop.call_later(SECONDS_BETWEEN_LOOKS, self.stop, terminate, unregister)
+            self.loop.call_later(START_POLL_SECONDS, self.stop, terminate, unregister)
 
     def finalize(self) -> None:
         """Sanic calls it once all routes and signals are registered."""

@@ -35,7 +35,7 @@ def exit_at_once() -> None:
 
 
 @contextmanager
-def kept_from_sanic() -> Iterator[None]:
+def left_alone_by_sanic() -> Iterator[None]:
     """While Sanic starts and serves in the context, it leaves the handlers of signals as they are.
 
     At the end of the start it would ignore both signals for a moment, and then make handlers of the event loop, which

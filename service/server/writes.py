@@ -5,7 +5,7 @@ import asyncio
 
 class WriteQueue:
     """Writes of all connections, sent together at the end of an iteration of the event loop. A send wakes the client
-    that waits for it; one send after the other costs less than each in the middle of the next request's work."""
+    that waits for it. Sends in a row cost less than sends that interrupt the work on the next request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

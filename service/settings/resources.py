@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
-Limit: TypeAlias = Callable[[Path], float | None]  # of one cgroup; None: it has none
+LimitReader: TypeAlias = Callable[[Path], float | None]  # of one cgroup; None: it has none
 
 
 class Mount(NamedTuple):
@@ -39,7 +39,7 @@ def memory(root: Path = Path("/")) -> int:
     return int(min([machine, *_limits(root, "memory", _memory_of_v2, _memory_of_v1)]))
 
 
-def _limits(root: Path, controller: str, of_v2: Limit, of_v1: Limit) -> Iterator[float]:
+def _limits(root: Path, controller: str, of_v2: LimitReader, of_v1: LimitReader) -> Iterator[float]:
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)

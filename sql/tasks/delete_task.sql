@@ -3,7 +3,7 @@
 -- number.
 -- No row back: there is no such task, or its version is none of $3. That takes no number.
 -- The counter is locked before the task, as in every statement that needs both. An owner without one has not written
--- since there are counters; it is made here, and the tasks are counted at the next create.
+-- since migration 0009; it is made here, and the tasks are counted at the next create.
 -- $1 user_id   uuid
 -- $2 task_id   uuid
 -- $3 versions  text[]

@@ -1,7 +1,7 @@
 -- name: list_changed_tasks :many
--- The owner's tasks with a number behind $2 and up to $4, in the order of their numbers. Tasks from before there were
--- numbers all have 0: their ids, behind $3, order them. There is no index on the numbers: all tasks of the owner are
--- looked at.
+-- The owner's tasks with a number behind $2 and up to $4, in the order of their numbers.
+-- Tasks that were last written before migration 0014 all have 0 and are ordered by their ids, which begin behind $3.
+-- There is no index on the numbers: all tasks of the owner are looked at.
 -- $1 user_id        uuid
 -- $2 after_version  bigint
 -- $3 after_id       uuid

@@ -58,7 +58,7 @@ def test_the_answer_of_an_issuer_stays_on_one_line() -> None:
     assert "does not answer with keys (answered 302)" in found
 
 
-def test_the_keys_of_the_running_service(tmp_path: Path, database_url: str) -> None:
+def test_keys_that_the_running_service_lacks_are_a_finding(tmp_path: Path, database_url: str) -> None:
     """It started while the issuer answered with nothing of use, and has not asked again since."""
     port = free_port()
     with issuers.publishing() as publisher:

@@ -39,7 +39,7 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-def test_a_careless_server(careless_server: str) -> None:
+def test_each_careless_setting_of_a_server_is_found(careless_server: str) -> None:
     destroyed = "a crash of the machine can destroy the whole database"
 
     assert lines(careless_server, leave_out=(), pool_max=18) == [
@@ -199,7 +199,7 @@ def test_a_clock_that_is_off(own_database: Urls, off: int, where: str) -> None:
         (190_000, "warning: database/version: PostgreSQL 19; the service is tested on 15 to 18; use one of 15 to 18"),
     ],
 )
-def test_the_version(own_database: Urls, number: int, said: str | None) -> None:
+def test_a_version_that_is_not_tested_is_a_finding(own_database: Urls, number: int, said: str | None) -> None:
     settings = load_settings(database_url=own_database.runtime, better_auth_secret=SECRET)
     with connected(own_database.runtime) as connection:
         [server] = rows(connection, GET_SERVER)

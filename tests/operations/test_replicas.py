@@ -1,4 +1,5 @@
-"""Copies of tasks by GET /api/changes, and repeated creates, while workers are killed, behind a pooler too."""
+"""Copies of tasks by GET /api/changes, and repeated creates, while workers and connections to the database are killed,
+behind a pooler too."""
 
 import os
 import re
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests import support
@@ -38,12 +40,14 @@ def service(request: pytest.FixtureRequest, own_database: Urls, tmp_path: Path) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_copies_equal_the_server_and_no_write_is_lost_or_doubled_while_workers_are_killed(
+def test_copies_equal_the_server_and_no_write_is_lost_or_doubled_while_processes_are_killed(
     service: Service, own_database: Urls
 ) -> None:
     with load([sign_up(service.http) for _ in range(CLIENTS)]) as ledger:
         for _ in range(KILLS):
             os.kill(workers_of(service)[0], signal.SIGKILL)
+            ledger.wait_until_all_are_served()
+            end_connections(own_database)
             ledger.wait_until_all_are_served()
     counts = ledger.compare(own_database.admin)
 
@@ -51,3 +55,11 @@ def test_copies_equal_the_server_and_no_write_is_lost_or_doubled_while_workers_a
     assert ledger.wrong_replicas() == []
     assert (counts["lost"], counts["doubled"], counts["out of nothing"]) == (0, 0, 0)
     assert counts["acknowledged"] > 0
+
+
+def end_connections(database: Urls) -> None:
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
