@@ -53,9 +53,10 @@ class BackPressureProtocol(WebSocketProtocol):
         def reads(each: BackPressureProtocol) -> bool:
             return now - self.paused[each] < JUST_CAME_SECONDS or each._unread() != each._unread_before
 
-        # Lazily, because it takes time to look at all of them, and one or two are enough.
+        # Generators, because it takes time to look at all of them, and one or two are enough.
         silent = (each for each in [*self.paused] if not reads(each))
-        for each in chain(silent, [*self.paused]):
+        others = (each for each in [*self.paused] if each.transport and not each.transport.is_closing())
+        for each in chain(silent, others):
             if unsent <= MAX_UNSENT_BYTES:
                 return
             unsent -= each._to_be_sent()

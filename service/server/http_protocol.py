@@ -34,8 +34,8 @@ STALLED_BYTES_A_SECOND = 1000  # a client that confirms fewer is stalled; even a
 
 class ClientConnection(BackPressureProtocol):
     __slots__ = (
-        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "address", "has_ended", "is_ending",
-        "writer",
+        "_came", "_delivered_before", "_delivered_lately", "_handle_request", "_is_turned_away", "address", "has_ended",
+        "is_ending", "writer",
     )  # fmt: skip
 
     __touchup__ = ("send",)  # type: ignore[assignment]  # removes its dispatch of a signal that has no handler
@@ -45,7 +45,8 @@ class ClientConnection(BackPressureProtocol):
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
         self.address = network_of(peer[0]) if peer else None
-        if self._context.places.is_flooded_by(self.address):
+        self._is_turned_away = self._context.places.is_flooded_by(self.address)
+        if self._is_turned_away:
             self._turn_away(transport)
             return
         self._came = self._time = monotonic()
@@ -61,7 +62,7 @@ class ClientConnection(BackPressureProtocol):
         self._context.places.enter(self)
 
     def _turn_away(self, transport: Any) -> None:
-        """Before anything is made for it: others wait in the same queue of new connections."""
+        """Answers 503 before anything is made for the connection, so that those behind it are soon accepted."""
         self._context.places.refused += 1
         self._context.count_unread_request(Code.OVERLOADED.status)
         transport.write(refusal(new_request_id()))
@@ -113,11 +114,13 @@ class ClientConnection(BackPressureProtocol):
         """Sanic's own. From here on the connection has no more requests, and none of their deadlines."""
         websocket = await super().websocket_handshake(request, subprotocols)
         self.http.upgrade_websocket = True
+        if self.has_ended:
+            websocket.eof_received()  # the client has left before
         return websocket
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.conn_info is None:
-            return  # it was turned away
+        if self._is_turned_away:
+            return
         super().connection_lost(exc)
         self._context.places.leave(self)
 
@@ -155,6 +158,8 @@ class ClientConnection(BackPressureProtocol):
 
     def standing(self, now: float) -> tuple[Standing, float]:
         """The rank is a time, or for STALLED and READING the bytes per second: the lowest is evicted first."""
+        if self.websocket is not None:
+            return Standing.ANSWERED, self._time
         since = self._waiting_since()
         if not self._to_be_sent():
             if since is None:

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests import support
+from tests.server.plain_clients import read_to_end
 from tests.support import FEBRUARY, SECRET, Service, running
 
 ROUTE = """
@@ -19,7 +20,13 @@ ROUTE = """
         async for message in websocket:
             await websocket.send(message)
 
+    async def wait(request: Any) -> None:
+        if request.path == "/slow":
+            await asyncio.sleep(0.2)
+
+    app.on_request(wait)
     app.add_websocket_route(echo, "/echo")
+    app.add_websocket_route(echo, "/slow", name="slow")
     return app
 """
 
@@ -103,9 +110,15 @@ def test_a_client_that_leaves_without_a_word_gives_its_place_back(service: Servi
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 client.shutdown(socket.SHUT_WR)
-                while client.recv(1000):
-                    pass
+                read_to_end(client)
     assert service.http.get("/health/live").status_code == 200
+
+
+def test_a_client_that_has_left_before_the_handshake_gives_its_place_back(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=15) as client:  # a ping comes after 20 s
+        client.sendall(UPGRADE.replace(b"/echo", b"/slow"))
+        client.shutdown(socket.SHUT_WR)
+        read_to_end(client)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
