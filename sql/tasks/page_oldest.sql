@@ -1,7 +1,7 @@
 -- name: page_oldest :many
 -- A page of the owner's tasks, oldest first, otherwise as tasks/page_newest. The first page is behind '-infinity'.
--- Of tasks with the same created_at the highest id comes first, as in every list. The index has them the other way
--- round, so those are sorted for each page; all others come in the index's order.
+-- Tasks with the same created_at come with the highest id first, as in every list. The index has them the other way
+-- round, so they are sorted for each page. All others come in the index's order.
 -- $1 user_id           uuid
 -- $2 is_completed      boolean
 -- $3 priority          smallint
