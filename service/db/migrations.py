@@ -119,7 +119,7 @@ def _up_to(migration_ids: list[str], to: str | None) -> list[str]:
 
 
 def _run(run: MigrationRun, direction: Literal["apply", "rollback"], chosen: Sequence[str]) -> None:
-    every = {migration.id: migration for migration in _read()}
+    every = {migration.id: migration for migration in _read(chosen)}
     for migration_id in chosen:
         if direction == "rollback" and not _file(migration_id, direction).is_file():
             raise MigrationError(f"there is no migrations/{migration_id}.rollback.sql; nothing was undone")
@@ -162,16 +162,19 @@ def _file(migration_id: str, direction: Literal["apply", "rollback"]) -> Path:
 def _grant(backend: Any) -> None:
     """Runs migrations/post-apply.sql, the grants of the running service, once all tables exist."""
     try:
-        backend.run_post_apply(_read())
+        backend.run_post_apply(_read([]))
     except psycopg.Error as error:
         raise MigrationError(f"post-apply failed and was undone: {one_line(error)}") from None
 
 
-def _read() -> MigrationList:
+def _read(chosen: Sequence[str]) -> MigrationList:
+    """All migrations; the chosen ones are loaded, so that one that cannot be read fails before any is applied. The
+    others are not: yoyo splits a file into its statements with a parser that takes some milliseconds for each."""
     every = yoyo.read_migrations(str(MIGRATIONS))
     try:
         for migration in every:
-            migration.load()
+            if migration.id in chosen:
+                migration.load()
     except BadMigration as error:
         raise MigrationError(f"a migration cannot be read: {error}") from None
     return every

@@ -11,11 +11,14 @@ from typing import Any
 
 import psycopg
 import pytest
+import yoyo.migrations
+from yoyo.migrations import read_sql_migration
 
 from service.db import migrations
 from service.db.admin_session import NotPermittedError
 from service.db.migrations import LOCK_KEY, MIGRATIONS, MigrationError
 from tests import databases
+from tests.databases import Urls
 from tests.support import command, environment
 
 FIRST, LAST = migrations.known()[0], migrations.known()[-1]
@@ -143,6 +146,24 @@ def test_migration_that_depends_on_a_missing_one_is_refused_with_one_line(
 
     with pytest.raises(MigrationError, match="a migration cannot be read: "):
         migrations.apply(empty_database)
+
+    assert migrations.applied(empty_database) == []
+
+
+def test_a_run_without_pending_migrations_reads_the_grants_alone(
+    migrated_database: Urls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[str] = []
+
+    def read(path: str) -> object:
+        files.append(Path(path).name)
+        return read_sql_migration(path)
+
+    monkeypatch.setattr(yoyo.migrations, "read_sql_migration", read)
+
+    assert migrations.apply(migrated_database.owner) == []
+
+    assert files == ["post-apply.sql", "post-apply.rollback.sql"]
 
 
 def test_apply_by_a_role_without_create_privilege_is_refused_with_a_message(
