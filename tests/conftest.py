@@ -1,5 +1,6 @@
 """One database server and one service for the whole run. Every test creates its own users and cleans up nothing."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """For `--numprocesses auto`: one more than the processors, because tests also wait. There are ports for ten."""
     return min(resources.usable() + 1, 10)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collections would look at all that was imported and collected, and find nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 For tests of a service that runs, not of its start. Linux only; elsewhere they start an ordinary process."""
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -180,6 +181,7 @@ def _is_readable(file: int) -> bool:
 if __name__ == "__main__":
     import service.cli.main  # noqa: F401 - for the processes that are forked
 
+    gc.freeze()  # no forked process looks at, and so copies, what was imported
     asked = next_request(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
         run(asked)
