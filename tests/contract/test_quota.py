@@ -89,7 +89,7 @@ def test_100_simultaneous_creates_at_9990_tasks_in_two_processes_create_10(
     start_service: Callable[..., Service], ann: User, database: psycopg.Connection, contract: Contract
 ) -> None:
     insert_tasks(database, ann, 9_990)
-    services = [start_service(), start_service()]
+    services = [start_service(STATEMENT_TIMEOUT=60) for _ in range(2)]  # the creates wait for each other
 
     def one(number: int) -> tuple[int, str]:
         status, body = create(at(services[number % 2], ann), contract)
