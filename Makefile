@@ -88,8 +88,8 @@ lock: $(VENV)/ready ## Compile the requirements files from pyproject.toml with h
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) pyproject.toml --extra otel --constraint requirements.txt --output-file requirements-otel.txt
 	@$(COMPILE) pyproject.toml --group run --constraint requirements.txt --output-file requirements-run.txt
-	@$(COMPILE) pyproject.toml --group dev --extra otel --constraint requirements-run.txt --constraint requirements-otel.txt \
-		--output-file requirements-dev.txt
+	@$(COMPILE) pyproject.toml --group dev --extra otel --extra review --constraint requirements-run.txt \
+		--constraint requirements-otel.txt --output-file requirements-dev.txt
 	@$(COMPILE) tests/bench/apps/requirements.in --output-file tests/bench/apps/requirements.txt
 
 sbom: $(VENV)/ready ## Write the bill of materials of the image into SBOM=sbom.cdx.json (LIST=requirements-otel.txt: with OpenTelemetry)
