@@ -191,6 +191,8 @@ def test_a_reference_to_a_file_that_lists_no_columns_is_refused_at_its_line(
 def test_a_reader_of_columns_reads_them_by_name_whatever_their_positions() -> None:
     parsed = parse("tasks/list_tasks", LIST)
 
-    assert parsed.columns_reader("user_id", "id")(("the id", "the owner", "more")) == ("the owner", "the id")
+    row = ("the id", "the owner", "more")
+    assert parsed.columns_reader("user_id", "id")(row) == ("the owner", "the id")
+    assert parsed.columns_reader("id", "user_id")(row) == ("the id", "the owner")
     with pytest.raises(StatementError, match=r"^sql/tasks/list_tasks\.sql:1: does not return title$"):
         parsed.columns_reader("id", "title")
