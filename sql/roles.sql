@@ -54,7 +54,8 @@ BEGIN
     END LOOP;
     FOREACH domain_made_before IN ARRAY ARRAY[
         to_regtype('public.task_title'), to_regtype('public.task_description'), to_regtype('public.task_due_on'),
-        to_regtype('public.task_due_time'), to_regtype('public.task_priority'), to_regtype('public.task_tags')
+        to_regtype('public.task_due_time'), to_regtype('public.task_time_zone'), to_regtype('public.task_priority'),
+        to_regtype('public.task_tags'), to_regtype('public.task_count')
     ] LOOP
         IF domain_made_before IS NOT NULL THEN
             EXECUTE format('ALTER DOMAIN %s OWNER TO todo_owner', domain_made_before);

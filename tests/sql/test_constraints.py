@@ -176,6 +176,13 @@ def test_a_time_zone_has_room_for_every_name_of_tzdata(row: psycopg.Connection, 
         assert refused_plan(row, owner, **due, time_zone=outside) == "tasks_time_zone_length"
 
 
+def test_a_count_of_tasks_is_not_negative(row: psycopg.Connection, owner: str) -> None:
+    query = "INSERT INTO task_counters (user_id, task_count) VALUES (%s, %s)"
+
+    assert refused_by(row, query, [owner, 0]) is None
+    assert refused_by(row, query, [owner, -1]) == "task_counters_task_count_not_negative"
+
+
 def test_a_priority_is_a_position_among_those_of_the_contract(row: psycopg.Connection, owner: str) -> None:
     for number in range(-2, len(PRIORITIES) + 2):
         is_known = number in range(len(PRIORITIES))
