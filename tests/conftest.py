@@ -34,7 +34,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_finish() -> None:
-    """Garbage collections would look at all that was imported and collected, and find nothing."""
+    """Makes garbage collections rare, and has them leave out the modules and tests that stay until the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
